@@ -1,0 +1,342 @@
+//! What is written to the journal, and how: one event per change of state, self-contained, each
+//! with its wall-clock time. The state changes only by applying these.
+//!
+//! An event is a head in bincode 2 (standard configuration: little-endian, variable-length
+//! integers) and, where it carries a job, that job's payload behind it. The first field is the
+//! variant's number: variants are only ever added at the end. `docs/file-format.md` lists them.
+
+use alloc::{borrow::Cow, vec::Vec};
+
+use bincode::{BorrowDecode, Encode, config};
+
+use crate::{
+    cron::Cron,
+    job::{Backoff, Clock, NewJob},
+    limits,
+    schedule::{Missed, Schedule, Timing},
+    time::WallTime,
+};
+
+/// One change of the scheduler's state. Times are nanoseconds on the wall clock.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum Event<'a> {
+    /// A job was added.
+    Added(JobAdded<'a>),
+    /// An attempt began.
+    Started {
+        /// The job.
+        job: u64,
+        /// The attempt's fencing token.
+        token: u32,
+        /// When.
+        at: u64,
+    },
+    /// An attempt ended well, and with it the job.
+    Succeeded {
+        /// The job.
+        job: u64,
+        /// When.
+        at: u64,
+    },
+    /// An attempt ended otherwise; the job is retried or dead.
+    Failed {
+        /// The job.
+        job: u64,
+        /// When.
+        at: u64,
+        /// Why.
+        failure: Failure,
+        /// When it is tried again; `None` when it is dead.
+        retry_at: Option<u64>,
+        /// What the handler said, at most 1000 bytes.
+        message: &'a str,
+    },
+    /// A job was cancelled.
+    Cancelled {
+        /// The job.
+        job: u64,
+        /// When.
+        at: u64,
+    },
+    /// A schedule was put: added, or its rule replaced.
+    SchedulePut {
+        /// When.
+        at: u64,
+        /// The rule; its job's payload follows the head.
+        rule: Rule<'a>,
+        /// The next fire time.
+        next: Option<u64>,
+    },
+    /// A schedule's timer fired.
+    ScheduleFired {
+        /// When.
+        at: u64,
+        /// The schedule's name.
+        name: &'a str,
+        /// The next fire time.
+        next: Option<u64>,
+        /// Fire times up to here run however late.
+        catch_up_until: u64,
+        /// The job it added; its payload follows the head. `None` when the fire time was let go.
+        job: Option<JobAdded<'a>>,
+    },
+    /// A schedule was removed; jobs that it added stay.
+    ScheduleRemoved {
+        /// When.
+        at: u64,
+        /// Its name.
+        name: &'a str,
+    },
+}
+
+/// A job as it was added.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct JobAdded<'a> {
+    /// Its id.
+    pub job: u64,
+    /// When it was added.
+    pub at: u64,
+    /// When it is due.
+    pub due: u64,
+    /// Whether the due time is kept on the monotonic clock.
+    pub mono: bool,
+    /// Its kind.
+    pub kind: &'a str,
+    /// Its terms.
+    pub terms: Terms,
+}
+
+/// How a job is run: what a job and a schedule's rule have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Terms {
+    /// 0 to 9.
+    pub priority: u8,
+    /// Attempts at the most.
+    pub attempts_max: u16,
+    /// First back-off.
+    pub backoff_base_ms: u32,
+    /// Longest back-off.
+    pub backoff_max_ms: u32,
+    /// Time-out of an attempt.
+    pub timeout_ms: u32,
+}
+
+impl Terms {
+    pub(crate) fn of(job: &NewJob<'_>) -> Self {
+        Self {
+            priority: job.priority,
+            attempts_max: job.attempts_max,
+            backoff_base_ms: job.backoff.base_ms,
+            backoff_max_ms: job.backoff.max_ms,
+            timeout_ms: job.timeout_ms,
+        }
+    }
+
+    pub(crate) fn backoff(self) -> Backoff {
+        Backoff { base_ms: self.backoff_base_ms, max_ms: self.backoff_max_ms }
+    }
+}
+
+/// Why an attempt did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum Failure {
+    /// The handler said so and may be tried again.
+    Retryable,
+    /// The handler said so, and that a retry is of no use.
+    Permanent,
+    /// It panicked.
+    Panicked,
+    /// Its lease ended first.
+    TimedOut,
+    /// The process that ran it ended.
+    Lost,
+}
+
+/// A schedule's rule as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Rule<'a> {
+    /// The schedule's name.
+    pub name: &'a str,
+    /// When it fires.
+    pub timing: RuleTiming<'a>,
+    /// Policy for missed fire times.
+    pub missed: RuleMissed,
+    /// How late is missed.
+    pub grace_ms: u32,
+    /// Kind of the job that it adds.
+    pub kind: &'a str,
+    /// Terms of the job that it adds.
+    pub terms: Terms,
+}
+
+/// [`Timing`] as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum RuleTiming<'a> {
+    /// Expression, zone, and whether the five-field crontab dialect is meant.
+    Cron(&'a str, &'a str),
+    /// Interval in nanoseconds.
+    Every(u64),
+    /// One instant.
+    Once(Option<u64>),
+}
+
+/// [`Missed`] as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum RuleMissed {
+    /// Drop them.
+    Skip,
+    /// One for all.
+    One,
+    /// The newest `0` within `1` nanoseconds.
+    All(u32, u64),
+}
+
+/// The bytes are no event that this version knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an event of this version: {0}")]
+pub struct DecodeEventError(pub(crate) &'static str);
+
+impl<'a> Event<'a> {
+    /// Encodes the head into `buffer`, replacing what it holds.
+    ///
+    /// # Panics
+    /// If the head is longer than [`limits::EVENT_HEAD_BYTES_MAX`]: each field was checked against
+    /// a limit before, and the limits fit.
+    pub fn encode(&self, buffer: &mut Vec<u8>) {
+        buffer.resize(limits::EVENT_HEAD_BYTES_MAX, 0);
+        let len = bincode::encode_into_slice(self, buffer, config::standard())
+            .expect("each field of an event is bounded, and the bounds fit its head");
+        buffer.truncate(len);
+    }
+
+    /// Decodes an event; what follows its head is the payload.
+    ///
+    /// # Errors
+    /// If the bytes are not an event of this version.
+    pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeEventError> {
+        let bounded = config::standard().with_limit::<{ limits::EVENT_BYTES_MAX }>();
+        let (event, len) = bincode::borrow_decode_from_slice(bytes, bounded)
+            .map_err(|_| DecodeEventError("its head cannot be read"))?;
+        Ok((event, &bytes[len..]))
+    }
+}
+
+impl<'a> Rule<'a> {
+    pub(crate) fn of(schedule: &'a Schedule<'_>) -> Self {
+        Self {
+            name: &schedule.name,
+            timing: match &schedule.timing {
+                Timing::Cron(cron) => RuleTiming::Cron(cron.source(), cron.zone_name()),
+                Timing::Every(every_ns) => RuleTiming::Every(*every_ns),
+                Timing::Once(at) => RuleTiming::Once(at.map(|at| at.0)),
+            },
+            missed: match schedule.missed {
+                Missed::Skip => RuleMissed::Skip,
+                Missed::One => RuleMissed::One,
+                Missed::All { limit, window_ns } => RuleMissed::All(limit, window_ns),
+            },
+            grace_ms: schedule.grace_ms,
+            kind: &schedule.job.kind,
+            terms: Terms::of(&schedule.job),
+        }
+    }
+
+    /// The schedule that this rule and payload describe.
+    pub(crate) fn schedule(&self, payload: &[u8]) -> Result<Schedule<'static>, DecodeEventError> {
+        let timing = match self.timing {
+            RuleTiming::Cron(source, zone) => Timing::Cron(
+                Cron::parse(source)
+                    .and_then(|cron| cron.with_zone(zone))
+                    .map_err(|_| DecodeEventError("its cron expression or zone is unknown"))?,
+            ),
+            RuleTiming::Every(every_ns) => Timing::Every(every_ns),
+            RuleTiming::Once(at) => Timing::Once(at.map(WallTime)),
+        };
+        let missed = match self.missed {
+            RuleMissed::Skip => Missed::Skip,
+            RuleMissed::One => Missed::One,
+            RuleMissed::All(limit, window_ns) => Missed::All { limit, window_ns },
+        };
+        let mut job = NewJob::new(alloc::string::String::from(self.kind));
+        job.payload = Cow::Owned(payload.to_vec());
+        job.priority = self.terms.priority;
+        job.attempts_max = self.terms.attempts_max;
+        job.backoff = self.terms.backoff();
+        job.timeout_ms = self.terms.timeout_ms;
+        let name = Cow::Owned(self.name.into());
+        let schedule = Schedule { name, timing, missed, grace_ms: self.grace_ms, job };
+        schedule.check().map_err(|_| DecodeEventError("its schedule breaks a limit"))?;
+        Ok(schedule)
+    }
+}
+
+impl JobAdded<'_> {
+    pub(crate) fn clock(&self) -> Clock {
+        if self.mono { Clock::Mono } else { Clock::Wall }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(event: &Event<'_>, payload: &[u8]) {
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes);
+        bytes.extend_from_slice(payload);
+        assert_eq!(Event::decode(&bytes), Ok((event.clone(), payload)));
+    }
+
+    #[test]
+    fn events_come_back_as_they_were_written() {
+        let terms = Terms {
+            priority: 9,
+            attempts_max: 10_000,
+            backoff_base_ms: u32::MAX,
+            backoff_max_ms: u32::MAX,
+            timeout_ms: u32::MAX,
+        };
+        let long = "k".repeat(limits::NAME_BYTES_MAX);
+        let job = JobAdded { job: u64::MAX, at: u64::MAX, due: u64::MAX, mono: true, kind: &long, terms };
+        let rule = Rule {
+            name: &long,
+            timing: RuleTiming::Cron(&"* ".repeat(500), "Europe/Berlin"),
+            missed: RuleMissed::All(10_000, u64::MAX),
+            grace_ms: u32::MAX,
+            kind: &long,
+            terms,
+        };
+        check(&Event::Added(job.clone()), b"payload");
+        check(&Event::SchedulePut { at: 1, rule, next: Some(u64::MAX) }, &[0; 300]);
+        let fired =
+            Event::ScheduleFired { at: 1, name: &long, next: None, catch_up_until: 2, job: Some(job) };
+        check(&fired, b"");
+        let message = "m".repeat(limits::MESSAGE_BYTES_MAX);
+        let failure = Failure::Panicked;
+        check(&Event::Failed { job: 1, at: 2, failure, retry_at: Some(3), message: &message }, b"");
+    }
+
+    #[test]
+    fn reserved_sizes_hold_the_longest_start_and_end_of_an_attempt() {
+        let mut bytes = Vec::new();
+        Event::Started { job: u64::MAX, token: u32::MAX, at: u64::MAX }.encode(&mut bytes);
+        assert!(bytes.len() as u64 + 64 <= limits::START_BYTES_MAX);
+        let message = "m".repeat(limits::MESSAGE_BYTES_MAX);
+        let (job, at, failure) = (u64::MAX, u64::MAX, Failure::Lost);
+        Event::Failed { job, at, failure, retry_at: Some(u64::MAX), message: &message }.encode(&mut bytes);
+        assert!(bytes.len() as u64 + 64 <= limits::OUTCOME_BYTES_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_event_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok((event, payload)) = Event::decode(&bytes) {
+                prop_assert!(payload.len() <= bytes.len());
+                let mut again = Vec::new();
+                event.encode(&mut again);
+                prop_assert!(again.len() <= bytes.len() - payload.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What a job is: what a caller asks for, what is kept of it, and its states.
+
+mod backoff;
+pub(crate) mod record;
+mod state;
+pub(crate) mod table;
+
+use alloc::{borrow::Cow, string::String, vec::Vec};
+
+pub use backoff::Backoff;
+pub use state::JobState;
+
+use crate::{
+    journal::NoRoom,
+    limits,
+    time::{Now, WallTime, ms_to_ns},
+};
+
+/// Which clock a due time is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The monotonic clock: a span was asked for. Setting the wall clock does not move it.
+    Mono,
+    /// The wall clock: an instant was asked for.
+    Wall,
+}
+
+/// When a job is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// This long after it was added, in nanoseconds; 0 is at once.
+    After(u64),
+    /// At this instant; one that has passed is at once.
+    At(WallTime),
+}
+
+/// What a caller asks for: one job.
+///
+/// The borrowed or owned `kind` and `payload` let a caller that has a buffer of jobs submit them
+/// without a copy of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob<'a> {
+    /// Which code handles it: 1 to 255 bytes.
+    pub kind: Cow<'a, str>,
+    /// Opaque bytes for the handler: at most 1 MiB.
+    pub payload: Cow<'a, [u8]>,
+    /// When it is due.
+    pub due: Due,
+    /// 0 to 9; 9 goes first. Default 5.
+    pub priority: u8,
+    /// Tries at the most, the first included: 1 to 10,000. Default 26.
+    pub attempts_max: u16,
+    /// How long to wait before each further attempt.
+    pub backoff: Backoff,
+    /// How long one attempt may take, in milliseconds: 1 to 2³² − 1. Default 30 minutes.
+    pub timeout_ms: u32,
+}
+
+impl<'a> NewJob<'a> {
+    /// Time-out of an attempt where none is named: 30 minutes.
+    pub const TIMEOUT_MS_DEFAULT: u32 = 30 * 60 * 1000;
+
+    /// A job of `kind`, due at once, with an empty payload and every other field at its default.
+    #[must_use]
+    pub fn new(kind: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            kind: kind.into(),
+            payload: Cow::Borrowed(&[]),
+            due: Due::After(0),
+            priority: limits::PRIORITY_DEFAULT,
+            attempts_max: limits::ATTEMPTS_DEFAULT,
+            backoff: Backoff::DEFAULT,
+            timeout_ms: Self::TIMEOUT_MS_DEFAULT,
+        }
+    }
+
+    /// The same job, owning its parts.
+    #[must_use]
+    pub fn into_owned(self) -> NewJob<'static> {
+        NewJob {
+            kind: Cow::Owned(String::from(self.kind)),
+            payload: Cow::Owned(Vec::from(self.payload)),
+            due: self.due,
+            priority: self.priority,
+            attempts_max: self.attempts_max,
+            backoff: self.backoff,
+            timeout_ms: self.timeout_ms,
+        }
+    }
+
+    /// Checks each field against its range.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn check(&self) -> Result<(), Refusal> {
+        check_name("kind", &self.kind)?;
+        if self.payload.len() > limits::PAYLOAD_BYTES_MAX {
+            return Err(Refusal::PayloadTooLarge {
+                len_bytes: self.payload.len(),
+                max_bytes: limits::PAYLOAD_BYTES_MAX,
+            });
+        }
+        if self.priority > limits::PRIORITY_MAX {
+            return Err(Refusal::PriorityOutOfRange { priority: self.priority });
+        }
+        if self.attempts_max == 0 || self.attempts_max > limits::ATTEMPTS_MAX {
+            return Err(Refusal::AttemptsOutOfRange { attempts: self.attempts_max });
+        }
+        if self.timeout_ms == 0 {
+            return Err(Refusal::TimeoutZero);
+        }
+        Ok(())
+    }
+
+    /// The due time on the wall clock, as it is written, and the clock it is kept on.
+    pub(crate) fn due_at(&self, now: Now) -> Result<(WallTime, Clock), Refusal> {
+        let (due, clock) = match self.due {
+            Due::After(delay_ns) => (now.wall.0.saturating_add(delay_ns), Clock::Mono),
+            Due::At(at) => (at.0, Clock::Wall),
+        };
+        if due > limits::DUE_WALL_NS_MAX {
+            return Err(Refusal::DueTooFar);
+        }
+        Ok((WallTime(due), clock))
+    }
+}
+
+pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), Refusal> {
+    if name.is_empty() || name.len() > limits::NAME_BYTES_MAX {
+        return Err(Refusal::NameLength { field, len_bytes: name.len() });
+    }
+    Ok(())
+}
+
+/// Nanoseconds of a time-out.
+pub(crate) fn timeout_ns(timeout_ms: u32) -> u64 {
+    ms_to_ns(u64::from(timeout_ms))
+}
+
+/// Why a command was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The payload is longer than a job may carry.
+    #[error(
+        "the payload has {len_bytes} bytes, at most {max_bytes} are allowed: store it elsewhere and send a reference"
+    )]
+    PayloadTooLarge {
+        /// Its length.
+        len_bytes: usize,
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// A name is empty or too long.
+    #[error("the {field} has {len_bytes} bytes, it needs 1 to 255: use a short name such as send_email")]
+    NameLength {
+        /// Which name.
+        field: &'static str,
+        /// Its length.
+        len_bytes: usize,
+    },
+    /// The priority is not 0 to 9.
+    #[error("the priority is {priority}, it must be 0 (last) to 9 (first)")]
+    PriorityOutOfRange {
+        /// What was asked for.
+        priority: u8,
+    },
+    /// The number of attempts is not 1 to 10,000.
+    #[error("attempts_max is {attempts}, it must be 1 to 10000")]
+    AttemptsOutOfRange {
+        /// What was asked for.
+        attempts: u16,
+    },
+    /// A time-out of zero.
+    #[error("the timeout is zero: give an attempt at least a millisecond")]
+    TimeoutZero,
+    /// Due after the year 2199.
+    #[error("the due time lies after the year 2199: check its unit")]
+    DueTooFar,
+    /// More kinds than a shard knows.
+    #[error("there are {max} kinds already: put what varies from job to job into the payload", max = limits::KINDS_MAX)]
+    TooManyKinds,
+    /// More jobs than the configured bound.
+    #[error("{max} jobs are pending, no more are taken: retry once some have run, or raise the limit")]
+    TooManyJobs {
+        /// The bound.
+        max: u32,
+    },
+    /// More schedules than a shard holds.
+    #[error("there are {max} schedules already: remove some", max = limits::SCHEDULES_MAX)]
+    TooManySchedules,
+    /// A field of a schedule is out of its range.
+    #[error("schedule: {0}")]
+    Schedule(&'static str),
+    /// The disk is full. Running jobs still complete.
+    #[error("no space left for the log: free disk space and retry; running jobs still complete")]
+    NoSpace,
+    /// The log is making room.
+    #[error("the log is making room: retry in some milliseconds")]
+    Busy,
+    /// A write or sync of the log failed.
+    #[error("the log has failed and takes nothing more: check the disk, then restart")]
+    LogFailed,
+}
+
+impl From<NoRoom> for Refusal {
+    fn from(reason: NoRoom) -> Self {
+        match reason {
+            NoRoom::NotYet => Self::Busy,
+            NoRoom::Full => Self::NoSpace,
+            NoRoom::Failed => Self::LogFailed,
+        }
+    }
+}

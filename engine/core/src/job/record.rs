@@ -1,0 +1,67 @@
+//! What the table keeps of a job: 64 bytes. The payload stays in the journal.
+
+use super::{Backoff, Clock, JobState};
+use crate::id::{JobId, KindId, Lsn, Token};
+
+/// No schedule added this job.
+pub(crate) const NO_SCHEDULE: u32 = u32::MAX;
+
+/// What a slot of the table is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nothing; `due` holds the next free slot.
+    Free,
+    /// A job.
+    Job,
+    /// The timer of the schedule in `schedule`.
+    Schedule,
+}
+
+/// A job, as the table holds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) id: JobId,
+    /// The event that added it.
+    pub(crate) body: Lsn,
+    /// Due time in nanoseconds, on `clock`; for a running job that of the attempt's trigger.
+    pub(crate) due_ns: u64,
+    /// The schedule that added it, or [`NO_SCHEDULE`].
+    pub(crate) schedule: u32,
+    pub(crate) token: Token,
+    pub(crate) backoff: Backoff,
+    pub(crate) timeout_ms: u32,
+    pub(crate) kind: KindId,
+    /// Where the payload begins within its event.
+    pub(crate) payload_offset: u16,
+    pub(crate) attempt: u16,
+    pub(crate) attempts_max: u16,
+    pub(crate) priority: u8,
+    pub(crate) state: JobState,
+    pub(crate) clock: Clock,
+    pub(crate) role: Role,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            id: JobId(0),
+            body: Lsn(0),
+            due_ns: 0,
+            schedule: NO_SCHEDULE,
+            token: Token(0),
+            backoff: Backoff { base_ms: 0, max_ms: 0 },
+            timeout_ms: 0,
+            kind: KindId(0),
+            payload_offset: 0,
+            attempt: 0,
+            attempts_max: 0,
+            priority: 0,
+            state: JobState::Scheduled,
+            clock: Clock::Mono,
+            role: Role::Free,
+        }
+    }
+}
+
+// One processor line per job.
+const _: () = assert!(size_of::<Record>() <= 64);

@@ -1,0 +1,41 @@
+//! Tickwheel's scheduler as a pure state machine.
+//!
+//! [`Scheduler::step`] takes the time and one input, appends what it decides to a [`Journal`] and
+//! says in [`Outputs`] what the world around it must do. It owns no thread, clock, file, socket or
+//! random source, and never walks a collection in an order that depends on a hash. So the same
+//! inputs give the same state, the same journal and the same outputs, on any machine.
+//!
+//! The crate is `no_std`: the compiler keeps the standard library's clocks, threads and files out
+//! of reach. What its dependencies could still offer is refused by `clippy.toml` beside the
+//! manifest.
+//!
+//! The folders follow a job's life: [`job`] (what a job is), [`schedule`] and [`cron`] (rules that
+//! add jobs), [`event`] and [`journal`] (what is written), [`wheel`] (when it is due), the ready
+//! lines, and [`scheduler`], which decides and applies.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod cron;
+pub mod event;
+pub mod id;
+pub mod job;
+pub mod journal;
+pub mod limits;
+pub mod pages;
+mod ready;
+pub mod schedule;
+pub mod scheduler;
+pub mod time;
+pub mod wheel;
+
+pub use id::{JobId, KindId, Lsn, ShardId, Slot, Token};
+pub use job::{Backoff, Clock, Due, JobState, NewJob, Refusal};
+pub use journal::{Journal, NoRoom, Position, Room};
+pub use schedule::{Missed, Schedule, Timing};
+pub use scheduler::{
+    Answer, Attempt, CallerId, Config, Counts, Dispatch, Input, JobView, Next, Notice, Outcome, Outputs,
+    OutcomeKind, Reply, ReplayError, ScheduleView, Scheduler, Wake,
+};
+pub use time::{MonoTime, Now, WallTime};

@@ -1,0 +1,79 @@
+//! Every bound of the core, in one place, with the relations among them.
+//!
+//! What a caller may set is checked against these; nothing else in the crate invents a limit.
+
+/// Highest priority; 0 is the lowest.
+pub const PRIORITY_MAX: u8 = 9;
+
+/// Priority of a job that names none.
+pub const PRIORITY_DEFAULT: u8 = 5;
+
+/// Longest payload of a job.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// Longest name of a kind or of a schedule, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Distinct kinds that one shard knows at a time.
+pub const KINDS_MAX: usize = 4096;
+
+/// Schedules that one shard holds.
+pub const SCHEDULES_MAX: usize = 65_536;
+
+/// Jobs that one shard holds; slots are 32-bit with one bit taken to mark list heads.
+pub const JOBS_MAX: u32 = 1 << 30;
+
+/// Attempts that a job may be given at the most.
+pub const ATTEMPTS_MAX: u16 = 10_000;
+
+/// Attempts of a job that names no number: the first try and 25 retries.
+pub const ATTEMPTS_DEFAULT: u16 = 26;
+
+/// Longest back-off, time-out and their like: 49 days, what 32 bits of milliseconds hold.
+pub const SPAN_MS_MAX: u64 = u32::MAX as u64;
+
+/// Last instant that a job may be due at: 2200-01-01T00:00:00Z in nanoseconds since 1970.
+pub const DUE_WALL_NS_MAX: u64 = 7_258_118_400 * 1_000_000_000;
+
+/// Longest message kept of a failed attempt; a longer one is cut at a character's border.
+pub const MESSAGE_BYTES_MAX: usize = 1000;
+
+/// Longest cron expression and zone name together, as text.
+pub const EXPRESSION_BYTES_MAX: usize = 1024;
+
+/// Longest fixed part of an event, before its payload.
+pub const EVENT_HEAD_BYTES_MAX: usize = 4096;
+
+/// Longest event with its payload; a log must take records of this size.
+pub const EVENT_BYTES_MAX: usize = EVENT_HEAD_BYTES_MAX + PAYLOAD_BYTES_MAX;
+
+/// What the end of an attempt may take in the journal, record header included.
+pub const OUTCOME_BYTES_MAX: u64 = 64 + 48 + MESSAGE_BYTES_MAX as u64;
+
+/// What the start of an attempt takes in the journal at the most.
+pub const START_BYTES_MAX: u64 = 64 + 40;
+
+/// Timer entries moved or fired in one step of time, so that the inbox is looked at in between.
+pub const TIMER_WORK_PER_STEP: u32 = 2048;
+
+/// How late a fire time may be before it counts as missed, unless the schedule says otherwise.
+pub const MISSED_GRACE_MS_DEFAULT: u32 = 60_000;
+
+/// Runs that a schedule may catch up at the most.
+pub const CATCH_UP_MAX: u32 = 10_000;
+
+/// Fire times looked at when a schedule catches up; beyond it the window is cut from its old end.
+pub const CATCH_UP_SCAN_MAX: u32 = 100_000;
+
+/// When a fire time cannot be written for want of space, the shard looks again after this long.
+pub const NO_ROOM_RETRY_MS: u64 = 1000;
+
+// A message, a name and the numbers around them must fit the head of an event.
+const _: () = assert!(MESSAGE_BYTES_MAX + 2 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
+// A schedule's definition goes into one head: its name, its kind, its expression and zone.
+const _: () = assert!(EXPRESSION_BYTES_MAX + 3 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
+// What is reserved for an attempt's end must hold the longest message.
+const _: () = assert!(OUTCOME_BYTES_MAX > MESSAGE_BYTES_MAX as u64);
+const _: () = assert!(ATTEMPTS_DEFAULT <= ATTEMPTS_MAX);
+const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
+const _: () = assert!(CATCH_UP_MAX <= CATCH_UP_SCAN_MAX);

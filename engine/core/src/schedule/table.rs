@@ -1,0 +1,92 @@
+//! The schedules of a shard, by number and by name.
+
+use alloc::vec::Vec;
+
+use hashbrown::HashTable;
+
+use super::Schedule;
+use crate::{
+    id::{Slot, hash_text},
+    time::WallTime,
+};
+
+/// A schedule and what it has come to.
+#[derive(Debug)]
+pub(crate) struct ScheduleState {
+    pub(crate) rule: Schedule<'static>,
+    /// The next fire time; `None` when it has no more.
+    pub(crate) next: Option<WallTime>,
+    /// Fire times up to here run however late they are.
+    pub(crate) catch_up_until: WallTime,
+    /// Jobs added so far.
+    pub(crate) fired: u64,
+    /// The slot whose timer stands for the schedule.
+    pub(crate) timer: Slot,
+}
+
+/// All schedules of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct ScheduleTable {
+    entries: Vec<Option<ScheduleState>>,
+    free: Vec<u32>,
+    names: HashTable<u32>,
+}
+
+impl ScheduleTable {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        let matches = |number: &u32| {
+            self.entries[*number as usize].as_ref().is_some_and(|state| state.rule.name == name)
+        };
+        self.names.find(hash_text(name), matches).copied()
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<&ScheduleState> {
+        self.entries.get(number as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut ScheduleState> {
+        self.entries.get_mut(number as usize)?.as_mut()
+    }
+
+    /// The number that the next [`ScheduleTable::insert`] gives.
+    pub(crate) fn next_number(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.entries.len() as u32)
+    }
+
+    /// Adds a schedule whose name is not held yet.
+    pub(crate) fn insert(&mut self, state: ScheduleState) {
+        let hash = hash_text(&state.rule.name);
+        let number = self.next_number();
+        if self.free.pop().is_some() {
+            self.entries[number as usize] = Some(state);
+        } else {
+            self.entries.push(Some(state));
+        }
+        let entries = &self.entries;
+        self.names.insert_unique(hash, number, |number| {
+            entries[*number as usize].as_ref().map_or(0, |state| hash_text(&state.rule.name))
+        });
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) -> Option<ScheduleState> {
+        let state = self.entries.get_mut(number as usize)?.take()?;
+        if let Ok(entry) = self.names.find_entry(hash_text(&state.rule.name), |n| *n == number) {
+            entry.remove();
+        }
+        self.free.push(number);
+        Some(state)
+    }
+
+    /// All schedules, in the order of their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ScheduleState> {
+        self.entries.iter().flatten()
+    }
+}

@@ -1,0 +1,266 @@
+//! Commands: checked, given room, written, applied. A refused one has changed nothing.
+
+use alloc::string::String;
+
+use super::{
+    Scheduler,
+    io::{Answer, Attempt, Next, Notice, Outcome, OutcomeKind, Outputs},
+};
+use crate::{
+    event::{Event, Failure, JobAdded, Rule, Terms},
+    id::{JobId, Lsn, Slot},
+    job::{Clock, JobState, NewJob, Refusal, record::Role},
+    journal::Journal,
+    limits,
+    schedule::Schedule,
+    time::{Now, WallTime},
+};
+
+type Answered = (Answer, Lsn);
+
+fn refused(refusal: Refusal) -> Answered {
+    (Answer::Refused(refusal), Lsn(0))
+}
+
+impl Scheduler {
+    pub(super) fn submit(
+        &mut self,
+        now: Now,
+        job: &NewJob<'_>,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> Answered {
+        let checked = job.check().and_then(|()| job.due_at(now));
+        let (due, clock) = match checked.and_then(|due| self.admit(job, journal).map(|()| due)) {
+            Ok(due) => due,
+            Err(refusal) => return refused(refusal),
+        };
+        let added = self.added(now, job, due, clock);
+        let id = JobId(added.job);
+        let position = self.commit(&Event::Added(added), &job.payload, journal);
+        if due <= now.wall {
+            out.lateness_ns.push(now.wall.0 - due.0);
+        }
+        (Answer::Submitted(id), position.end)
+    }
+
+    /// Whether one more job of this shape can be taken.
+    fn admit(&self, job: &NewJob<'_>, journal: &impl Journal) -> Result<(), Refusal> {
+        if self.table.len() >= self.config.jobs_max {
+            return Err(Refusal::TooManyJobs { max: self.config.jobs_max });
+        }
+        if !self.kinds.has_room_for(&job.kind) {
+            return Err(Refusal::TooManyKinds);
+        }
+        let head_bytes = 96 + job.kind.len();
+        self.room_for_new(journal, head_bytes + job.payload.len())
+    }
+
+    /// Room for a new event of `len_bytes`, beside what running attempts need to end, and above
+    /// the low-water mark.
+    fn room_for_new(&self, journal: &impl Journal, len_bytes: usize) -> Result<(), Refusal> {
+        self.room_for(journal, self.config.low_water_bytes + journal.record_bytes(len_bytes))
+    }
+
+    /// Room for `bytes` beside what running attempts need to end.
+    pub(super) fn room_for(&self, journal: &impl Journal, bytes: u64) -> Result<(), Refusal> {
+        if self.failed {
+            return Err(Refusal::LogFailed);
+        }
+        let room = journal.room();
+        if bytes + u64::from(self.running) * limits::OUTCOME_BYTES_MAX > room.available_bytes {
+            return Err(room.reason.into());
+        }
+        Ok(())
+    }
+
+    /// The event's part that adds `job` under the next id.
+    pub(super) fn added<'j>(
+        &self,
+        now: Now,
+        job: &'j NewJob<'_>,
+        due: WallTime,
+        clock: Clock,
+    ) -> JobAdded<'j> {
+        JobAdded {
+            job: JobId::new(self.config.shard, self.next_sequence).0,
+            at: now.wall.0,
+            due: due.0,
+            mono: clock == Clock::Mono,
+            kind: &job.kind,
+            terms: Terms::of(job),
+        }
+    }
+
+    pub(super) fn cancel(
+        &mut self,
+        now: Now,
+        id: JobId,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> Answered {
+        let Some(slot) = self.table.find(id) else {
+            return (Answer::Cancelled(None), Lsn(0));
+        };
+        let record = *self.table.get(slot);
+        let running = record.state == JobState::Running;
+        // A running attempt's end has its room already.
+        if let Err(refusal) = self.room_for(journal, if running { 0 } else { limits::START_BYTES_MAX })
+        {
+            return refused(refusal);
+        }
+        if running {
+            out.stops.push(Attempt { job: id, slot, token: record.token });
+            self.notice(out, slot, OutcomeKind::Cancelled, "", Next::Done);
+        }
+        let position = self.commit(&Event::Cancelled { job: id.0, at: now.wall.0 }, &[], journal);
+        (Answer::Cancelled(Some(record.state)), position.end)
+    }
+
+    pub(super) fn put_schedule(
+        &mut self,
+        now: Now,
+        schedule: &Schedule<'_>,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        if let Err(refusal) = schedule.check() {
+            return refused(refusal);
+        }
+        let before = self.schedules.find(&schedule.name).and_then(|n| self.schedules.get(n));
+        let next = match before {
+            Some(state) if state.rule == *schedule => return (Answer::SchedulePut(state.next), Lsn(0)),
+            Some(state) if state.rule.timing == schedule.timing => state.next,
+            Some(_) => schedule.timing.first(now),
+            None if self.schedules.len() >= limits::SCHEDULES_MAX => {
+                return refused(Refusal::TooManySchedules);
+            }
+            None => schedule.timing.first(now),
+        };
+        if !self.kinds.has_room_for(&schedule.job.kind) {
+            return refused(Refusal::TooManyKinds);
+        }
+        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + schedule.job.payload.len();
+        if let Err(refusal) = self.room_for_new(journal, len_bytes) {
+            return refused(refusal);
+        }
+        let event = Event::SchedulePut {
+            at: now.wall.0,
+            rule: Rule::of(schedule),
+            next: next.map(|next| next.0),
+        };
+        let position = self.commit(&event, &schedule.job.payload, journal);
+        (Answer::SchedulePut(next), position.end)
+    }
+
+    pub(super) fn remove_schedule(
+        &mut self,
+        now: Now,
+        name: &str,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        if self.schedules.find(name).is_none() {
+            return (Answer::ScheduleRemoved(false), Lsn(0));
+        }
+        let need = limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64;
+        if let Err(refusal) = self.room_for(journal, need) {
+            return refused(refusal);
+        }
+        let event = Event::ScheduleRemoved { at: now.wall.0, name };
+        let position = self.commit(&event, &[], journal);
+        (Answer::ScheduleRemoved(true), position.end)
+    }
+
+    /// An attempt ended. The end of one that is not the job's present attempt is refused.
+    pub(super) fn complete(
+        &mut self,
+        now: Now,
+        attempt: Attempt,
+        outcome: Outcome<'_>,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        let Attempt { job, slot, token } = attempt;
+        let present = self.table.holds(slot, job) && {
+            let record = self.table.get(slot);
+            record.state == JobState::Running && record.token == token
+        };
+        if !present || self.failed {
+            out.stale += u64::from(!present);
+            return;
+        }
+        match outcome {
+            Outcome::Succeeded => {
+                self.notice(out, slot, OutcomeKind::Succeeded, "", Next::Done);
+                let event = Event::Succeeded { job: job.0, at: now.wall.0 };
+                out.completed_end = Some(self.commit(&event, &[], journal).end);
+            }
+            Outcome::Retryable(message) => {
+                self.fail(now, slot, Failure::Retryable, message, journal, out);
+            }
+            Outcome::Permanent(message) => {
+                self.fail(now, slot, Failure::Permanent, message, journal, out);
+            }
+            Outcome::Panicked(message) => {
+                self.fail(now, slot, Failure::Panicked, message, journal, out);
+            }
+        }
+    }
+
+    /// Ends the running attempt in `slot`: the job is tried again, or dead. Room for this was kept.
+    pub(super) fn fail(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        failure: Failure,
+        message: &str,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        let record = *self.table.get(slot);
+        debug_assert_eq!((record.role, record.state), (Role::Job, JobState::Running));
+        let again = failure != Failure::Permanent && record.attempt < record.attempts_max;
+        let wait_ns = match failure {
+            // The job did nothing wrong: it goes on as soon as the process does.
+            Failure::Lost => 0,
+            _ => record.backoff.wait_ns(record.id, record.attempt),
+        };
+        let retry_at = again.then(|| WallTime(now.wall.0.saturating_add(wait_ns)));
+        let message = cut(message, limits::MESSAGE_BYTES_MAX);
+        let kind = match failure {
+            Failure::Retryable | Failure::Permanent => OutcomeKind::Failed,
+            Failure::Panicked => OutcomeKind::Panicked,
+            Failure::TimedOut => OutcomeKind::TimedOut,
+            Failure::Lost => OutcomeKind::Lost,
+        };
+        self.notice(out, slot, kind, message, retry_at.map_or(Next::Dead, Next::Retry));
+        let event = Event::Failed {
+            job: record.id.0,
+            at: now.wall.0,
+            failure,
+            retry_at: retry_at.map(|at| at.0),
+            message,
+        };
+        out.completed_end = Some(self.commit(&event, &[], journal).end);
+    }
+
+    fn notice(&self, out: &mut Outputs, slot: Slot, outcome: OutcomeKind, message: &str, next: Next) {
+        if !self.config.notices {
+            return;
+        }
+        let record = self.table.get(slot);
+        out.notices.push(Notice {
+            job: record.id,
+            kind: self.kinds.name(record.kind).into(),
+            schedule: self.schedule_name(record),
+            attempt: record.attempt,
+            outcome,
+            message: String::from(message),
+            next,
+        });
+    }
+}
+
+/// The longest start of `text` that has at most `max_bytes` bytes.
+fn cut(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
+}

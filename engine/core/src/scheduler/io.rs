@@ -1,0 +1,300 @@
+//! What goes into the scheduler and what comes out of it.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use crate::{
+    id::{JobId, KindId, Lsn, Slot, Token},
+    job::{Clock, JobState, NewJob, Refusal},
+    schedule::Schedule,
+    time::{MonoTime, WallTime},
+};
+
+/// Names whoever waits for an answer; opaque to the core, which hands it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallerId(pub u64);
+
+/// One input of [`super::Scheduler::step`].
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// Add a job.
+    Submit {
+        /// Who waits for [`Answer::Submitted`].
+        caller: CallerId,
+        /// The job.
+        job: &'a NewJob<'a>,
+    },
+    /// Cancel a job, waiting or running.
+    Cancel {
+        /// Who waits for [`Answer::Cancelled`].
+        caller: CallerId,
+        /// Which job.
+        job: JobId,
+    },
+    /// Add a schedule, or replace the rule of the one of its name. An equal timing keeps its next
+    /// fire time, so that what was missed meanwhile is seen.
+    PutSchedule {
+        /// Who waits for [`Answer::SchedulePut`].
+        caller: CallerId,
+        /// The schedule.
+        schedule: &'a Schedule<'a>,
+    },
+    /// Remove a schedule; jobs that it added stay.
+    RemoveSchedule {
+        /// Who waits for [`Answer::ScheduleRemoved`].
+        caller: CallerId,
+        /// Its name.
+        name: &'a str,
+    },
+    /// An attempt has ended.
+    Complete {
+        /// The attempt, as it was dispatched.
+        attempt: Attempt,
+        /// How it ended.
+        outcome: Outcome<'a>,
+    },
+    /// Time has passed: trigger what is due and dispatch what is ready.
+    Time {
+        /// Attempts that may be dispatched now at the most.
+        dispatch_max: u32,
+    },
+    /// The wall clock was set: lay its wheel anew.
+    ClockSet,
+    /// The journal has failed: nothing is taken, triggered or dispatched any more.
+    JournalFailed,
+}
+
+/// Names one attempt of one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The job.
+    pub job: JobId,
+    /// Where the job lies, as a hint.
+    pub slot: Slot,
+    /// The fencing token of this attempt.
+    pub token: Token,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Well.
+    Succeeded,
+    /// Not well, and it may be tried again.
+    Retryable(&'a str),
+    /// Not well, and a retry is of no use.
+    Permanent(&'a str),
+    /// The handler panicked. It may be tried again.
+    Panicked(&'a str),
+}
+
+/// What the world must do after a step. The caller empties it.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// Answers to callers, in the order of their commands.
+    pub replies: Vec<Reply>,
+    /// Attempts to hand to executors.
+    pub dispatches: Vec<Dispatch>,
+    /// Running attempts whose handler should stop: they have ended as far as the scheduler goes.
+    pub stops: Vec<Attempt>,
+    /// Trigger time minus due time of each job that left a wheel, in nanoseconds.
+    pub lateness_ns: Vec<u64>,
+    /// Attempts that ended, for whoever observes them; filled only if the configuration asks.
+    pub notices: Vec<Notice>,
+    /// The end of the last event that ended an attempt in this step, if one did.
+    pub completed_end: Option<Lsn>,
+    /// Ends that came too late: their attempt had ended already.
+    pub stale: u64,
+}
+
+/// An answer to a caller, due once the journal is durable up to `after`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Whom it is for.
+    pub caller: CallerId,
+    /// The position that must be durable before it may be given.
+    pub after: Lsn,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The job was added under this id.
+    Submitted(JobId),
+    /// The job was cancelled, in the state given; `None` when it was not there any more.
+    Cancelled(Option<JobState>),
+    /// The schedule stands; its next fire time.
+    SchedulePut(Option<WallTime>),
+    /// Whether a schedule of that name was there.
+    ScheduleRemoved(bool),
+    /// The command was refused; nothing has changed.
+    Refused(Refusal),
+}
+
+/// An attempt to hand to an executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    /// The attempt; to be handed back with its end.
+    pub attempt: Attempt,
+    /// Which code handles it; [`super::Scheduler::kind_name`] tells the name.
+    pub kind: KindId,
+    /// Which attempt it is, from 1.
+    pub number: u16,
+    /// Attempts at the most.
+    pub attempts_max: u16,
+    /// The event that holds the payload.
+    pub body: Lsn,
+    /// Where the payload begins within that event.
+    pub payload_offset: u16,
+    /// When it was due, in nanoseconds on `clock`.
+    pub due_ns: u64,
+    /// The clock of `due_ns`.
+    pub clock: Clock,
+    /// When its lease ends.
+    pub deadline: MonoTime,
+}
+
+/// An attempt has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The job.
+    pub job: JobId,
+    /// Its kind.
+    pub kind: Box<str>,
+    /// The schedule that added it.
+    pub schedule: Option<Box<str>>,
+    /// Which attempt ended, from 1.
+    pub attempt: u16,
+    /// How.
+    pub outcome: OutcomeKind,
+    /// What the handler said.
+    pub message: String,
+    /// What follows.
+    pub next: Next,
+}
+
+/// How an attempt ended, as history and logs name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// Well.
+    Succeeded,
+    /// The handler said it failed.
+    Failed,
+    /// The handler panicked.
+    Panicked,
+    /// Its lease ended first.
+    TimedOut,
+    /// A caller cancelled it.
+    Cancelled,
+    /// The process that ran it ended.
+    Lost,
+}
+
+impl core::fmt::Display for OutcomeKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Panicked => "panicked",
+            Self::TimedOut => "timed out",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+/// What follows the end of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The job is over.
+    Done,
+    /// The job failed for good.
+    Dead,
+    /// It is tried again at this time.
+    Retry(WallTime),
+}
+
+/// When a shard has to look at the time again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Wake {
+    /// Something can be done at once.
+    pub now: bool,
+    /// At this time of the monotonic clock.
+    pub mono: Option<MonoTime>,
+    /// At this time of the wall clock.
+    pub wall: Option<WallTime>,
+}
+
+/// A job as a caller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// Its state.
+    pub state: JobState,
+    /// Its kind.
+    pub kind: Box<str>,
+    /// When it is due, on the wall clock.
+    pub due: WallTime,
+    /// Attempts begun so far.
+    pub attempts: u16,
+    /// Attempts at the most.
+    pub attempts_max: u16,
+    /// Its priority.
+    pub priority: u8,
+    /// The schedule that added it.
+    pub schedule: Option<Box<str>>,
+}
+
+/// A schedule as a caller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleView {
+    /// Its rule.
+    pub rule: Schedule<'static>,
+    /// The next fire time.
+    pub next: Option<WallTime>,
+    /// Jobs added so far.
+    pub fired: u64,
+}
+
+/// Numbers of a shard, since it was opened; what was replayed is counted too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Jobs added.
+    pub added: u64,
+    /// Jobs that ended well.
+    pub succeeded: u64,
+    /// Jobs that failed for good.
+    pub dead: u64,
+    /// Jobs cancelled.
+    pub cancelled: u64,
+    /// Attempts that did not succeed.
+    pub failed_attempts: u64,
+    /// Jobs that have not ended.
+    pub pending: u64,
+    /// Of these, jobs that wait for an executor.
+    pub ready: u64,
+    /// Of these, jobs under way.
+    pub running: u64,
+    /// Schedules.
+    pub schedules: u64,
+}
+
+impl Counts {
+    /// The sum of two shards' numbers.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            added: self.added + other.added,
+            succeeded: self.succeeded + other.succeeded,
+            dead: self.dead + other.dead,
+            cancelled: self.cancelled + other.cancelled,
+            failed_attempts: self.failed_attempts + other.failed_attempts,
+            pending: self.pending + other.pending,
+            ready: self.ready + other.ready,
+            running: self.running + other.running,
+            schedules: self.schedules + other.schedules,
+        }
+    }
+}

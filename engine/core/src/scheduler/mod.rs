@@ -1,0 +1,311 @@
+//! The scheduler of one shard: one input at a time is decided, written and applied.
+//!
+//! [`Scheduler::step`] decides (`decide.rs`), appends an [`Event`](crate::event::Event) and applies
+//! it (`apply.rs`). [`Scheduler::replay`] applies the same events on recovery: no state changes
+//! anywhere else. What is not state but follows from it and the time (which job has been triggered
+//! and waits in a ready line) is not written.
+
+mod apply;
+mod decide;
+mod io;
+mod kinds;
+mod trigger;
+
+use alloc::{boxed::Box, vec::Vec};
+
+pub use apply::ReplayError;
+pub use io::{
+    Answer, Attempt, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome, OutcomeKind,
+    Outputs, Reply, ScheduleView, Wake,
+};
+
+use crate::{
+    event::{Event, Failure},
+    id::{JobId, KindId, Lsn, ShardId, Slot},
+    job::{
+        Clock, JobState,
+        record::{NO_SCHEDULE, Record, Role},
+        table::JobTable,
+    },
+    journal::{Journal, Position},
+    limits,
+    ready::Ready,
+    schedule::table::ScheduleTable,
+    time::{MonoTime, Now, WallTime},
+    wheel::{Links, TICK_NS, Wheel, tick_at_or_after, tick_at_or_before},
+};
+use kinds::Kinds;
+
+/// Settings of a shard's scheduler.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Attempts under way at the most: 1 to 65,536. Default 256.
+    pub running_max: u32,
+    /// Jobs that have not ended at the most: 1 to 2³⁰. Default 2³⁰.
+    pub jobs_max: u32,
+    /// Bytes of the journal that new jobs may not use, so that what was accepted can run to its
+    /// end when the disk is full. Default 16 MiB.
+    pub low_water_bytes: u64,
+    /// Whether [`Outputs::notices`] is filled.
+    pub notices: bool,
+}
+
+impl Config {
+    /// The defaults for `shard`.
+    #[must_use]
+    pub const fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            running_max: 256,
+            jobs_max: limits::JOBS_MAX,
+            low_water_bytes: 16 << 20,
+            notices: false,
+        }
+    }
+}
+
+/// The scheduler of one shard.
+///
+/// See the crate's tests for a whole life of a job with a journal in memory.
+#[derive(Debug)]
+pub struct Scheduler {
+    config: Config,
+    table: JobTable,
+    links: Links,
+    mono_wheel: Wheel,
+    wall_wheel: Wheel,
+    ready: Ready,
+    schedules: ScheduleTable,
+    kinds: Kinds,
+    /// How far the wall clock is ahead of the monotonic one, as of the last step.
+    offset_ns: i64,
+    next_sequence: u64,
+    running: u32,
+    failed: bool,
+    /// Dispatch waits for room in the journal.
+    starved: bool,
+    counts: Counts,
+    /// Scratch space for encoding events.
+    head: Vec<u8>,
+}
+
+impl Scheduler {
+    /// An empty scheduler at `now`.
+    #[must_use]
+    pub fn new(config: Config, now: Now) -> Self {
+        Self {
+            config,
+            table: JobTable::new(),
+            links: Links::new(),
+            mono_wheel: Wheel::new(tick_at_or_before(now.mono.0)),
+            wall_wheel: Wheel::new(tick_at_or_before(now.wall.0)),
+            ready: Ready::new(),
+            schedules: ScheduleTable::new(),
+            kinds: Kinds::new(),
+            offset_ns: now.offset_ns(),
+            next_sequence: 1,
+            running: 0,
+            failed: false,
+            starved: false,
+            counts: Counts::default(),
+            head: Vec::with_capacity(limits::EVENT_HEAD_BYTES_MAX),
+        }
+    }
+
+    /// Takes one input at `now`: decides, appends to the journal, applies, and adds to `out`.
+    ///
+    /// # Panics
+    /// If an invariant of the scheduler itself is broken.
+    pub fn step(
+        &mut self,
+        now: Now,
+        input: Input<'_>,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        self.offset_ns = now.offset_ns();
+        match input {
+            Input::Submit { caller, job } => {
+                let answer = self.submit(now, job, journal, out);
+                reply(out, caller, answer);
+            }
+            Input::Cancel { caller, job } => {
+                let answer = self.cancel(now, job, journal, out);
+                reply(out, caller, answer);
+            }
+            Input::PutSchedule { caller, schedule } => {
+                let answer = self.put_schedule(now, schedule, journal);
+                reply(out, caller, answer);
+            }
+            Input::RemoveSchedule { caller, name } => {
+                let answer = self.remove_schedule(now, name, journal);
+                reply(out, caller, answer);
+            }
+            Input::Complete { attempt, outcome } => {
+                self.complete(now, attempt, outcome, journal, out);
+            }
+            Input::Time { dispatch_max } => {
+                self.trigger(now, journal, out);
+                self.dispatch(now, dispatch_max, journal, out);
+            }
+            Input::ClockSet => {
+                let tick = tick_at_or_before(now.wall.0);
+                self.wall_wheel.relay(&mut self.links, tick);
+            }
+            Input::JournalFailed => self.failed = true,
+        }
+    }
+
+    /// Applies one event of the journal, before the first step.
+    ///
+    /// # Errors
+    /// If the bytes are no event, or one that does not follow from those before it.
+    pub fn replay(&mut self, lsn: Lsn, bytes: &[u8]) -> Result<(), ReplayError> {
+        let (event, payload) = Event::decode(bytes)?;
+        let payload_offset = bytes.len() - payload.len();
+        self.apply(&event, payload, lsn, payload_offset)
+    }
+
+    /// Ends the recovery: attempts that were under way when the process ended are lost, counted,
+    /// and their jobs go on: at once if they have attempts left, else they are dead.
+    ///
+    /// Call it once, after the last [`Scheduler::replay`] and before the first
+    /// [`Scheduler::step`]. It returns the number of attempts lost. Attempts for which the journal
+    /// has no room stay under way until their lease ends.
+    pub fn recovered(&mut self, now: Now, journal: &mut impl Journal, out: &mut Outputs) -> u32 {
+        self.offset_ns = now.offset_ns();
+        let mut lost = 0;
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = *self.table.get(slot);
+            let under_way = record.role == Role::Job && record.state == JobState::Running;
+            if under_way && self.room_for(journal, limits::OUTCOME_BYTES_MAX).is_ok() {
+                let message = "the process ended during the attempt";
+                self.fail(now, slot, Failure::Lost, message, journal, out);
+                lost += 1;
+            }
+        }
+        lost
+    }
+
+    /// When there is something to do next.
+    #[must_use]
+    pub fn wake(&self) -> Wake {
+        if self.failed {
+            return Wake::default();
+        }
+        let can_dispatch = !self.ready.is_empty() && self.running < self.config.running_max;
+        Wake {
+            now: can_dispatch && !self.starved,
+            mono: self.mono_wheel.next_tick().map(|tick| MonoTime(tick.saturating_mul(TICK_NS))),
+            wall: self.wall_wheel.next_tick().map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
+        }
+    }
+
+    /// A job that has not ended.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> Option<JobView> {
+        let record = self.table.get(self.table.find(id)?);
+        Some(JobView {
+            id,
+            state: record.state,
+            kind: self.kinds.name(record.kind).into(),
+            due: match record.clock {
+                Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
+                Clock::Wall => WallTime(record.due_ns),
+            },
+            attempts: record.attempt,
+            attempts_max: record.attempts_max,
+            priority: record.priority,
+            schedule: self.schedule_name(record),
+        })
+    }
+
+    /// Whether this shard ever gave out `id`, for a job that may have ended since.
+    #[must_use]
+    pub fn has_issued(&self, id: JobId) -> bool {
+        id.shard() == self.config.shard && (1..self.next_sequence).contains(&id.sequence())
+    }
+
+    /// All schedules, in the order of their numbers.
+    #[must_use]
+    pub fn schedules(&self) -> Vec<ScheduleView> {
+        let view = |state: &crate::schedule::table::ScheduleState| ScheduleView {
+            rule: state.rule.clone(),
+            next: state.next,
+            fired: state.fired,
+        };
+        self.schedules.iter().map(view).collect()
+    }
+
+    /// Numbers since the shard was opened.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            pending: u64::from(self.table.len()),
+            ready: u64::from(self.ready.len()),
+            running: u64::from(self.running),
+            schedules: self.schedules.len() as u64,
+            ..self.counts
+        }
+    }
+
+    /// The name of a kind that a [`Dispatch`] named.
+    #[must_use]
+    pub fn kind_name(&self, kind: KindId) -> &str {
+        self.kinds.name(kind)
+    }
+
+    /// Appends `event` and `payload`, and applies them.
+    fn commit(&mut self, event: &Event<'_>, payload: &[u8], journal: &mut impl Journal) -> Position {
+        let mut head = core::mem::take(&mut self.head);
+        event.encode(&mut head);
+        let position = journal.append(&head, payload);
+        let applied = self.apply(event, payload, position.lsn, head.len());
+        self.head = head;
+        if let Err(error) = applied {
+            panic!("an event that was just decided cannot be applied: {error}");
+        }
+        position
+    }
+
+    /// Puts a job or a schedule's timer into the wheel of its clock.
+    fn arm(&mut self, slot: Slot, clock: Clock, at_ns: u64) {
+        let wheel = match clock {
+            Clock::Mono => &mut self.mono_wheel,
+            Clock::Wall => &mut self.wall_wheel,
+        };
+        wheel.insert(&mut self.links, slot.0, tick_at_or_after(at_ns));
+    }
+
+    /// Takes a job or timer out of whichever line it stands in.
+    fn disarm(&mut self, slot: Slot) {
+        let record = self.table.get(slot);
+        if !self.links.is_linked(slot.0) {
+            return;
+        }
+        match (record.role, record.state, record.clock) {
+            (Role::Job, JobState::Ready, _) => self.ready.remove(&mut self.links, slot),
+            // The lease of an attempt ends on the monotonic clock, whatever clock the job is on.
+            (Role::Job, JobState::Running, _) | (_, _, Clock::Mono) => {
+                self.mono_wheel.remove(&mut self.links, slot.0);
+            }
+            (_, _, Clock::Wall) => self.wall_wheel.remove(&mut self.links, slot.0),
+        }
+    }
+
+    fn schedule_name(&self, record: &Record) -> Option<Box<str>> {
+        if record.schedule == NO_SCHEDULE {
+            return None;
+        }
+        self.schedules.get(record.schedule).map(|state| (*state.rule.name).into())
+    }
+}
+
+fn reply(out: &mut Outputs, caller: CallerId, (answer, after): (Answer, Lsn)) {
+    out.replies.push(Reply { caller, after, answer });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Time: what is due leaves the wheels, and what is ready goes to executors.
+
+use super::{
+    Scheduler,
+    io::{Attempt, Dispatch, Outputs},
+};
+use crate::{
+    event::{Event, Failure},
+    id::{Slot, Token},
+    job::{Clock, JobState, record::Role, timeout_ns},
+    journal::Journal,
+    limits,
+    schedule,
+    time::{MonoTime, Now, WallTime, ms_to_ns},
+    wheel::tick_at_or_before,
+};
+
+impl Scheduler {
+    /// Takes what is due at `now` out of both wheels, within the budget of one step.
+    pub(super) fn trigger(&mut self, now: Now, journal: &mut impl Journal, out: &mut Outputs) {
+        if self.failed {
+            return;
+        }
+        let mut work = limits::TIMER_WORK_PER_STEP;
+        let mono_tick = tick_at_or_before(now.mono.0);
+        while let Some(slot) = self.mono_wheel.pop_due(&mut self.links, mono_tick, &mut work) {
+            self.fire(now, Slot(slot), journal, out);
+        }
+        let mut work = limits::TIMER_WORK_PER_STEP;
+        let wall_tick = tick_at_or_before(now.wall.0);
+        while let Some(slot) = self.wall_wheel.pop_due(&mut self.links, wall_tick, &mut work) {
+            self.fire(now, Slot(slot), journal, out);
+        }
+    }
+
+    /// A timer fired: a job is due, a lease has ended, or a schedule's time has come.
+    fn fire(&mut self, now: Now, slot: Slot, journal: &mut impl Journal, out: &mut Outputs) {
+        let record = self.table.get_mut(slot);
+        match (record.role, record.state) {
+            (Role::Schedule, _) => self.fire_schedule(now, slot, journal, out),
+            (Role::Job, JobState::Scheduled) => {
+                record.state = JobState::Ready;
+                let priority = record.priority;
+                let now_ns = on_clock(now, record.clock);
+                out.lateness_ns.push(now_ns.saturating_sub(record.due_ns));
+                self.ready.push(&mut self.links, slot, priority);
+            }
+            (Role::Job, JobState::Running) => {
+                let attempt = Attempt { job: record.id, slot, token: record.token };
+                out.stops.push(attempt);
+                let message = "the attempt took longer than its timeout";
+                self.fail(now, slot, Failure::TimedOut, message, journal, out);
+            }
+            (role, state) => panic!("a timer fired for {role:?} in state {state}"),
+        }
+    }
+
+    fn fire_schedule(
+        &mut self,
+        now: Now,
+        timer: Slot,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        let record = *self.table.get(timer);
+        let Some(state) = self.schedules.get(record.schedule) else {
+            panic!("a timer fired for a schedule that is not there");
+        };
+        // An interval is kept on the monotonic clock; its fire times are written on the wall clock.
+        let due = match record.clock {
+            Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
+            Clock::Wall => WallTime(record.due_ns),
+        };
+        let rule = &state.rule;
+        let decision = schedule::decide(
+            &rule.timing,
+            rule.missed,
+            rule.grace_ms,
+            state.catch_up_until,
+            due,
+            now.wall,
+        );
+        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
+        if self.room_for(journal, journal.record_bytes(len_bytes)).is_err()
+            || self.table.len() >= self.config.jobs_max
+        {
+            // Its due time stays, so that the policy for missed runs sees how late it became.
+            let again = on_clock(now, record.clock) + ms_to_ns(limits::NO_ROOM_RETRY_MS);
+            self.arm(timer, record.clock, again);
+            return;
+        }
+        // The rule is moved out while the event borrows it: applying the event needs the state.
+        let rule = rule.clone();
+        let clock = record.clock;
+        let event = Event::ScheduleFired {
+            at: now.wall.0,
+            name: &rule.name,
+            next: decision.next.map(|next| next.0),
+            catch_up_until: decision.catch_up_until.0,
+            job: decision.run.map(|due| self.added(now, &rule.job, due, clock)),
+        };
+        self.commit(&event, &rule.job.payload, journal);
+        // The job is ready at once: its trigger was this timer's.
+        out.lateness_ns.extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
+    }
+
+    /// Hands ready jobs out: the highest priority first, at most `dispatch_max`.
+    pub(super) fn dispatch(
+        &mut self,
+        now: Now,
+        dispatch_max: u32,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        self.starved = false;
+        let free = self.config.running_max.saturating_sub(self.running);
+        for _ in 0..dispatch_max.min(free) {
+            let Some(slot) = self.ready.first() else { return };
+            // An attempt begins only if there is room for its beginning and its end.
+            let need = limits::START_BYTES_MAX + limits::OUTCOME_BYTES_MAX;
+            if self.room_for(journal, need).is_err() {
+                self.starved = true;
+                return;
+            }
+            let record = *self.table.get(slot);
+            let token = Token(record.token.0.wrapping_add(1));
+            let event = Event::Started { job: record.id.0, token: token.0, at: now.wall.0 };
+            self.commit(&event, &[], journal);
+            out.dispatches.push(Dispatch {
+                attempt: Attempt { job: record.id, slot, token },
+                kind: record.kind,
+                number: record.attempt.saturating_add(1),
+                attempts_max: record.attempts_max,
+                body: record.body,
+                payload_offset: record.payload_offset,
+                due_ns: record.due_ns,
+                clock: record.clock,
+                deadline: MonoTime(now.mono.0.saturating_add(timeout_ns(record.timeout_ms))),
+            });
+        }
+    }
+}
+
+fn on_clock(now: Now, clock: Clock) -> u64 {
+    match clock {
+        Clock::Mono => now.mono.0,
+        Clock::Wall => now.wall.0,
+    }
+}

@@ -1,0 +1,160 @@
+//! The wheel against a plain ordered map, and the edges of its levels.
+
+use super::*;
+use alloc::{collections::BTreeMap, vec::Vec};
+use proptest::prelude::*;
+
+fn wheel_with(capacity: u32, current: u64) -> (Links, Wheel) {
+    let mut links = Links::new();
+    links.grow_to(capacity);
+    (links, Wheel::new(current))
+}
+
+fn drain(wheel: &mut Wheel, links: &mut Links, now: u64) -> Vec<u32> {
+    let mut fired = Vec::new();
+    loop {
+        let mut work = 7;
+        while let Some(slot) = wheel.pop_due(links, now, &mut work) {
+            fired.push(slot);
+        }
+        if work > 0 {
+            return fired;
+        }
+    }
+}
+
+#[test]
+fn ticks_are_rounded_so_that_nothing_is_early() {
+    assert_eq!(tick_at_or_after(0), 0);
+    assert_eq!(tick_at_or_after(1), 1);
+    assert_eq!(tick_at_or_after(TICK_NS), 1);
+    assert_eq!(tick_at_or_before(TICK_NS - 1), 0);
+    assert_eq!(tick_at_or_after(u64::MAX), 1 << 48);
+}
+
+#[test]
+fn each_level_fires_at_its_tick_and_not_before() {
+    for level in 0..8 {
+        let tick = 5_u64 << (6 * level);
+        let (mut links, mut wheel) = wheel_with(1, 0);
+        wheel.insert(&mut links, 0, tick);
+        assert_eq!(wheel.next_tick(), Some(tick));
+        assert!(drain(&mut wheel, &mut links, tick - 1).is_empty());
+        assert_eq!(wheel.next_tick(), Some(tick));
+        assert_eq!(drain(&mut wheel, &mut links, tick), [0]);
+        assert_eq!(wheel.next_tick(), None);
+    }
+}
+
+#[test]
+fn the_last_tick_of_the_clock_is_within_the_wheel() {
+    let last = tick_at_or_before(u64::MAX);
+    let (mut links, mut wheel) = wheel_with(2, 1);
+    wheel.insert(&mut links, 0, last);
+    wheel.insert(&mut links, 1, 2);
+    assert_eq!(drain(&mut wheel, &mut links, last), [1, 0]);
+}
+
+#[test]
+fn a_past_tick_fires_at_once() {
+    let (mut links, mut wheel) = wheel_with(1, 1000);
+    wheel.insert(&mut links, 0, 3);
+    assert_eq!(wheel.next_tick(), Some(1000));
+    assert_eq!(drain(&mut wheel, &mut links, 1000), [0]);
+}
+
+#[test]
+fn a_clock_set_back_is_neither_early_nor_lost() {
+    let (mut links, mut wheel) = wheel_with(3, 0);
+    assert!(drain(&mut wheel, &mut links, 1_000_000).is_empty());
+    wheel.insert(&mut links, 0, 1_000_100);
+    wheel.relay(&mut links, 900_000);
+    wheel.insert(&mut links, 1, 900_050);
+    assert!(drain(&mut wheel, &mut links, 900_049).is_empty());
+    assert_eq!(wheel.next_tick(), Some(900_050));
+    assert_eq!(drain(&mut wheel, &mut links, 1_000_099), [1]);
+    assert_eq!(drain(&mut wheel, &mut links, 1_000_100), [0]);
+}
+
+#[test]
+fn cancelling_the_earliest_of_a_few_keeps_the_next_tick_exact() {
+    let (mut links, mut wheel) = wheel_with(8, 0);
+    for (slot, tick) in [(0, 9000), (1, 9001), (2, 9050)] {
+        wheel.insert(&mut links, slot, tick);
+    }
+    wheel.remove(&mut links, 0);
+    assert_eq!(wheel.next_tick(), Some(9001));
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert { slot: u32, delay: u64 },
+    Remove { slot: u32 },
+    Advance { ticks: u64 },
+    SetBack { ticks: u64 },
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let span = prop_oneof![0..4_u64, 0..300_u64, 0..1_000_000_u64, 0..1_u64 << 40];
+    prop_oneof![
+        5 => (0..200_u32, span.clone()).prop_map(|(slot, delay)| Op::Insert { slot, delay }),
+        2 => (0..200_u32).prop_map(|slot| Op::Remove { slot }),
+        3 => span.prop_map(|ticks| Op::Advance { ticks }),
+        1 => (0..5000_u64).prop_map(|ticks| Op::SetBack { ticks }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Fires exactly what an ordered map fires, at the same time, in order of due ticks; the next
+    /// tick is never late, and exact after each advance while nothing was cancelled since.
+    #[test]
+    fn behaves_like_an_ordered_map(ops in prop::collection::vec(any_op(), 1..300)) {
+        let (mut links, mut wheel) = wheel_with(200, 0);
+        let mut model: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut now = 0_u64;
+        for op in ops {
+            match op {
+                Op::Insert { slot, delay } => {
+                    if model.contains_key(&slot) { continue; }
+                    let tick = (now + delay).min(1 << 47);
+                    wheel.insert(&mut links, slot, tick);
+                    model.insert(slot, tick);
+                }
+                Op::Remove { slot } => {
+                    if model.remove(&slot).is_some() {
+                        wheel.remove(&mut links, slot);
+                    }
+                }
+                Op::Advance { ticks } => {
+                    now = (now + ticks).min(1 << 47);
+                    let fired = drain(&mut wheel, &mut links, now);
+                    let mut due: Vec<(u64, u32)> =
+                        model.iter().filter(|(_, t)| **t <= now).map(|(s, t)| (*t, *s)).collect();
+                    model.retain(|_, t| *t > now);
+                    let mut got: Vec<(u64, u32)> = fired.iter().map(|s| (links.tick(*s), *s)).collect();
+                    due.sort_unstable();
+                    got.sort_unstable();
+                    prop_assert_eq!(got, due);
+                }
+                Op::SetBack { ticks } => {
+                    now = now.saturating_sub(ticks);
+                    wheel.relay(&mut links, now);
+                }
+            }
+            prop_assert_eq!(wheel.len() as usize, model.len());
+            let earliest = model.values().min().copied();
+            match (wheel.next_tick(), earliest) {
+                (None, None) => {}
+                (Some(wake), Some(tick)) => prop_assert!(wake <= tick.max(now)),
+                (wake, tick) => prop_assert!(false, "wake {wake:?}, earliest {tick:?}"),
+            }
+        }
+        drain(&mut wheel, &mut links, now);
+        let earliest = model.values().filter(|t| **t > now).min().copied();
+        if model.len() <= 32 {
+            prop_assert_eq!(wheel.next_tick(), earliest);
+        }
+    }
+}

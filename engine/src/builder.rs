@@ -1,0 +1,239 @@
+//! Settings of an engine, checked before anything is started.
+
+use std::{path::PathBuf, sync::Arc, thread};
+
+use tickwheel_core::{Notice, ShardId};
+use tickwheel_wal::Durability;
+
+use crate::{
+    data_dir,
+    engine::Engine,
+    error::StartError,
+    executor::{Attempt, Handlers, JobError},
+    limits,
+    shard::{ShardSetup, spawn},
+};
+
+/// Called for each attempt that ended.
+pub(crate) type Observer = Arc<dyn Fn(&Notice) + Send + Sync>;
+
+/// Settings of an [`Engine`]: see [`Engine::builder`].
+pub struct Builder {
+    data_dir: PathBuf,
+    durability: Durability,
+    shards: Option<usize>,
+    executors: Option<usize>,
+    segment_bytes: u64,
+    running_max: u32,
+    jobs_max: u32,
+    pin: bool,
+    handlers: Handlers,
+    duplicate: Option<String>,
+    observer: Option<Observer>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            data_dir: PathBuf::from("tickwheel-data"),
+            durability: Durability::Sync,
+            shards: None,
+            executors: None,
+            segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            running_max: limits::RUNNING_DEFAULT,
+            jobs_max: tickwheel_core::limits::JOBS_MAX,
+            pin: true,
+            handlers: Handlers::default(),
+            duplicate: None,
+            observer: None,
+        }
+    }
+
+    /// Where the logs are kept; made if it is not there. One process at a time. Default
+    /// `tickwheel-data` in the working directory.
+    #[must_use]
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = dir.into();
+        self
+    }
+
+    /// When a call is acknowledged: see [`Durability`]. Default [`Durability::Sync`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Number of shards: 1 to 256. Default: as many as the directory holds; a new one gets half the
+    /// number of processors, at least one. It cannot be changed for a directory that has some.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Number of executor threads in all: 1 to 1024, rounded up to a multiple of the shards.
+    /// Default: the number of processors. Handlers that wait (for the network, for a command) want
+    /// more.
+    #[must_use]
+    pub fn executors(mut self, executors: usize) -> Self {
+        self.executors = Some(executors);
+        self
+    }
+
+    /// Size of a log segment: a power of two, 8 MiB to 1 GiB. Default 64 MiB. A directory keeps the
+    /// size that it was made with.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Attempts under way per shard, those in the executors' queue included: 1 to 65,536. Default
+    /// 1024. A job of higher priority never waits behind more than these.
+    #[must_use]
+    pub fn running_max(mut self, attempts: u32) -> Self {
+        self.running_max = attempts;
+        self
+    }
+
+    /// Jobs per shard that have not ended: 1 to 2³⁰. Default 2³⁰. Further ones are refused.
+    #[must_use]
+    pub fn jobs_max(mut self, jobs: u32) -> Self {
+        self.jobs_max = jobs;
+        self
+    }
+
+    /// Whether each shard's thread is pinned to a processor of its own. Default: yes. Where the
+    /// system refuses, a warning is logged and the thread runs unpinned.
+    #[must_use]
+    pub fn pin(mut self, pin: bool) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// The code for a kind. It is called on executor threads, several at a time; a panic ends the
+    /// attempt only. Jobs of a kind without a handler are refused.
+    #[must_use]
+    pub fn handler(
+        mut self,
+        kind: impl Into<String>,
+        handler: impl Fn(&Attempt<'_>) -> Result<(), JobError> + Send + Sync + 'static,
+    ) -> Self {
+        let kind = kind.into();
+        if !self.handlers.add(kind.clone(), Box::new(handler)) {
+            self.duplicate = Some(kind);
+        }
+        self
+    }
+
+    /// Called for each attempt that ended, on a shard's thread: it must be quick and must not call
+    /// the engine.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Opens or makes the data directory, recovers what it holds, and starts all threads.
+    ///
+    /// # Errors
+    /// A setting out of its range, a directory in use or damaged, a log of a newer version, a
+    /// system that refuses threads. Nothing is left running.
+    pub fn start(self) -> Result<Engine, StartError> {
+        self.check()?;
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let found = data_dir::prepare(&self.data_dir)?;
+        let shards = match (self.shards, found) {
+            (None, 0) => (processors / 2).clamp(1, limits::SHARDS_MAX),
+            (Some(asked), 0) => asked,
+            (None, found) => found,
+            (Some(asked), found) if asked == found => found,
+            (Some(asked), found) => {
+                return Err(StartError::ShardCount { path: self.data_dir, found, asked });
+            }
+        };
+        let executors = self.executors.unwrap_or(processors);
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let handlers = Arc::new(self.handlers);
+        let mut starting = Vec::with_capacity(shards);
+        for number in 0..shards {
+            let shard = number as u8;
+            starting.push(spawn(ShardSetup {
+                shard: ShardId(shard),
+                dir: data_dir::shard_dir(&self.data_dir, shard),
+                durability: self.durability,
+                segment_bytes: self.segment_bytes,
+                running_max: self.running_max,
+                jobs_max: self.jobs_max,
+                executors: executors.div_ceil(shards),
+                handlers: Arc::clone(&handlers),
+                observer: self.observer.clone(),
+                // With fewer processors than shards a pin would only take a choice away.
+                core: (self.pin && shards <= cores.len()).then(|| cores[number]),
+            })?);
+        }
+        let mut started = Vec::with_capacity(shards);
+        let mut failed = None;
+        for shard in starting {
+            match shard.wait() {
+                Ok(shard) => started.push(shard),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let engine = Engine::new(started, handlers);
+        match failed {
+            // Dropping the engine stops the shards that did come up.
+            Some(error) => Err(error),
+            None => Ok(engine),
+        }
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        let within = |setting, value: u64, min: u64, max: u64, range| {
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(StartError::Setting { setting, value: value.to_string(), range })
+            }
+        };
+        if let Some(kind) = &self.duplicate {
+            return Err(StartError::DuplicateHandler(kind.clone()));
+        }
+        if let Some(shards) = self.shards {
+            within("shards", shards as u64, 1, limits::SHARDS_MAX as u64, "1 to 256")?;
+        }
+        if let Some(executors) = self.executors {
+            within("executors", executors as u64, 1, limits::EXECUTORS_MAX as u64, "1 to 1024")?;
+        }
+        let running_max = u64::from(self.running_max);
+        within("running_max", running_max, 1, u64::from(limits::RUNNING_MAX), "1 to 65536")?;
+        let jobs_max = u64::from(self.jobs_max);
+        within("jobs_max", jobs_max, 1, 1 << 30, "1 to 1073741824")?;
+        let segment_range = "a power of two from 8388608 (8 MiB) to 1073741824 (1 GiB)";
+        let power = u64::from(self.segment_bytes.is_power_of_two());
+        let segment_bytes = self.segment_bytes * power;
+        within("segment_bytes", segment_bytes, limits::SEGMENT_BYTES_MIN, 1 << 30, segment_range)?;
+        let outcomes = running_max * tickwheel_core::limits::OUTCOME_BYTES_MAX;
+        if outcomes > self.segment_bytes / 2 {
+            return Err(StartError::Setting {
+                setting: "running_max",
+                value: running_max.to_string(),
+                range: "small enough that the ends of all running attempts fit half a segment: lower it or raise segment_bytes",
+            });
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("data_dir", &self.data_dir)
+            .field("durability", &self.durability)
+            .field("shards", &self.shards)
+            .field("executors", &self.executors)
+            .field("handlers", &self.handlers)
+            .finish_non_exhaustive()
+    }
+}

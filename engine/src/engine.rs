@@ -1,0 +1,396 @@
+//! The engine as a program holds it: each call becomes a message to the shard that it concerns.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use tickwheel_core::{Counts, JobId, JobState, JobView, Refusal};
+
+use crate::{
+    builder::Builder,
+    clock,
+    error::{CallError, SubmitError},
+    executor::Handlers,
+    job::NewJob,
+    latency::{self, Latency, Recorder},
+    limits,
+    schedule::Schedule,
+    shard::{Batch, BatchAnswer, Found, Message, ShardEnd, ShardHandle, ShardStats, Started},
+};
+
+/// A durable job scheduler: shards, executors and their logs.
+///
+/// All calls may be made from any thread but a handler's observer. Dropping the engine stops it
+/// without grace; [`Engine::shutdown`] lets running jobs end.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) threads: Mutex<Vec<thread::JoinHandle<ShardEnd>>>,
+    pub(crate) executors: Mutex<Vec<thread::JoinHandle<()>>>,
+    pub(crate) closed: AtomicBool,
+    recorders: Vec<Recorder>,
+    handlers: Arc<Handlers>,
+    next_shard: AtomicUsize,
+    recovered_jobs: u64,
+    lost_attempts: u64,
+}
+
+/// What became of a batch: an id or a refusal for each job, in the order of the batch.
+pub type BatchReply = Result<Vec<Result<JobId, Refusal>>, CallError>;
+
+/// A job as [`Engine::job`] finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobInfo {
+    /// It has not ended.
+    Pending {
+        /// Its state.
+        state: JobState,
+        /// Its kind.
+        kind: String,
+        /// When it is due.
+        due: SystemTime,
+        /// Attempts begun so far.
+        attempts: u16,
+        /// Attempts at the most.
+        attempts_max: u16,
+        /// Its priority.
+        priority: u8,
+        /// The schedule that added it.
+        schedule: Option<String>,
+    },
+    /// It was accepted once and has ended; how is not kept.
+    Ended,
+}
+
+/// A schedule as [`Engine::schedules`] lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleInfo {
+    /// Its name.
+    pub name: String,
+    /// Its timing in words.
+    pub description: String,
+    /// Kind of the job that it adds.
+    pub kind: String,
+    /// The next fire time; `None` when it has no more.
+    pub next: Option<SystemTime>,
+    /// Jobs that it added.
+    pub fired: u64,
+}
+
+/// Numbers of an engine, summed over its shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct EngineStats {
+    /// Jobs and attempts, what was recovered included.
+    pub counts: Counts,
+    /// Bytes appended to the logs since the start.
+    pub log_appended_bytes: u64,
+    /// Syncs of the logs since the start.
+    pub log_syncs: u64,
+    /// Ends of attempts that came too late and were refused.
+    pub stale_completions: u64,
+    /// Jobs that were pending when the engine started.
+    pub recovered_jobs: u64,
+    /// Attempts that were under way when the previous process ended.
+    pub lost_attempts: u64,
+}
+
+impl Engine {
+    /// Settings for a new engine.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(started: Vec<Started>, handlers: Arc<Handlers>) -> Self {
+        let mut engine = Self {
+            shards: Vec::new(),
+            threads: Mutex::default(),
+            executors: Mutex::default(),
+            closed: AtomicBool::new(false),
+            recorders: Vec::new(),
+            handlers,
+            next_shard: AtomicUsize::new(0),
+            recovered_jobs: 0,
+            lost_attempts: 0,
+        };
+        let (mut threads, mut executors) = (Vec::new(), Vec::new());
+        for shard in started {
+            engine.shards.push(shard.handle);
+            engine.recorders.extend(shard.recorders);
+            engine.recovered_jobs += shard.recovered_jobs;
+            engine.lost_attempts += shard.lost_attempts;
+            threads.push(shard.thread);
+            executors.extend(shard.executors);
+        }
+        engine.threads = Mutex::new(threads);
+        engine.executors = Mutex::new(executors);
+        engine
+    }
+
+    /// Submits a job and waits until it is accepted: with [`Durability::Sync`](crate::Durability)
+    /// until it is on the disk, else until it is in the log.
+    ///
+    /// One caller waits for one sync per call; use [`Engine::submit_batch`] for many jobs.
+    ///
+    /// # Errors
+    /// The job was refused, or the engine takes nothing more.
+    pub fn submit(&self, job: NewJob) -> Result<JobId, SubmitError> {
+        let mut answers = self.submit_batch(vec![job])?;
+        match answers.pop() {
+            Some(answer) => Ok(answer?),
+            None => Err(CallError::ShuttingDown.into()),
+        }
+    }
+
+    /// Submits up to 65,536 jobs with one sync among them, and waits until they are accepted. Each
+    /// is accepted or refused by itself.
+    ///
+    /// # Errors
+    /// None was taken: the batch is too large, names an unknown kind, or the engine takes nothing.
+    pub fn submit_batch(&self, jobs: Vec<NewJob>) -> Result<Vec<Result<JobId, Refusal>>, SubmitError> {
+        let (reply, answer) = bounded(1);
+        self.submit_batch_then(jobs, move |answers| {
+            // Nobody waits any more if this fails.
+            let _ = reply.send(answers);
+        })?;
+        Ok(answer.recv().unwrap_or(Err(CallError::ShuttingDown))?)
+    }
+
+    /// Submits a batch without waiting: `then` is called once, on a shard's thread, when the batch
+    /// is accepted. It must be quick and must not wait for the engine. When the shard's inbox is
+    /// full, this call itself waits until there is room.
+    ///
+    /// # Errors
+    /// As for [`Engine::submit_batch`]; `then` is not called.
+    pub fn submit_batch_then(
+        &self,
+        jobs: Vec<NewJob>,
+        then: impl FnOnce(BatchReply) + Send + 'static,
+    ) -> Result<(), SubmitError> {
+        if jobs.len() > limits::BATCH_JOBS_MAX {
+            return Err(SubmitError::BatchTooLarge { len: jobs.len() });
+        }
+        // A batch is mostly of one kind: look it up when it changes.
+        let mut known: Option<&str> = None;
+        for job in &jobs {
+            let kind = &*job.inner.kind;
+            if known != Some(kind) {
+                if self.handlers.find(kind).is_none() {
+                    return Err(SubmitError::UnknownKind(kind.to_owned()));
+                }
+                known = Some(kind);
+            }
+        }
+        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let batch = Batch {
+            jobs: jobs.into_iter().map(|job| job.inner).collect(),
+            on_batch: Box::new(move |answer: BatchAnswer| then(answer)),
+            submitted_ns: clock::mono_ns(),
+        };
+        Ok(self.send(shard, Message::Submit(batch))?)
+    }
+
+    /// Puts a schedule: adds it, or replaces the rule of the one of its name. With an equal timing
+    /// its next fire time stays, so that what was missed while the engine was down is seen. Returns
+    /// the next fire time.
+    ///
+    /// # Errors
+    /// It was refused, its kind has no handler, or the engine takes nothing more.
+    pub fn put_schedule(&self, schedule: Schedule) -> Result<Option<SystemTime>, SubmitError> {
+        let kind = &schedule.inner.job.kind;
+        if self.handlers.find(kind).is_none() {
+            return Err(SubmitError::UnknownKind(kind.to_string()));
+        }
+        let shard = self.shard_of_name(schedule.name());
+        let schedule = Box::new(schedule.inner);
+        let next = self.call(shard, |reply| Message::PutSchedule { schedule, reply })?;
+        Ok(next.map(clock::system_time))
+    }
+
+    /// Removes a schedule; jobs that it added stay. `false` when there is none of that name.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn remove_schedule(&self, name: &str) -> Result<bool, CallError> {
+        let shard = self.shard_of_name(name);
+        let name = name.to_owned();
+        self.call(shard, |reply| Message::RemoveSchedule { name, reply })
+    }
+
+    /// All schedules, by name.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn schedules(&self) -> Result<Vec<ScheduleInfo>, CallError> {
+        let mut list = Vec::new();
+        for shard in 0..self.shards.len() {
+            for view in self.ask(shard, |reply| Message::Schedules { reply })? {
+                list.push(ScheduleInfo {
+                    description: describe(&view.rule.timing),
+                    kind: view.rule.job.kind.into_owned(),
+                    name: view.rule.name.into_owned(),
+                    next: view.next.map(clock::system_time),
+                    fired: view.fired,
+                });
+            }
+        }
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(list)
+    }
+
+    /// Cancels a job: once this returns, it is not dispatched any more. A running attempt is asked
+    /// to stop. The state that it was in; `None` when it had ended or was never there.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn cancel(&self, job: JobId) -> Result<Option<JobState>, CallError> {
+        let shard = usize::from(job.shard().0);
+        if shard >= self.shards.len() {
+            return Ok(None);
+        }
+        self.call(shard, |reply| Message::Cancel { job, reply })
+    }
+
+    /// Looks at a job. `None` when it was never accepted here.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn job(&self, job: JobId) -> Result<Option<JobInfo>, CallError> {
+        let shard = usize::from(job.shard().0);
+        if shard >= self.shards.len() {
+            return Ok(None);
+        }
+        Ok(match self.ask(shard, |reply| Message::Job { job, reply })? {
+            Found::Pending(view) => Some(JobInfo::from(*view)),
+            Found::Ended => Some(JobInfo::Ended),
+            Found::Unknown => None,
+        })
+    }
+
+    /// Waits until no job is pending, at most `timeout`; `false` when some still are. Schedules do
+    /// not count, jobs that they added do.
+    #[must_use]
+    pub fn drain(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        for shard in 0..self.shards.len() {
+            let (reply, drained) = bounded(1);
+            if self.send(shard, Message::Drain { reply }).is_err() {
+                return false;
+            }
+            if drained.recv_deadline(deadline).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Numbers, summed over the shards.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn stats(&self) -> Result<EngineStats, CallError> {
+        let mut sum = EngineStats {
+            recovered_jobs: self.recovered_jobs,
+            lost_attempts: self.lost_attempts,
+            ..EngineStats::default()
+        };
+        for shard in 0..self.shards.len() {
+            let stats: ShardStats = self.ask(shard, |reply| Message::Stats { reply })?;
+            sum.counts = sum.counts.plus(stats.counts);
+            sum.log_appended_bytes += stats.log_appended_bytes;
+            sum.log_syncs += stats.log_syncs;
+            sum.stale_completions += stats.stale_completions;
+        }
+        Ok(sum)
+    }
+
+    /// What each stage took so far, merged over all threads.
+    #[must_use]
+    pub fn latency(&self) -> Latency {
+        latency::merged(&self.recorders)
+    }
+
+    /// Forgets what [`Engine::latency`] has gathered.
+    pub fn reset_latency(&self) {
+        latency::reset(&self.recorders);
+    }
+
+    /// Number of shards.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn shard_of_name(&self, name: &str) -> usize {
+        (tickwheel_core::id::hash_text(name) % self.shards.len() as u64) as usize
+    }
+
+    pub(crate) fn send(&self, shard: usize, message: Message) -> Result<(), CallError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CallError::ShuttingDown);
+        }
+        let handle = &self.shards[shard];
+        handle.inbox.send(message).map_err(|_| CallError::ShuttingDown)?;
+        handle.sleeper.wake();
+        Ok(())
+    }
+
+    /// Sends a question and waits for the answer.
+    fn ask<T>(
+        &self,
+        shard: usize,
+        message: impl FnOnce(Sender<T>) -> Message,
+    ) -> Result<T, CallError> {
+        let (reply, answer): (Sender<T>, Receiver<T>) = bounded(1);
+        self.send(shard, message(reply))?;
+        answer.recv().map_err(|_| CallError::ShuttingDown)
+    }
+
+    /// Sends a command and waits until it is durable.
+    fn call<T>(
+        &self,
+        shard: usize,
+        message: impl FnOnce(Sender<Result<T, CallError>>) -> Message,
+    ) -> Result<T, CallError> {
+        self.ask(shard, message)?
+    }
+
+    pub(crate) fn take_threads(&self) -> (Vec<thread::JoinHandle<ShardEnd>>, Vec<thread::JoinHandle<()>>) {
+        let take = |slot: &Mutex<Vec<_>>| std::mem::take(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner));
+        let executors =
+            std::mem::take(&mut *self.executors.lock().unwrap_or_else(PoisonError::into_inner));
+        (take(&self.threads), executors)
+    }
+}
+
+impl From<JobView> for JobInfo {
+    fn from(view: JobView) -> Self {
+        Self::Pending {
+            state: view.state,
+            kind: view.kind.into(),
+            due: clock::system_time(view.due),
+            attempts: view.attempts,
+            attempts_max: view.attempts_max,
+            priority: view.priority,
+            schedule: view.schedule.map(Into::into),
+        }
+    }
+}
+
+fn describe(timing: &tickwheel_core::Timing) -> String {
+    match timing {
+        tickwheel_core::Timing::Cron(cron) => cron.describe(),
+        tickwheel_core::Timing::Every(every_ns) => {
+            format!("every {:?}", Duration::from_nanos(*every_ns))
+        }
+        tickwheel_core::Timing::Once(_) => "once".to_owned(),
+    }
+}

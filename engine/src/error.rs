@@ -1,0 +1,105 @@
+//! What can go wrong between a program and the engine, by operation.
+
+use std::{io, path::PathBuf};
+
+use tickwheel_core::{Refusal, ReplayError};
+
+/// The engine could not be started. Nothing runs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is out of its range.
+    #[error("{setting} is {value}: it must be {range}")]
+    Setting {
+        /// Which setting.
+        setting: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// Two handlers for one kind.
+    #[error("two handlers were given for kind {0:?}: keep one")]
+    DuplicateHandler(String),
+    /// The data directory could not be read or made.
+    #[error("cannot use data directory {}: {source}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The directory holds another number of shards.
+    #[error(
+        "{} holds {found} shards, {asked} were asked for: leave the number of shards unset, or use another directory",
+        path.display()
+    )]
+    ShardCount {
+        /// The directory.
+        path: PathBuf,
+        /// Shards that it holds.
+        found: usize,
+        /// Shards that were asked for.
+        asked: usize,
+    },
+    /// A shard's log could not be opened: it is in use, damaged, or of a newer version.
+    #[error(transparent)]
+    Log(#[from] tickwheel_wal::OpenError),
+    /// The log is sound, but an event in it does not follow from those before it.
+    #[error("the log holds an event that cannot be applied: {0}")]
+    Replay(#[from] ReplayError),
+    /// The system refused a thread, a timer or a poll.
+    #[error("cannot start a thread or timer: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A job was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// It was refused; nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// No handler was registered for its kind.
+    #[error("no handler is registered for kind {0:?}: add one to the builder, or correct the kind")]
+    UnknownKind(String),
+    /// More jobs in one batch than are taken at a time.
+    #[error("a batch of {len} jobs is too large: send at most {max} at a time", max = crate::limits::BATCH_JOBS_MAX)]
+    BatchTooLarge {
+        /// Its length.
+        len: usize,
+    },
+    /// The engine takes no more work.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// The engine could not carry out a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// It is shutting down.
+    #[error("the engine is shutting down and takes nothing more")]
+    ShuttingDown,
+    /// The log failed before the call was durable: whether it took effect is known after a restart.
+    #[error("the log failed: {0}. Check the disk, then restart; the call may or may not have taken effect")]
+    LogFailed(String),
+    /// It was refused; nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// The engine was stopped, but not cleanly.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// A log could not be closed. What was acknowledged as durable is.
+    #[error("a log could not be closed: {0}")]
+    Log(#[from] tickwheel_wal::CloseError),
+    /// A shard's thread ended by a panic.
+    #[error("a shard's thread panicked; restart to recover from its log")]
+    ShardPanicked,
+    /// The signals could not be waited for.
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[from] io::Error),
+}

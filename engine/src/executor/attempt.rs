@@ -1,0 +1,122 @@
+//! What a handler is given, and what it gives back.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
+
+use tickwheel_core::{Clock, JobId, WallTime};
+
+use super::{Stops, Work};
+use crate::clock;
+
+/// One attempt at a job, as its handler sees it.
+///
+/// A handler may be called more than once for one job: after a failure, a time-out, or a crash of
+/// the process. What it does outside should bear that.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    work: &'a Work,
+    stops: &'a Stops,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(work: &'a Work, stops: &'a Stops) -> Self {
+        Self { work, stops }
+    }
+
+    /// The job's id.
+    #[must_use]
+    pub fn job(&self) -> JobId {
+        self.work.attempt.job
+    }
+
+    /// The job's kind.
+    #[must_use]
+    pub fn kind(&self) -> &'a str {
+        &self.work.kind
+    }
+
+    /// The job's payload, read from the mapped log without a copy.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        &self.work.event[usize::from(self.work.payload_offset)..]
+    }
+
+    /// Which attempt this is, from 1.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.work.number
+    }
+
+    /// How many there are at the most.
+    #[must_use]
+    pub fn attempts_max(&self) -> u16 {
+        self.work.attempts_max
+    }
+
+    /// How long after its due time (for a retry, the end of its back-off) it is now.
+    #[must_use]
+    pub fn lateness(&self) -> Duration {
+        let now = clock::now();
+        let now_ns = match self.work.clock {
+            Clock::Mono => now.mono.0,
+            Clock::Wall => now.wall.0,
+        };
+        Duration::from_nanos(now_ns.saturating_sub(self.work.due_ns))
+    }
+
+    /// When it was due, on the wall clock. For a delay this is reckoned from the clocks of now.
+    #[must_use]
+    pub fn due(&self) -> SystemTime {
+        match self.work.clock {
+            Clock::Wall => clock::system_time(WallTime(self.work.due_ns)),
+            Clock::Mono => {
+                let now = clock::now();
+                let ago = now.mono.0.saturating_sub(self.work.due_ns);
+                clock::system_time(WallTime(now.wall.0.saturating_sub(ago)))
+            }
+        }
+    }
+
+    /// Whether the attempt should stop: the job was cancelled, its time-out has passed, or the
+    /// engine's grace for a shutdown is over. A handler that takes long looks at it now and then;
+    /// what it returns afterwards is ignored, except in a shutdown.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.stops.is_stopped(self.work.attempt)
+    }
+}
+
+/// Why a handler did not succeed, and whether a retry may help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct JobError {
+    message: Cow<'static, str>,
+    permanent: bool,
+}
+
+impl JobError {
+    /// It may be tried again: the job's back-off and number of attempts decide. The text is kept
+    /// up to 1000 bytes.
+    pub fn retryable(reason: impl std::fmt::Display) -> Self {
+        Self { message: Cow::Owned(reason.to_string()), permanent: false }
+    }
+
+    /// A retry is of no use: the job is dead. The text is kept up to 1000 bytes.
+    pub fn permanent(reason: impl std::fmt::Display) -> Self {
+        Self { message: Cow::Owned(reason.to_string()), permanent: true }
+    }
+
+    /// Whether a retry is of no use.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.permanent
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}

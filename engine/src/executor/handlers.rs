@@ -1,0 +1,42 @@
+//! The handlers of an engine, by kind. Fixed when the engine starts.
+
+use std::collections::HashMap;
+
+use super::{Attempt, JobError};
+
+/// Code for a kind.
+pub(crate) type Handler = Box<dyn Fn(&Attempt<'_>) -> Result<(), JobError> + Send + Sync>;
+
+/// All handlers, by number and by kind.
+#[derive(Default)]
+pub(crate) struct Handlers {
+    handlers: Vec<Handler>,
+    kinds: HashMap<String, u32>,
+}
+
+impl Handlers {
+    /// Adds a handler; `false` when the kind has one already.
+    pub(crate) fn add(&mut self, kind: String, handler: Handler) -> bool {
+        let number = self.handlers.len() as u32;
+        if self.kinds.contains_key(&kind) {
+            return false;
+        }
+        self.handlers.push(handler);
+        self.kinds.insert(kind, number);
+        true
+    }
+
+    pub(crate) fn find(&self, kind: &str) -> Option<u32> {
+        self.kinds.get(kind).copied()
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<&Handler> {
+        self.handlers.get(number as usize)
+    }
+}
+
+impl std::fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.kinds.keys()).finish()
+    }
+}

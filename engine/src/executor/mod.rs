@@ -1,0 +1,120 @@
+//! Executor threads: they take attempts from a shard's queue, run the handler and hand back the
+//! end. They know handlers and payloads, never the state of a job.
+
+mod attempt;
+mod handlers;
+mod stops;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+};
+
+use crossbeam::channel::{Receiver, Sender};
+use tickwheel_core::{self as core, Clock};
+use tickwheel_wal::RecordRef;
+
+pub use attempt::{Attempt, JobError};
+pub(crate) use handlers::Handlers;
+pub(crate) use stops::Stops;
+
+use crate::{clock, latency::Recorder, shard::Sleeper};
+
+/// An attempt on its way to an executor.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) attempt: core::Attempt,
+    /// The handler, or `None` when none is registered for the kind.
+    pub(crate) handler: Option<u32>,
+    pub(crate) kind: Arc<str>,
+    pub(crate) number: u16,
+    pub(crate) attempts_max: u16,
+    /// The event that added the job; the payload is its end.
+    pub(crate) event: RecordRef,
+    pub(crate) payload_offset: u16,
+    pub(crate) due_ns: u64,
+    pub(crate) clock: Clock,
+    pub(crate) dispatched_ns: u64,
+}
+
+/// The end of an attempt on its way back.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    pub(crate) attempt: core::Attempt,
+    pub(crate) outcome: Ended,
+    pub(crate) ended_ns: u64,
+}
+
+/// How a handler ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Succeeded,
+    Failed(JobError),
+    Panicked(String),
+}
+
+/// What an executor thread works with.
+pub(crate) struct Executor {
+    pub(crate) queue: Receiver<Work>,
+    pub(crate) completions: Sender<Completion>,
+    pub(crate) shard: Arc<Sleeper>,
+    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) stops: Arc<Stops>,
+    pub(crate) recorder: Recorder,
+}
+
+impl Executor {
+    /// Starts the thread. It ends when the shard drops its end of the queue.
+    pub(crate) fn spawn(self, name: String) -> std::io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new().name(name).spawn(move || self.run())
+    }
+
+    fn run(self) {
+        while let Ok(work) = self.queue.recv() {
+            let started_ns = clock::mono_ns();
+            let outcome = self.handle(&work);
+            let ended_ns = clock::mono_ns();
+            self.recorder.record_run(
+                started_ns.saturating_sub(work.dispatched_ns),
+                ended_ns.saturating_sub(started_ns),
+            );
+            let completion = Completion { attempt: work.attempt, outcome, ended_ns };
+            drop(work.event);
+            if self.completions.send(completion).is_err() {
+                return; // The shard has ended: the attempt is lost, and counted on the next start.
+            }
+            self.shard.wake();
+        }
+    }
+
+    fn handle(&self, work: &Work) -> Ended {
+        let Some(handler) = work.handler.and_then(|number| self.handlers.get(number)) else {
+            return Ended::Failed(JobError::retryable(format!(
+                "no handler is registered for kind {:?}",
+                work.kind
+            )));
+        };
+        let attempt = Attempt::new(work, &self.stops);
+        if attempt.is_cancelled() {
+            return Ended::Failed(JobError::retryable("stopped before it began"));
+        }
+        // What a handler leaves half-done when it panics is its own; nothing of ours is borrowed
+        // mutably across the call.
+        match catch_unwind(AssertUnwindSafe(|| handler(&attempt))) {
+            Ok(Ok(())) => Ended::Succeeded,
+            Ok(Err(error)) => Ended::Failed(error),
+            Err(panic) => Ended::Panicked(panic_message(&*panic)),
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "the handler panicked with a value that is not text".to_owned()
+    }
+}

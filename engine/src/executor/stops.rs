@@ -1,0 +1,54 @@
+//! Which running attempts were asked to stop. Almost always none: then a look costs one load.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use tickwheel_core::{self as core, JobId, Token};
+
+/// The attempts of one shard that were asked to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Stops {
+    all: AtomicBool,
+    len: AtomicUsize,
+    attempts: Mutex<HashSet<(JobId, Token)>>,
+}
+
+impl Stops {
+    /// Asks one attempt to stop.
+    pub(crate) fn stop(&self, attempt: core::Attempt) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.insert((attempt.job, attempt.token));
+        self.len.store(attempts.len(), Ordering::Release);
+    }
+
+    /// Asks all attempts to stop: the engine is shutting down.
+    pub(crate) fn stop_all(&self) {
+        self.all.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopped(&self, attempt: core::Attempt) -> bool {
+        if self.all.load(Ordering::Acquire) {
+            return true;
+        }
+        if self.len.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.contains(&(attempt.job, attempt.token))
+    }
+
+    /// The attempt has ended.
+    pub(crate) fn forget(&self, attempt: core::Attempt) {
+        if self.len.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.remove(&(attempt.job, attempt.token));
+        self.len.store(attempts.len(), Ordering::Release);
+    }
+}

@@ -1,0 +1,105 @@
+//! What a program submits, with the standard library's types for times.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
+
+use tickwheel_core::{self as core, Due};
+
+use crate::clock::{saturating_ms, saturating_ns, wall_time};
+
+/// A job to submit: a kind, a payload, when it is due and how it is tried.
+///
+/// ```
+/// use std::time::Duration;
+/// use tickwheel_engine::{Backoff, NewJob};
+/// let job = NewJob::new("send_email")
+///     .payload("to=you@example.org")
+///     .delay(Duration::from_secs(90))
+///     .priority(7)
+///     .attempts_max(5)
+///     .backoff(Backoff::exponential(Duration::from_secs(1), Duration::from_secs(60)))
+///     .timeout(Duration::from_secs(30));
+/// # let _ = job;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    pub(crate) inner: core::NewJob<'static>,
+}
+
+impl NewJob {
+    /// A job of `kind` (1 to 255 bytes), due at once, with an empty payload, priority 5, 26
+    /// attempts, exponential back-off and a time-out of 30 minutes.
+    #[must_use]
+    pub fn new(kind: impl Into<Cow<'static, str>>) -> Self {
+        Self { inner: core::NewJob::new(kind) }
+    }
+
+    /// Bytes for the handler: at most 1 MiB.
+    #[must_use]
+    pub fn payload(mut self, payload: impl Into<Vec<u8>>) -> Self {
+        self.inner.payload = Cow::Owned(payload.into());
+        self
+    }
+
+    /// Due this long after it was accepted. Setting the clock does not move it; a restart does not
+    /// lengthen it.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.inner.due = Due::After(saturating_ns(delay));
+        self
+    }
+
+    /// Due at this instant of the wall clock; at once if it has passed.
+    #[must_use]
+    pub fn at(mut self, at: SystemTime) -> Self {
+        self.inner.due = Due::At(wall_time(at));
+        self
+    }
+
+    /// 0 to 9, where 9 goes first. Default 5.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.inner.priority = priority;
+        self
+    }
+
+    /// Tries at the most, the first included: 1 to 10,000. Default 26.
+    #[must_use]
+    pub fn attempts_max(mut self, attempts_max: u16) -> Self {
+        self.inner.attempts_max = attempts_max;
+        self
+    }
+
+    /// How long it waits after a failed attempt. Default 1 s, doubling up to 1 h.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.inner.backoff = backoff.inner;
+        self
+    }
+
+    /// How long one attempt may take: 1 ms to 49 days, rounded up to milliseconds; a longer one
+    /// counts as 49 days. Default 30 minutes.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.inner.timeout_ms = saturating_ms(timeout);
+        self
+    }
+}
+
+/// How long a failed job waits for its next attempt: see [`Backoff::exponential`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    pub(crate) inner: core::Backoff,
+}
+
+impl Backoff {
+    /// `base` after the first failure, doubling with each further one up to `max`; each wait is
+    /// drawn between three quarters of that and all of it. Both are rounded up to milliseconds, and
+    /// at most 49 days.
+    #[must_use]
+    pub fn exponential(base: Duration, max: Duration) -> Self {
+        Self { inner: core::Backoff { base_ms: saturating_ms(base), max_ms: saturating_ms(max) } }
+    }
+}

@@ -1,0 +1,65 @@
+//! Tickwheel as a library: a durable job scheduler that runs inside your program.
+//!
+//! An [`Engine`] owns one or more *shards*. Each is a pinned thread with a timing wheel, a table of
+//! jobs and a write-ahead log; *executor* threads run your handlers. A job that was accepted
+//! survives a crash: it is run at its time or after it, never before, at least once.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tickwheel_engine::{Attempt, Durability, Engine, JobError, NewJob};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let data_dir = dir.path();
+//! let engine = Engine::builder()
+//!     .data_dir(data_dir)
+//!     .durability(Durability::Sync)
+//! #   .segment_bytes(8 << 20)
+//!     .handler("greet", |attempt: &Attempt<'_>| {
+//!         let name = std::str::from_utf8(attempt.payload()).map_err(JobError::permanent)?;
+//!         println!("hello {name}, attempt {}", attempt.number());
+//!         Ok(())
+//!     })
+//!     .start()?;
+//! let job = NewJob::new("greet").payload("you").delay(Duration::from_millis(20));
+//! let id = engine.submit(job)?; // on the disk once this returns
+//! println!("job {id} is accepted");
+//! assert!(engine.drain(Duration::from_secs(10)));
+//! engine.shutdown(Duration::from_secs(1))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The folders follow a job's life: `shard` (inbox, decisions, log, wheel), `executor` (handlers),
+//! `latency` (what each stage took). The decisions themselves are in `tickwheel-core`, which knows
+//! no thread and no clock; this crate gives it both.
+#![forbid(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("tickwheel-engine needs Linux: it uses timerfd, eventfd and fallocate");
+
+mod builder;
+mod clock;
+mod data_dir;
+mod engine;
+mod error;
+mod executor;
+mod job;
+pub mod latency;
+pub mod ledger;
+pub mod limits;
+mod schedule;
+mod shard;
+mod shutdown;
+
+pub use builder::Builder;
+pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};
+pub use error::{CallError, ShutdownError, StartError, SubmitError};
+pub use executor::{Attempt, JobError};
+pub use job::{Backoff, NewJob};
+pub use schedule::{Missed, Schedule};
+pub use shutdown::ShutdownReport;
+pub use tickwheel_core::{
+    Counts, JobId, JobState, Next, Notice as JobEvent, OutcomeKind, Refusal, ShardId, cron,
+};
+pub use tickwheel_wal::Durability;

@@ -1,0 +1,98 @@
+//! Schedules as a program puts them.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
+
+use tickwheel_core::{self as core, Timing, cron::Cron};
+
+use crate::{
+    clock::{saturating_ms, saturating_ns, wall_time},
+    job::NewJob,
+};
+
+/// A named rule that adds a job at each of its fire times.
+///
+/// ```
+/// use std::time::Duration;
+/// use tickwheel_engine::{Missed, NewJob, Schedule, cron::Cron};
+/// # fn main() -> Result<(), tickwheel_engine::cron::CronError> {
+/// let nightly = Cron::parse("0 30 2 * * *")?.with_zone("Europe/Berlin")?;
+/// let schedule = Schedule::cron("backup", nightly, NewJob::new("backup")).missed(Missed::One);
+/// let pulse = Schedule::every("pulse", Duration::from_secs(10), NewJob::new("pulse"));
+/// # let _ = (schedule, pulse);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    pub(crate) inner: core::Schedule<'static>,
+}
+
+impl Schedule {
+    /// Fires at the times of a cron expression.
+    #[must_use]
+    pub fn cron(name: impl Into<Cow<'static, str>>, cron: Cron, job: NewJob) -> Self {
+        Self::new(name.into(), Timing::Cron(cron), job)
+    }
+
+    /// Fires each `every` (at least 1 ms), at a fixed rate, first one interval from now.
+    #[must_use]
+    pub fn every(name: impl Into<Cow<'static, str>>, every: Duration, job: NewJob) -> Self {
+        Self::new(name.into(), Timing::Every(saturating_ns(every)), job)
+    }
+
+    /// Fires once: at `at`, or as soon as it is put. Putting it again does not fire it again.
+    #[must_use]
+    pub fn once(name: impl Into<Cow<'static, str>>, at: Option<SystemTime>, job: NewJob) -> Self {
+        Self::new(name.into(), Timing::Once(at.map(wall_time)), job)
+    }
+
+    fn new(name: Cow<'static, str>, timing: Timing, job: NewJob) -> Self {
+        Self { inner: core::Schedule::new(name, timing, job.inner) }
+    }
+
+    /// What is done about fire times that passed while the engine was down. Default
+    /// [`Missed::One`].
+    #[must_use]
+    pub fn missed(mut self, missed: Missed) -> Self {
+        self.inner.missed = match missed {
+            Missed::Skip => core::Missed::Skip,
+            Missed::One => core::Missed::One,
+            Missed::All { limit, window } => {
+                core::Missed::All { limit, window_ns: saturating_ns(window) }
+            }
+        };
+        self
+    }
+
+    /// How late a fire time may be before it counts as missed. Default one minute.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.inner.grace_ms = saturating_ms(grace);
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+}
+
+/// What is done about fire times that were missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// They are dropped.
+    Skip,
+    /// One run stands for all of them.
+    One,
+    /// The newest `limit` (1 to 10,000) of those that lie at most `window` back are run.
+    All {
+        /// Runs at the most.
+        limit: u32,
+        /// How far back.
+        window: Duration,
+    },
+}

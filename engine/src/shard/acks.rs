@@ -1,0 +1,49 @@
+//! Answers that wait until what they promise is durable.
+
+use std::collections::VecDeque;
+
+use tickwheel_core::Lsn;
+
+use crate::error::CallError;
+
+/// Gives an answer: `Ok` once it is durable, or the reason why it never will be.
+pub(crate) type Release = Box<dyn FnOnce(Result<(), CallError>) + Send>;
+
+/// Waiting answers, in the order of the log.
+#[derive(Default)]
+pub(crate) struct Acks {
+    waiting: VecDeque<(Lsn, Release)>,
+}
+
+impl Acks {
+    /// Adds an answer that may be given once all below `after` is durable.
+    pub(crate) fn push(&mut self, after: Lsn, release: Release) {
+        debug_assert!(self.waiting.back().is_none_or(|(last, _)| *last <= after || after.0 == 0));
+        self.waiting.push_back((after, release));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether the first answer may be given.
+    pub(crate) fn is_due(&self, durable: Lsn) -> bool {
+        self.waiting.front().is_some_and(|(after, _)| *after <= durable)
+    }
+
+    /// Gives all answers up to `durable`.
+    pub(crate) fn release(&mut self, durable: Lsn) {
+        while self.waiting.front().is_some_and(|(after, _)| *after <= durable) {
+            if let Some((_, release)) = self.waiting.pop_front() {
+                release(Ok(()));
+            }
+        }
+    }
+
+    /// Tells all who wait that their call may not have taken effect.
+    pub(crate) fn fail(&mut self, error: &CallError) {
+        for (_, release) in self.waiting.drain(..) {
+            release(Err(error.clone()));
+        }
+    }
+}

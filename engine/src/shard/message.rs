@@ -1,0 +1,63 @@
+//! What other threads ask of a shard, and how they are answered.
+
+use crossbeam::channel::Sender;
+use tickwheel_core::{
+    Counts, JobId, JobState, JobView, NewJob, Refusal, Schedule, ScheduleView, WallTime,
+};
+
+use crate::error::CallError;
+
+/// Jobs of a batch as they were answered, in the order of the batch.
+pub(crate) type BatchAnswer = Result<Vec<Result<JobId, Refusal>>, CallError>;
+
+/// Called once, on the shard's thread.
+pub(crate) type OnBatch = Box<dyn FnOnce(BatchAnswer) + Send>;
+
+/// A message to a shard.
+pub(crate) enum Message {
+    /// Add jobs.
+    Submit(Batch),
+    /// Cancel a job.
+    Cancel { job: JobId, reply: Sender<Result<Option<JobState>, CallError>> },
+    /// Put a schedule.
+    PutSchedule { schedule: Box<Schedule<'static>>, reply: Sender<Result<Option<WallTime>, CallError>> },
+    /// Remove a schedule.
+    RemoveSchedule { name: String, reply: Sender<Result<bool, CallError>> },
+    /// Look at a job.
+    Job { job: JobId, reply: Sender<Found> },
+    /// Look at all schedules.
+    Schedules { reply: Sender<Vec<ScheduleView>> },
+    /// Look at the numbers.
+    Stats { reply: Sender<ShardStats> },
+    /// Answer once no job is pending.
+    Drain { reply: Sender<()> },
+    /// Take nothing more; end once nothing runs, or at the deadline.
+    Stop { deadline_ns: u64 },
+}
+
+/// A batch of jobs.
+pub(crate) struct Batch {
+    pub(crate) jobs: Vec<NewJob<'static>>,
+    pub(crate) on_batch: OnBatch,
+    pub(crate) submitted_ns: u64,
+}
+
+/// What a shard knows of a job.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It has not ended.
+    Pending(Box<JobView>),
+    /// It was here and has ended.
+    Ended,
+    /// It was never here.
+    Unknown,
+}
+
+/// Numbers of one shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ShardStats {
+    pub(crate) counts: Counts,
+    pub(crate) log_appended_bytes: u64,
+    pub(crate) log_syncs: u64,
+    pub(crate) stale_completions: u64,
+}

@@ -1,0 +1,532 @@
+//! One shard: a thread that owns a log and a scheduler, and passes over its inboxes again and
+//! again.
+//!
+//! [`Shard::pass`] is the whole of it, in this order: ends of attempts, commands, time, dispatch,
+//! publish and acknowledge; and when none of these found work, sleep.
+
+mod acks;
+mod journal;
+mod message;
+mod sleep;
+mod start;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use tickwheel_core::{
+    Answer, CallerId, Dispatch, Input, Lsn, NewJob, Now, Outcome, Outputs, Refusal, Scheduler,
+};
+use tickwheel_wal::Durability;
+
+use crate::{
+    builder::Observer,
+    clock,
+    error::CallError,
+    executor::{Completion, Ended, Handlers, Stops, Work},
+    latency::{Recorder, Stage},
+    limits,
+};
+use acks::Acks;
+use journal::Journal;
+pub(crate) use message::{Batch, BatchAnswer, Found, Message, ShardStats};
+use sleep::Bed;
+pub(crate) use sleep::Sleeper;
+pub(crate) use start::{ShardHandle, ShardSetup, Started, spawn};
+
+/// The core hands it back with each answer; answers are taken right after their step.
+const CALLER: CallerId = CallerId(0);
+
+/// A batch whose jobs are being decided; a pass may end in its middle.
+struct OpenBatch {
+    jobs: std::vec::IntoIter<NewJob<'static>>,
+    /// A job that has to wait until the log has made room.
+    held: Option<NewJob<'static>>,
+    answers: Vec<Result<tickwheel_core::JobId, Refusal>>,
+    after: Lsn,
+    batch: message::OnBatch,
+    submitted_ns: u64,
+}
+
+/// A shard's thread.
+struct Shard {
+    core: Scheduler,
+    journal: Journal,
+    bed: Bed,
+    inbox: Receiver<Message>,
+    completions: Receiver<Completion>,
+    /// `None` once the executors were told to end.
+    queue: Option<Sender<Work>>,
+    handlers: Arc<Handlers>,
+    /// Handler and name of each kind, by the core's number.
+    kinds: Vec<(Option<u32>, Arc<str>)>,
+    stops: Arc<Stops>,
+    observer: Option<Observer>,
+    recorder: Recorder,
+    out: Outputs,
+    acks: Acks,
+    open_batch: Option<OpenBatch>,
+    /// Ends of attempts that wait to be durable: position and time of the handler's end.
+    ended: VecDeque<(Lsn, u64)>,
+    drains: Vec<Sender<()>>,
+    stale: u64,
+    stopping: Option<Stopping>,
+    failed: bool,
+}
+
+/// A shutdown under way.
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    deadline_ns: u64,
+    /// Handlers were asked to stop.
+    told: bool,
+}
+
+/// How a shard ended.
+#[derive(Debug)]
+pub(crate) struct ShardEnd {
+    /// Attempts that did not end in time; they count as lost on the next start.
+    pub(crate) abandoned: u64,
+    pub(crate) closed: Result<(), tickwheel_wal::CloseError>,
+}
+
+impl Shard {
+    /// Passes until it is told to stop and may.
+    fn run(mut self) -> ShardEnd {
+        loop {
+            let now = clock::now();
+            let worked = self.pass(now);
+            if self.may_end(now) {
+                return self.end();
+            }
+            if !worked {
+                self.rest();
+            }
+        }
+    }
+
+    /// One pass over everything there is to do; `false` when there was nothing.
+    fn pass(&mut self, now: Now) -> bool {
+        let mut worked = self.notice_failure(now);
+        worked |= self.take_completions(now);
+        worked |= self.take_commands(now);
+        if self.stopping.is_none() {
+            worked |= self.pass_time(now);
+        }
+        self.carry_out(now);
+        worked |= self.publish();
+        self.answer_drains();
+        worked
+    }
+
+    /// A failed sync ends all work: nothing is acknowledged, triggered or accepted any more.
+    fn notice_failure(&mut self, now: Now) -> bool {
+        if self.failed {
+            return false;
+        }
+        let Some(failure) = self.journal.log.failure() else { return false };
+        self.failed = true;
+        tracing::error!(%failure, "the log failed: no more work is taken until a restart");
+        self.core.step(now, Input::JournalFailed, &mut self.journal, &mut self.out);
+        let error = CallError::LogFailed(failure.to_string());
+        self.acks.fail(&error);
+        if let Some(open) = self.open_batch.take() {
+            (open.batch)(Err(error));
+        }
+        self.ended.clear();
+        true
+    }
+
+    fn take_completions(&mut self, now: Now) -> bool {
+        let mut taken = 0;
+        while taken < limits::PASS_COMPLETIONS_MAX {
+            let Ok(completion) = self.completions.try_recv() else { break };
+            taken += 1;
+            let Completion { attempt, outcome, ended_ns } = completion;
+            let outcome = match &outcome {
+                Ended::Succeeded => Outcome::Succeeded,
+                Ended::Failed(error) if error.is_permanent() => Outcome::Permanent(error.message()),
+                Ended::Failed(error) => Outcome::Retryable(error.message()),
+                Ended::Panicked(message) => Outcome::Panicked(message),
+            };
+            let input = Input::Complete { attempt, outcome };
+            self.core.step(now, input, &mut self.journal, &mut self.out);
+            if let Some(end) = self.out.completed_end.take() {
+                self.ended.push_back((end, ended_ns));
+            }
+            self.stops.forget(attempt);
+        }
+        taken > 0
+    }
+
+    /// Takes messages from the inbox until its share of a pass is used up, or the log has to make
+    /// room first.
+    fn take_commands(&mut self, now: Now) -> bool {
+        let mut left = limits::PASS_COMMANDS_MAX;
+        let mut worked = false;
+        while left > 0 {
+            if self.open_batch.is_some() {
+                let decided = self.decide_batch(now, left);
+                worked |= decided > 0;
+                left -= decided;
+                if self.open_batch.is_some() {
+                    return worked; // The budget is used up, or the log makes room.
+                }
+                continue;
+            }
+            match self.inbox.try_recv() {
+                Ok(message) => {
+                    worked = true;
+                    left -= 1;
+                    self.take_message(now, message);
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    // Every handle is gone without a shutdown: end as one without grace.
+                    self.stopping.get_or_insert(Stopping { deadline_ns: 0, told: false });
+                    break;
+                }
+            }
+        }
+        worked
+    }
+
+    fn take_message(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Submit(batch) if self.stopping.is_some() => {
+                (batch.on_batch)(Err(CallError::ShuttingDown));
+            }
+            Message::Submit(batch) => {
+                self.open_batch = Some(OpenBatch {
+                    answers: Vec::with_capacity(batch.jobs.len()),
+                    jobs: batch.jobs.into_iter(),
+                    held: None,
+                    after: Lsn(0),
+                    batch: batch.on_batch,
+                    submitted_ns: batch.submitted_ns,
+                });
+            }
+            Message::Cancel { job, reply } => {
+                self.call(now, Input::Cancel { caller: CALLER, job }, reply, |answer| match answer {
+                    Answer::Cancelled(state) => Some(state),
+                    _ => None,
+                });
+            }
+            Message::PutSchedule { schedule, reply } => {
+                let input = Input::PutSchedule { caller: CALLER, schedule: &schedule };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::SchedulePut(next) => Some(next),
+                    _ => None,
+                });
+            }
+            Message::RemoveSchedule { name, reply } => {
+                let input = Input::RemoveSchedule { caller: CALLER, name: &name };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::ScheduleRemoved(was_there) => Some(was_there),
+                    _ => None,
+                });
+            }
+            Message::Job { job, reply } => {
+                let found = match self.core.job(job) {
+                    Some(view) => Found::Pending(Box::new(view)),
+                    None if self.core.has_issued(job) => Found::Ended,
+                    None => Found::Unknown,
+                };
+                // Whoever asked may have given up; so with all replies below.
+                let _ = reply.send(found);
+            }
+            Message::Schedules { reply } => {
+                let _ = reply.send(self.core.schedules());
+            }
+            Message::Stats { reply } => {
+                let log = self.journal.log.stats();
+                let _ = reply.send(ShardStats {
+                    counts: self.core.counts(),
+                    log_appended_bytes: log.appended_bytes,
+                    log_syncs: log.syncs,
+                    stale_completions: self.stale,
+                });
+            }
+            Message::Drain { reply } => self.drains.push(reply),
+            Message::Stop { deadline_ns } => {
+                let stopping = Stopping { deadline_ns, told: false };
+                let present = self.stopping.get_or_insert(stopping);
+                present.deadline_ns = present.deadline_ns.min(deadline_ns);
+            }
+        }
+    }
+
+    /// Decides one command and answers once that is durable.
+    fn call<T: Send + 'static>(
+        &mut self,
+        now: Now,
+        input: Input<'_>,
+        reply: Sender<Result<T, CallError>>,
+        take: impl FnOnce(Answer) -> Option<T>,
+    ) {
+        if self.stopping.is_some() {
+            let _ = reply.send(Err(CallError::ShuttingDown));
+            return;
+        }
+        self.core.step(now, input, &mut self.journal, &mut self.out);
+        let Some(answered) = self.out.replies.pop() else { return };
+        match answered.answer {
+            Answer::Refused(refusal) => {
+                let _ = reply.send(Err(refusal.into()));
+            }
+            answer => {
+                let Some(value) = take(answer) else { return };
+                let release = move |durable: Result<(), CallError>| {
+                    let _ = reply.send(durable.map(|()| value));
+                };
+                // What changed nothing still waits its turn, so that answers keep their order.
+                self.acks.push(answered.after, Box::new(release));
+            }
+        }
+    }
+
+    /// Decides up to `budget` jobs of the open batch; returns how many. The batch stays open when
+    /// it has more, or when the log makes room.
+    fn decide_batch(&mut self, now: Now, budget: usize) -> usize {
+        let Some(open) = &mut self.open_batch else { return 0 };
+        let mut decided = 0;
+        while decided < budget {
+            let Some(job) = open.held.take().or_else(|| open.jobs.next()) else {
+                self.close_batch();
+                return decided;
+            };
+            let input = Input::Submit { caller: CALLER, job: &job };
+            self.core.step(now, input, &mut self.journal, &mut self.out);
+            let Some(reply) = self.out.replies.pop() else { continue };
+            match reply.answer {
+                Answer::Submitted(id) => {
+                    open.answers.push(Ok(id));
+                    open.after = open.after.max(reply.after);
+                }
+                Answer::Refused(Refusal::Busy) => {
+                    open.held = Some(job);
+                    return decided;
+                }
+                Answer::Refused(refusal) => open.answers.push(Err(refusal)),
+                _ => continue,
+            }
+            decided += 1;
+        }
+        decided
+    }
+
+    fn close_batch(&mut self) {
+        let Some(OpenBatch { answers, after, batch, submitted_ns, .. }) = self.open_batch.take() else {
+            return;
+        };
+        let recorder = self.recorder.clone();
+        let release = move |durable: Result<(), CallError>| {
+            if durable.is_ok() {
+                let span_ns = clock::mono_ns().saturating_sub(submitted_ns);
+                let accepted = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+                recorder.record_many(Stage::SubmitAck, span_ns, accepted);
+            }
+            batch(durable.map(|()| answers));
+        };
+        self.acks.push(after, Box::new(release));
+    }
+
+    /// Lets time pass in the core: triggers and dispatches.
+    fn pass_time(&mut self, now: Now) -> bool {
+        let free = match &self.queue {
+            Some(queue) => queue.capacity().map_or(0, |capacity| capacity - queue.len()),
+            None => 0,
+        };
+        let dispatch_max = limits::PASS_DISPATCH_MAX.min(free as u32);
+        self.core.step(now, Input::Time { dispatch_max }, &mut self.journal, &mut self.out);
+        !self.out.dispatches.is_empty() || !self.out.lateness_ns.is_empty()
+    }
+
+    /// Does what the core's steps of this pass asked for.
+    fn carry_out(&mut self, now: Now) {
+        let mut out = std::mem::take(&mut self.out);
+        for stop in out.stops.drain(..) {
+            self.stops.stop(stop);
+        }
+        for dispatch in out.dispatches.drain(..) {
+            self.hand_out(now, dispatch);
+        }
+        if !out.lateness_ns.is_empty() {
+            self.recorder.record_all(Stage::Lateness, out.lateness_ns.drain(..));
+        }
+        if let Some(observer) = &self.observer {
+            for notice in out.notices.drain(..) {
+                observer(&notice);
+            }
+        }
+        self.stale += std::mem::take(&mut out.stale);
+        out.completed_end = None;
+        self.out = out;
+    }
+
+    /// Gives an attempt to the executors.
+    fn hand_out(&mut self, now: Now, dispatch: Dispatch) {
+        let number = usize::from(dispatch.kind.0);
+        while self.kinds.len() <= number {
+            let kind = tickwheel_core::KindId(self.kinds.len() as u16);
+            let name = self.core.kind_name(kind);
+            self.kinds.push((self.handlers.find(name), Arc::from(name)));
+        }
+        let (handler, kind) = self.kinds[number].clone();
+        let event = match self.journal.log.read(tickwheel_wal::Lsn(dispatch.body.0)) {
+            Ok(event) => event,
+            Err(error) => {
+                // The medium is damaged below a record that was sound before.
+                tracing::error!(job = %dispatch.attempt.job, %error, "a job's payload cannot be read");
+                let message = format!("its payload cannot be read: {error}");
+                let outcome = Outcome::Permanent(&message);
+                let input = Input::Complete { attempt: dispatch.attempt, outcome };
+                self.core.step(now, input, &mut self.journal, &mut self.out);
+                return;
+            }
+        };
+        let work = Work {
+            attempt: dispatch.attempt,
+            handler,
+            kind,
+            number: dispatch.number,
+            attempts_max: dispatch.attempts_max,
+            event,
+            payload_offset: dispatch.payload_offset,
+            due_ns: dispatch.due_ns,
+            clock: dispatch.clock,
+            dispatched_ns: clock::mono_ns(),
+        };
+        // The queue had room for all that was dispatched; it has no other sender.
+        let sent = self.queue.as_ref().is_some_and(|queue| queue.try_send(work).is_ok());
+        debug_assert!(sent, "the executors' queue refused an attempt");
+    }
+
+    /// Publishes what was appended and gives the answers that became durable.
+    fn publish(&mut self) -> bool {
+        let log = &mut self.journal.log;
+        let published = log.commit();
+        // Without a promise of durability an answer follows the append.
+        let reached = match log.durability() {
+            Durability::Sync => log.durable(),
+            _ => published,
+        };
+        let reached = Lsn(reached.0);
+        if self.failed {
+            return false;
+        }
+        let had_acks = !self.acks.is_empty();
+        self.acks.release(reached);
+        if self.ended.front().is_some_and(|(end, _)| *end <= reached) {
+            let now_ns = clock::mono_ns();
+            let ready = self.ended.partition_point(|(end, _)| *end <= reached);
+            let spans = self.ended.drain(..ready).map(|(_, at_ns)| now_ns.saturating_sub(at_ns));
+            self.recorder.record_all(Stage::CompletionAck, spans);
+        }
+        had_acks && self.acks.is_empty()
+    }
+
+    fn answer_drains(&mut self) {
+        if !self.drains.is_empty()
+            && self.core.counts().pending == 0
+            && self.open_batch.is_none()
+            && self.inbox.is_empty()
+        {
+            for drain in self.drains.drain(..) {
+                let _ = drain.send(());
+            }
+        }
+    }
+
+    /// Sleeps until the next deadline, unless something came in meanwhile.
+    fn rest(&mut self) {
+        let wake = self.core.wake();
+        let stopping = self.stopping.is_some();
+        let queue_has_room = self.queue.as_ref().is_some_and(|queue| !queue.is_full());
+        if wake.now && queue_has_room && !stopping {
+            return;
+        }
+        if self.journal.log.mark_idle() {
+            return; // The mark is synced meanwhile.
+        }
+        self.bed.lie_down();
+        let held = self.open_batch.as_ref().is_some_and(|open| open.held.is_some());
+        let inbox_waits = !self.inbox.is_empty() && !held;
+        let log_waits = self.log_has_news();
+        if inbox_waits || !self.completions.is_empty() || log_waits {
+            self.bed.get_up();
+            return;
+        }
+        let (mono, wall) = match &self.stopping {
+            Some(stopping) => (Some(tickwheel_core::MonoTime(stopping.deadline_ns)), None),
+            None => (wake.mono, wake.wall),
+        };
+        match self.bed.sleep(mono, wall) {
+            Ok(woken) if woken.clock_set => {
+                let now = clock::now();
+                tracing::warn!("the wall clock was set: instants and cron times follow it");
+                self.core.step(now, Input::ClockSet, &mut self.journal, &mut self.out);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // Without a timer nothing can be triggered in time.
+                eprintln!("tickwheel: a shard cannot sleep: {error}");
+                std::process::abort();
+            }
+        }
+    }
+
+    /// Whether the log has moved on since it was last looked at.
+    fn log_has_news(&self) -> bool {
+        let log = &self.journal.log;
+        let durable = Lsn(log.durable().0);
+        let acks = self.acks.is_due(durable) || self.ended.front().is_some_and(|(end, _)| *end <= durable);
+        let room = self.open_batch.as_ref().is_some_and(|open| open.held.is_some())
+            && log.shortage().is_none();
+        acks || room || (!self.failed && log.failure().is_some())
+    }
+
+    fn may_end(&mut self, now: Now) -> bool {
+        let Some(stopping) = &mut self.stopping else { return false };
+        let running = self.core.counts().running;
+        if self.open_batch.is_some() && !self.failed {
+            return false;
+        }
+        if running == 0 || self.failed {
+            return true;
+        }
+        if now.mono.0 < stopping.deadline_ns {
+            return false;
+        }
+        if stopping.told {
+            return true;
+        }
+        stopping.told = true;
+        let notice_ns = limits::STOP_NOTICE.as_nanos() as u64;
+        stopping.deadline_ns = now.mono.0.saturating_add(notice_ns);
+        self.stops.stop_all();
+        false
+    }
+
+    /// Ends the executors, syncs and closes the log, and answers whoever still waits.
+    fn end(mut self) -> ShardEnd {
+        self.queue = None;
+        let abandoned = self.core.counts().running;
+        self.journal.log.commit();
+        let closed = self.journal.log.close();
+        match &closed {
+            Ok(()) => self.acks.release(Lsn(u64::MAX)),
+            Err(error) => self.acks.fail(&CallError::LogFailed(error.to_string())),
+        }
+        if let Some(open) = self.open_batch.take() {
+            (open.batch)(Err(CallError::ShuttingDown));
+        }
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Submit(batch) => (batch.on_batch)(Err(CallError::ShuttingDown)),
+                // The sender of a reply is dropped, which tells whoever waits.
+                _ => drop(message),
+            }
+        }
+        ShardEnd { abandoned, closed }
+    }
+}

@@ -1,0 +1,211 @@
+//! How a shard comes up: its thread is pinned, its log opened and replayed, its executors started.
+
+use std::{io, path::PathBuf, sync::Arc, thread};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use tickwheel_core::{Config, Lsn, Outputs, ReplayError, Scheduler, ShardId};
+use tickwheel_wal::{Durability, LogOptions, OpenError};
+
+use super::{Bed, Journal, Message, Shard, ShardEnd, Sleeper, acks::Acks};
+use crate::{
+    builder::Observer,
+    clock,
+    error::StartError,
+    executor::{Executor, Handlers, Stops},
+    latency::Recorder,
+    limits,
+};
+
+/// What a shard is started with.
+pub(crate) struct ShardSetup {
+    pub(crate) shard: ShardId,
+    pub(crate) dir: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) segment_bytes: u64,
+    pub(crate) running_max: u32,
+    pub(crate) jobs_max: u32,
+    pub(crate) executors: usize,
+    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) observer: Option<Observer>,
+    /// The core to run on, if the thread is pinned.
+    pub(crate) core: Option<core_affinity::CoreId>,
+}
+
+/// A shard that runs, as the engine holds it.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    pub(crate) inbox: Sender<Message>,
+    pub(crate) sleeper: Arc<Sleeper>,
+    pub(crate) stops: Arc<Stops>,
+}
+
+/// A shard that has come up.
+pub(crate) struct Started {
+    pub(crate) handle: ShardHandle,
+    pub(crate) thread: thread::JoinHandle<ShardEnd>,
+    pub(crate) executors: Vec<thread::JoinHandle<()>>,
+    pub(crate) recorders: Vec<Recorder>,
+    pub(crate) recovered_jobs: u64,
+    pub(crate) lost_attempts: u64,
+}
+
+/// A shard on its way up.
+pub(crate) struct Starting {
+    thread: thread::JoinHandle<ShardEnd>,
+    ready: Receiver<Result<Ready, StartError>>,
+}
+
+struct Ready {
+    handle: ShardHandle,
+    executors: Vec<thread::JoinHandle<()>>,
+    recorders: Vec<Recorder>,
+    recovered_jobs: u64,
+    lost_attempts: u64,
+}
+
+/// Starts the thread of a shard; it opens its log at once.
+pub(crate) fn spawn(setup: ShardSetup) -> io::Result<Starting> {
+    let (tell, ready) = bounded(1);
+    let name = format!("tw-shard-{}", setup.shard.0);
+    let thread = thread::Builder::new().name(name).spawn(move || {
+        pin(&setup);
+        match open(setup) {
+            Ok((shard, started)) => {
+                // The engine waits for this before it does anything else.
+                let _ = tell.send(Ok(started));
+                shard.run()
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+                ShardEnd { abandoned: 0, closed: Ok(()) }
+            }
+        }
+    })?;
+    Ok(Starting { thread, ready })
+}
+
+impl Starting {
+    /// Waits until the shard has recovered.
+    pub(crate) fn wait(self) -> Result<Started, StartError> {
+        let gone = || io::Error::other("a shard's thread ended while it started");
+        let ready = self.ready.recv().map_err(|_| gone())??;
+        Ok(Started {
+            handle: ready.handle,
+            thread: self.thread,
+            executors: ready.executors,
+            recorders: ready.recorders,
+            recovered_jobs: ready.recovered_jobs,
+            lost_attempts: ready.lost_attempts,
+        })
+    }
+}
+
+fn pin(setup: &ShardSetup) {
+    if let Some(core) = setup.core
+        && !core_affinity::set_for_current(core)
+    {
+        tracing::warn!(
+            shard = setup.shard.0,
+            core = core.id,
+            "the shard's thread cannot be pinned to its core; it runs unpinned, and triggers may come later"
+        );
+    }
+}
+
+fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
+    let bed = Bed::new()?;
+    let sleeper = bed.sleeper();
+    let config = Config {
+        running_max: setup.running_max,
+        jobs_max: setup.jobs_max,
+        low_water_bytes: setup.segment_bytes / 4,
+        notices: setup.observer.is_some(),
+        ..Config::new(setup.shard)
+    };
+    let mut core = Scheduler::new(config, clock::now());
+    let notify = {
+        let sleeper = Arc::clone(&sleeper);
+        Arc::new(move || sleeper.wake())
+    };
+    let mut not_applied: Option<ReplayError> = None;
+    let opened = LogOptions::new(&setup.dir)
+        .shard(u16::from(setup.shard.0))
+        .segment_bytes(setup.segment_bytes)
+        .record_bytes_max(limits::RECORD_BYTES_MAX)
+        .durability(setup.durability)
+        .open(notify, &mut |record| {
+            core.replay(Lsn(record.lsn.0), record.payload).map_err(|error| {
+                not_applied = Some(error.clone());
+                error.into()
+            })
+        });
+    let log = match (opened, not_applied) {
+        (Err(_), Some(error)) => return Err(StartError::Replay(error)),
+        (opened, _) => opened.map_err(|error: OpenError| StartError::Log(error))?,
+    };
+    report(setup.shard, &log);
+    let mut journal = Journal { log };
+    let mut out = Outputs::default();
+    let lost_attempts = u64::from(core.recovered(clock::now(), &mut journal, &mut out));
+    let recovered_jobs = core.counts().pending;
+
+    let (inbox_in, inbox) = bounded(limits::INBOX_LEN);
+    let (queue, queue_out) = bounded(setup.running_max as usize);
+    // Every attempt that was handed out can have ended before the shard looks again.
+    let (completions_in, completions) = bounded(2 * setup.running_max as usize + setup.executors);
+    let stops = Arc::new(Stops::default());
+    let recorder = Recorder::new();
+    let mut recorders = vec![recorder.clone()];
+    let mut executors = Vec::with_capacity(setup.executors);
+    for number in 0..setup.executors {
+        let recorder = Recorder::new();
+        recorders.push(recorder.clone());
+        let executor = Executor {
+            queue: queue_out.clone(),
+            completions: completions_in.clone(),
+            shard: Arc::clone(&sleeper),
+            handlers: Arc::clone(&setup.handlers),
+            stops: Arc::clone(&stops),
+            recorder,
+        };
+        executors.push(executor.spawn(format!("tw-exec-{}.{number}", setup.shard.0))?);
+    }
+    let shard = Shard {
+        core,
+        journal,
+        bed,
+        inbox,
+        completions,
+        queue: Some(queue),
+        handlers: setup.handlers,
+        kinds: Vec::new(),
+        stops: Arc::clone(&stops),
+        observer: setup.observer,
+        recorder,
+        out,
+        acks: Acks::default(),
+        open_batch: None,
+        ended: std::collections::VecDeque::new(),
+        drains: Vec::new(),
+        stale: 0,
+        stopping: None,
+        failed: false,
+    };
+    let handle = ShardHandle { inbox: inbox_in, sleeper, stops };
+    Ok((shard, Ready { handle, executors, recorders, recovered_jobs, lost_attempts }))
+}
+
+fn report(shard: ShardId, log: &tickwheel_wal::Log) {
+    let recovery = log.recovery();
+    if recovery.records > 0 || recovery.torn_bytes > 0 {
+        tracing::info!(
+            shard = shard.0,
+            records = recovery.records,
+            torn_bytes = recovery.torn_bytes,
+            clean = recovery.clean_shutdown,
+            epoch = recovery.epoch,
+            elapsed = ?recovery.elapsed,
+            "the log was recovered"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! The end of an engine: nothing more is taken, running jobs end, logs are synced and closed.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::{
+    clock,
+    engine::Engine,
+    error::{CallError, ShutdownError},
+    shard::Message,
+};
+
+/// How an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Attempts that did not end in time. They count as lost, and are tried again on the next
+    /// start if their jobs have attempts left.
+    pub abandoned: u64,
+}
+
+impl Engine {
+    /// Stops: takes no more jobs, starts no more attempts, waits up to `grace` for running ones,
+    /// then asks their handlers to stop and waits 5 seconds more, syncs in every mode, and closes
+    /// the logs. Calling it again does nothing.
+    ///
+    /// # Errors
+    /// A log could not be closed, or a shard's thread had panicked.
+    pub fn shutdown(&self, grace: Duration) -> Result<ShutdownReport, ShutdownError> {
+        let deadline_ns = clock::mono_ns().saturating_add(clock::saturating_ns(grace));
+        for shard in 0..self.shards.len() {
+            // A shard that is gone already needs no telling.
+            let _: Result<(), CallError> = self.send(shard, Message::Stop { deadline_ns });
+        }
+        self.closed.store(true, Ordering::Release);
+        let (threads, executors) = self.take_threads();
+        let mut report = ShutdownReport::default();
+        let mut first_error = None;
+        for thread in threads {
+            match thread.join() {
+                Ok(end) => {
+                    report.abandoned += end.abandoned;
+                    if let Err(error) = end.closed {
+                        first_error = first_error.or(Some(ShutdownError::Log(error)));
+                    }
+                }
+                Err(_) => first_error = first_error.or(Some(ShutdownError::ShardPanicked)),
+            }
+        }
+        // A handler that never returns must not keep the process: its thread is left behind.
+        if report.abandoned == 0 {
+            for executor in executors {
+                // An executor catches its handlers' panics and has none of its own.
+                let _ = executor.join();
+            }
+        }
+        first_error.map_or(Ok(report), Err)
+    }
+
+    /// Waits for SIGTERM or SIGINT, then does [`Engine::shutdown`] with `grace`. A second signal
+    /// during the grace ends it at once.
+    ///
+    /// # Errors
+    /// As for [`Engine::shutdown`]; or the signals cannot be waited for.
+    pub fn run_until_signal(&self, grace: Duration) -> Result<ShutdownReport, ShutdownError> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let handle = signals.handle();
+        let Some(signal) = signals.forever().next() else { return self.shutdown(grace) };
+        tracing::info!(signal, ?grace, "stopping: running jobs have the grace to end");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                if signals.forever().next().is_some() {
+                    tracing::warn!("stopping at once");
+                    for shard in 0..self.shards.len() {
+                        let stop = Message::Stop { deadline_ns: clock::mono_ns() };
+                        // The inbox stays open while the shard waits for running jobs.
+                        let _ = self.shards[shard].inbox.send(stop);
+                        self.shards[shard].sleeper.wake();
+                    }
+                }
+            });
+            let ended = self.shutdown(grace);
+            handle.close();
+            ended
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            shard.stops.stop_all();
+        }
+        if let Err(error) = self.shutdown(Duration::ZERO) {
+            tracing::error!(%error, "the engine did not end cleanly");
+        }
+    }
+}
