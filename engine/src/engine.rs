@@ -155,7 +155,10 @@ impl Engine {
     ///
     /// # Errors
     /// None was taken: the batch is too large, names an unknown kind, or the engine takes nothing.
-    pub fn submit_batch(&self, jobs: Vec<NewJob>) -> Result<Vec<Result<JobId, Refusal>>, SubmitError> {
+    pub fn submit_batch(
+        &self,
+        jobs: Vec<NewJob>,
+    ) -> Result<Vec<Result<JobId, Refusal>>, SubmitError> {
         let (reply, answer) = bounded(1);
         self.submit_batch_then(jobs, move |answers| {
             // Nobody waits any more if this fails.
@@ -268,11 +271,13 @@ impl Engine {
         if shard >= self.shards.len() {
             return Ok(None);
         }
-        Ok(match self.ask(shard, |reply| Message::Job { job, reply })? {
-            Found::Pending(view) => Some(JobInfo::from(*view)),
-            Found::Ended => Some(JobInfo::Ended),
-            Found::Unknown => None,
-        })
+        Ok(
+            match self.ask(shard, |reply| Message::Job { job, reply })? {
+                Found::Pending(view) => Some(JobInfo::from(*view)),
+                Found::Ended => Some(JobInfo::Ended),
+                Found::Unknown => None,
+            },
+        )
     }
 
     /// Waits until no job is pending, at most `timeout`; `false` when some still are. Schedules do
@@ -338,7 +343,10 @@ impl Engine {
             return Err(CallError::ShuttingDown);
         }
         let handle = &self.shards[shard];
-        handle.inbox.send(message).map_err(|_| CallError::ShuttingDown)?;
+        handle
+            .inbox
+            .send(message)
+            .map_err(|_| CallError::ShuttingDown)?;
         handle.sleeper.wake();
         Ok(())
     }
@@ -363,10 +371,21 @@ impl Engine {
         self.ask(shard, message)?
     }
 
-    pub(crate) fn take_threads(&self) -> (Vec<thread::JoinHandle<ShardEnd>>, Vec<thread::JoinHandle<()>>) {
-        let take = |slot: &Mutex<Vec<_>>| std::mem::take(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner));
-        let executors =
-            std::mem::take(&mut *self.executors.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn take_threads(
+        &self,
+    ) -> (
+        Vec<thread::JoinHandle<ShardEnd>>,
+        Vec<thread::JoinHandle<()>>,
+    ) {
+        let take = |slot: &Mutex<Vec<_>>| {
+            std::mem::take(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let executors = std::mem::take(
+            &mut *self
+                .executors
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         (take(&self.threads), executors)
     }
 }

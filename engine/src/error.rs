@@ -82,7 +82,9 @@ pub enum CallError {
     #[error("the engine is shutting down and takes nothing more")]
     ShuttingDown,
     /// The log failed before the call was durable: whether it took effect is known after a restart.
-    #[error("the log failed: {0}. Check the disk, then restart; the call may or may not have taken effect")]
+    #[error(
+        "the log failed: {0}. Check the disk, then restart; the call may or may not have taken effect"
+    )]
     LogFailed(String),
     /// It was refused; nothing has changed.
     #[error(transparent)]

@@ -47,6 +47,5 @@ pub const RECORD_BYTES_MAX: u32 = core_limits::EVENT_BYTES_MAX as u32;
 const _: () = assert!(RECORD_BYTES_MAX as u64 * 4 <= SEGMENT_BYTES_MIN);
 const _: () = assert!(RUNNING_DEFAULT <= RUNNING_MAX);
 // What the default number of running attempts needs to end fits well into a default segment.
-const _: () = assert!(
-    RUNNING_DEFAULT as u64 * core_limits::OUTCOME_BYTES_MAX * 4 <= SEGMENT_BYTES_DEFAULT
-);
+const _: () =
+    assert!(RUNNING_DEFAULT as u64 * core_limits::OUTCOME_BYTES_MAX * 4 <= SEGMENT_BYTES_DEFAULT);

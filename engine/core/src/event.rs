@@ -87,6 +87,13 @@ pub enum Event<'a> {
         /// Its name.
         name: &'a str,
     },
+    /// An attempt was given back before it began: it does not count, and the job is ready again.
+    Released {
+        /// The job.
+        job: u64,
+        /// When.
+        at: u64,
+    },
 }
 
 /// A job as it was added.
@@ -133,7 +140,10 @@ impl Terms {
     }
 
     pub(crate) fn backoff(self) -> Backoff {
-        Backoff { base_ms: self.backoff_base_ms, max_ms: self.backoff_max_ms }
+        Backoff {
+            base_ms: self.backoff_base_ms,
+            max_ms: self.backoff_max_ms,
+        }
     }
 }
 
@@ -264,8 +274,16 @@ impl<'a> Rule<'a> {
         job.backoff = self.terms.backoff();
         job.timeout_ms = self.terms.timeout_ms;
         let name = Cow::Owned(self.name.into());
-        let schedule = Schedule { name, timing, missed, grace_ms: self.grace_ms, job };
-        schedule.check().map_err(|_| DecodeEventError("its schedule breaks a limit"))?;
+        let schedule = Schedule {
+            name,
+            timing,
+            missed,
+            grace_ms: self.grace_ms,
+            job,
+        };
+        schedule
+            .check()
+            .map_err(|_| DecodeEventError("its schedule breaks a limit"))?;
         Ok(schedule)
     }
 }
@@ -298,7 +316,14 @@ mod tests {
             timeout_ms: u32::MAX,
         };
         let long = "k".repeat(limits::NAME_BYTES_MAX);
-        let job = JobAdded { job: u64::MAX, at: u64::MAX, due: u64::MAX, mono: true, kind: &long, terms };
+        let job = JobAdded {
+            job: u64::MAX,
+            at: u64::MAX,
+            due: u64::MAX,
+            mono: true,
+            kind: &long,
+            terms,
+        };
         let rule = Rule {
             name: &long,
             timing: RuleTiming::Cron(&"* ".repeat(500), "Europe/Berlin"),
@@ -308,23 +333,56 @@ mod tests {
             terms,
         };
         check(&Event::Added(job.clone()), b"payload");
-        check(&Event::SchedulePut { at: 1, rule, next: Some(u64::MAX) }, &[0; 300]);
-        let fired =
-            Event::ScheduleFired { at: 1, name: &long, next: None, catch_up_until: 2, job: Some(job) };
+        check(
+            &Event::SchedulePut {
+                at: 1,
+                rule,
+                next: Some(u64::MAX),
+            },
+            &[0; 300],
+        );
+        let fired = Event::ScheduleFired {
+            at: 1,
+            name: &long,
+            next: None,
+            catch_up_until: 2,
+            job: Some(job),
+        };
         check(&fired, b"");
         let message = "m".repeat(limits::MESSAGE_BYTES_MAX);
         let failure = Failure::Panicked;
-        check(&Event::Failed { job: 1, at: 2, failure, retry_at: Some(3), message: &message }, b"");
+        check(
+            &Event::Failed {
+                job: 1,
+                at: 2,
+                failure,
+                retry_at: Some(3),
+                message: &message,
+            },
+            b"",
+        );
     }
 
     #[test]
     fn reserved_sizes_hold_the_longest_start_and_end_of_an_attempt() {
         let mut bytes = Vec::new();
-        Event::Started { job: u64::MAX, token: u32::MAX, at: u64::MAX }.encode(&mut bytes);
+        Event::Started {
+            job: u64::MAX,
+            token: u32::MAX,
+            at: u64::MAX,
+        }
+        .encode(&mut bytes);
         assert!(bytes.len() as u64 + 64 <= limits::START_BYTES_MAX);
         let message = "m".repeat(limits::MESSAGE_BYTES_MAX);
         let (job, at, failure) = (u64::MAX, u64::MAX, Failure::Lost);
-        Event::Failed { job, at, failure, retry_at: Some(u64::MAX), message: &message }.encode(&mut bytes);
+        Event::Failed {
+            job,
+            at,
+            failure,
+            retry_at: Some(u64::MAX),
+            message: &message,
+        }
+        .encode(&mut bytes);
         assert!(bytes.len() as u64 + 64 <= limits::OUTCOME_BYTES_MAX);
     }
 

@@ -52,6 +52,8 @@ pub(crate) enum Ended {
     Succeeded,
     Failed(JobError),
     Panicked(String),
+    /// The engine was stopping before the handler was called.
+    NotBegun,
 }
 
 /// What an executor thread works with.
@@ -79,7 +81,11 @@ impl Executor {
                 started_ns.saturating_sub(work.dispatched_ns),
                 ended_ns.saturating_sub(started_ns),
             );
-            let completion = Completion { attempt: work.attempt, outcome, ended_ns };
+            let completion = Completion {
+                attempt: work.attempt,
+                outcome,
+                ended_ns,
+            };
             drop(work.event);
             if self.completions.send(completion).is_err() {
                 return; // The shard has ended: the attempt is lost, and counted on the next start.
@@ -89,6 +95,9 @@ impl Executor {
     }
 
     fn handle(&self, work: &Work) -> Ended {
+        if self.stops.takes_no_more() {
+            return Ended::NotBegun;
+        }
         let Some(handler) = work.handler.and_then(|number| self.handlers.get(number)) else {
             return Ended::Failed(JobError::retryable(format!(
                 "no handler is registered for kind {:?}",
@@ -96,9 +105,6 @@ impl Executor {
             )));
         };
         let attempt = Attempt::new(work, &self.stops);
-        if attempt.is_cancelled() {
-            return Ended::Failed(JobError::retryable("stopped before it began"));
-        }
         // What a handler leaves half-done when it panics is its own; nothing of ours is borrowed
         // mutably across the call.
         match catch_unwind(AssertUnwindSafe(|| handler(&attempt))) {

@@ -1,4 +1,4 @@
-//! Which running attempts were asked to stop. Almost always none: then a look costs one load.
+//! Which running attempts were asked to stop, and whether further ones may begin. Almost always none: then a look costs one load.
 
 use std::{
     collections::HashSet,
@@ -13,6 +13,7 @@ use tickwheel_core::{self as core, JobId, Token};
 /// The attempts of one shard that were asked to stop.
 #[derive(Debug, Default)]
 pub(crate) struct Stops {
+    no_more: AtomicBool,
     all: AtomicBool,
     len: AtomicUsize,
     attempts: Mutex<HashSet<(JobId, Token)>>,
@@ -24,6 +25,15 @@ impl Stops {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.insert((attempt.job, attempt.token));
         self.len.store(attempts.len(), Ordering::Release);
+    }
+
+    /// No further handler is to be called: the engine is stopping.
+    pub(crate) fn take_no_more(&self) {
+        self.no_more.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn takes_no_more(&self) -> bool {
+        self.no_more.load(Ordering::Relaxed)
     }
 
     /// Asks all attempts to stop: the engine is shutting down.

@@ -26,8 +26,13 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order of a job's life.
-    pub const ALL: [Self; 5] =
-        [Self::SubmitAck, Self::Lateness, Self::Dispatch, Self::Run, Self::CompletionAck];
+    pub const ALL: [Self; 5] = [
+        Self::SubmitAck,
+        Self::Lateness,
+        Self::Dispatch,
+        Self::Run,
+        Self::CompletionAck,
+    ];
 
     /// Its name in reports and JSON.
     #[must_use]
@@ -65,7 +70,9 @@ pub struct Latency {
 
 impl Latency {
     fn new() -> Self {
-        Self { stages: std::array::from_fn(|_| histogram()) }
+        Self {
+            stages: std::array::from_fn(|_| histogram()),
+        }
     }
 
     /// The histogram of one stage, in nanoseconds.

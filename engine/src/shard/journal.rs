@@ -11,8 +11,15 @@ pub(crate) struct Journal {
 
 impl core::Journal for Journal {
     fn room(&self) -> Room {
-        let available_bytes = if self.log.failure().is_some() { 0 } else { self.log.available_bytes() };
-        Room { available_bytes, reason: self.reason() }
+        let available_bytes = if self.log.failure().is_some() {
+            0
+        } else {
+            self.log.available_bytes()
+        };
+        Room {
+            available_bytes,
+            reason: self.reason(),
+        }
     }
 
     fn record_bytes(&self, len_bytes: usize) -> u64 {
@@ -21,9 +28,10 @@ impl core::Journal for Journal {
 
     fn append(&mut self, head: &[u8], payload: &[u8]) -> Position {
         match self.log.append(&[head, payload]) {
-            Ok(appended) => {
-                Position { lsn: core::Lsn(appended.lsn.0), end: core::Lsn(appended.end.0) }
-            }
+            Ok(appended) => Position {
+                lsn: core::Lsn(appended.lsn.0),
+                end: core::Lsn(appended.end.0),
+            },
             // The core asks for room first, and only a failed sync, after which nothing is durable,
             // can take it back in between: the state in memory must not run ahead of the log.
             Err(error) => {

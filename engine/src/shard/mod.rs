@@ -123,10 +123,13 @@ impl Shard {
         if self.failed {
             return false;
         }
-        let Some(failure) = self.journal.log.failure() else { return false };
+        let Some(failure) = self.journal.log.failure() else {
+            return false;
+        };
         self.failed = true;
         tracing::error!(%failure, "the log failed: no more work is taken until a restart");
-        self.core.step(now, Input::JournalFailed, &mut self.journal, &mut self.out);
+        self.core
+            .step(now, Input::JournalFailed, &mut self.journal, &mut self.out);
         let error = CallError::LogFailed(failure.to_string());
         self.acks.fail(&error);
         if let Some(open) = self.open_batch.take() {
@@ -139,14 +142,21 @@ impl Shard {
     fn take_completions(&mut self, now: Now) -> bool {
         let mut taken = 0;
         while taken < limits::PASS_COMPLETIONS_MAX {
-            let Ok(completion) = self.completions.try_recv() else { break };
+            let Ok(completion) = self.completions.try_recv() else {
+                break;
+            };
             taken += 1;
-            let Completion { attempt, outcome, ended_ns } = completion;
+            let Completion {
+                attempt,
+                outcome,
+                ended_ns,
+            } = completion;
             let outcome = match &outcome {
                 Ended::Succeeded => Outcome::Succeeded,
                 Ended::Failed(error) if error.is_permanent() => Outcome::Permanent(error.message()),
                 Ended::Failed(error) => Outcome::Retryable(error.message()),
                 Ended::Panicked(message) => Outcome::Panicked(message),
+                Ended::NotBegun => Outcome::NotBegun,
             };
             let input = Input::Complete { attempt, outcome };
             self.core.step(now, input, &mut self.journal, &mut self.out);
@@ -182,7 +192,11 @@ impl Shard {
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     // Every handle is gone without a shutdown: end as one without grace.
-                    self.stopping.get_or_insert(Stopping { deadline_ns: 0, told: false });
+                    self.stopping.get_or_insert(Stopping {
+                        deadline_ns: 0,
+                        told: false,
+                    });
+                    self.stops.take_no_more();
                     break;
                 }
             }
@@ -206,20 +220,34 @@ impl Shard {
                 });
             }
             Message::Cancel { job, reply } => {
-                self.call(now, Input::Cancel { caller: CALLER, job }, reply, |answer| match answer {
-                    Answer::Cancelled(state) => Some(state),
-                    _ => None,
-                });
+                self.call(
+                    now,
+                    Input::Cancel {
+                        caller: CALLER,
+                        job,
+                    },
+                    reply,
+                    |answer| match answer {
+                        Answer::Cancelled(state) => Some(state),
+                        _ => None,
+                    },
+                );
             }
             Message::PutSchedule { schedule, reply } => {
-                let input = Input::PutSchedule { caller: CALLER, schedule: &schedule };
+                let input = Input::PutSchedule {
+                    caller: CALLER,
+                    schedule: &schedule,
+                };
                 self.call(now, input, reply, |answer| match answer {
                     Answer::SchedulePut(next) => Some(next),
                     _ => None,
                 });
             }
             Message::RemoveSchedule { name, reply } => {
-                let input = Input::RemoveSchedule { caller: CALLER, name: &name };
+                let input = Input::RemoveSchedule {
+                    caller: CALLER,
+                    name: &name,
+                };
                 self.call(now, input, reply, |answer| match answer {
                     Answer::ScheduleRemoved(was_there) => Some(was_there),
                     _ => None,
@@ -248,9 +276,13 @@ impl Shard {
             }
             Message::Drain { reply } => self.drains.push(reply),
             Message::Stop { deadline_ns } => {
-                let stopping = Stopping { deadline_ns, told: false };
+                let stopping = Stopping {
+                    deadline_ns,
+                    told: false,
+                };
                 let present = self.stopping.get_or_insert(stopping);
                 present.deadline_ns = present.deadline_ns.min(deadline_ns);
+                self.stops.take_no_more();
             }
         }
     }
@@ -268,7 +300,9 @@ impl Shard {
             return;
         }
         self.core.step(now, input, &mut self.journal, &mut self.out);
-        let Some(answered) = self.out.replies.pop() else { return };
+        let Some(answered) = self.out.replies.pop() else {
+            return;
+        };
         match answered.answer {
             Answer::Refused(refusal) => {
                 let _ = reply.send(Err(refusal.into()));
@@ -287,16 +321,23 @@ impl Shard {
     /// Decides up to `budget` jobs of the open batch; returns how many. The batch stays open when
     /// it has more, or when the log makes room.
     fn decide_batch(&mut self, now: Now, budget: usize) -> usize {
-        let Some(open) = &mut self.open_batch else { return 0 };
+        let Some(open) = &mut self.open_batch else {
+            return 0;
+        };
         let mut decided = 0;
         while decided < budget {
             let Some(job) = open.held.take().or_else(|| open.jobs.next()) else {
                 self.close_batch();
                 return decided;
             };
-            let input = Input::Submit { caller: CALLER, job: &job };
+            let input = Input::Submit {
+                caller: CALLER,
+                job: &job,
+            };
             self.core.step(now, input, &mut self.journal, &mut self.out);
-            let Some(reply) = self.out.replies.pop() else { continue };
+            let Some(reply) = self.out.replies.pop() else {
+                continue;
+            };
             match reply.answer {
                 Answer::Submitted(id) => {
                     open.answers.push(Ok(id));
@@ -315,7 +356,14 @@ impl Shard {
     }
 
     fn close_batch(&mut self) {
-        let Some(OpenBatch { answers, after, batch, submitted_ns, .. }) = self.open_batch.take() else {
+        let Some(OpenBatch {
+            answers,
+            after,
+            batch,
+            submitted_ns,
+            ..
+        }) = self.open_batch.take()
+        else {
             return;
         };
         let recorder = self.recorder.clone();
@@ -333,11 +381,18 @@ impl Shard {
     /// Lets time pass in the core: triggers and dispatches.
     fn pass_time(&mut self, now: Now) -> bool {
         let free = match &self.queue {
-            Some(queue) => queue.capacity().map_or(0, |capacity| capacity - queue.len()),
+            Some(queue) => queue
+                .capacity()
+                .map_or(0, |capacity| capacity - queue.len()),
             None => 0,
         };
         let dispatch_max = limits::PASS_DISPATCH_MAX.min(free as u32);
-        self.core.step(now, Input::Time { dispatch_max }, &mut self.journal, &mut self.out);
+        self.core.step(
+            now,
+            Input::Time { dispatch_max },
+            &mut self.journal,
+            &mut self.out,
+        );
         !self.out.dispatches.is_empty() || !self.out.lateness_ns.is_empty()
     }
 
@@ -351,7 +406,8 @@ impl Shard {
             self.hand_out(now, dispatch);
         }
         if !out.lateness_ns.is_empty() {
-            self.recorder.record_all(Stage::Lateness, out.lateness_ns.drain(..));
+            self.recorder
+                .record_all(Stage::Lateness, out.lateness_ns.drain(..));
         }
         if let Some(observer) = &self.observer {
             for notice in out.notices.drain(..) {
@@ -379,7 +435,10 @@ impl Shard {
                 tracing::error!(job = %dispatch.attempt.job, %error, "a job's payload cannot be read");
                 let message = format!("its payload cannot be read: {error}");
                 let outcome = Outcome::Permanent(&message);
-                let input = Input::Complete { attempt: dispatch.attempt, outcome };
+                let input = Input::Complete {
+                    attempt: dispatch.attempt,
+                    outcome,
+                };
                 self.core.step(now, input, &mut self.journal, &mut self.out);
                 return;
             }
@@ -397,7 +456,10 @@ impl Shard {
             dispatched_ns: clock::mono_ns(),
         };
         // The queue had room for all that was dispatched; it has no other sender.
-        let sent = self.queue.as_ref().is_some_and(|queue| queue.try_send(work).is_ok());
+        let sent = self
+            .queue
+            .as_ref()
+            .is_some_and(|queue| queue.try_send(work).is_ok());
         debug_assert!(sent, "the executors' queue refused an attempt");
     }
 
@@ -419,7 +481,10 @@ impl Shard {
         if self.ended.front().is_some_and(|(end, _)| *end <= reached) {
             let now_ns = clock::mono_ns();
             let ready = self.ended.partition_point(|(end, _)| *end <= reached);
-            let spans = self.ended.drain(..ready).map(|(_, at_ns)| now_ns.saturating_sub(at_ns));
+            let spans = self
+                .ended
+                .drain(..ready)
+                .map(|(_, at_ns)| now_ns.saturating_sub(at_ns));
             self.recorder.record_all(Stage::CompletionAck, spans);
         }
         had_acks && self.acks.is_empty()
@@ -449,7 +514,10 @@ impl Shard {
             return; // The mark is synced meanwhile.
         }
         self.bed.lie_down();
-        let held = self.open_batch.as_ref().is_some_and(|open| open.held.is_some());
+        let held = self
+            .open_batch
+            .as_ref()
+            .is_some_and(|open| open.held.is_some());
         let inbox_waits = !self.inbox.is_empty() && !held;
         let log_waits = self.log_has_news();
         if inbox_waits || !self.completions.is_empty() || log_waits {
@@ -464,7 +532,8 @@ impl Shard {
             Ok(woken) if woken.clock_set => {
                 let now = clock::now();
                 tracing::warn!("the wall clock was set: instants and cron times follow it");
-                self.core.step(now, Input::ClockSet, &mut self.journal, &mut self.out);
+                self.core
+                    .step(now, Input::ClockSet, &mut self.journal, &mut self.out);
             }
             Ok(_) => {}
             Err(error) => {
@@ -479,14 +548,20 @@ impl Shard {
     fn log_has_news(&self) -> bool {
         let log = &self.journal.log;
         let durable = Lsn(log.durable().0);
-        let acks = self.acks.is_due(durable) || self.ended.front().is_some_and(|(end, _)| *end <= durable);
-        let room = self.open_batch.as_ref().is_some_and(|open| open.held.is_some())
+        let acks =
+            self.acks.is_due(durable) || self.ended.front().is_some_and(|(end, _)| *end <= durable);
+        let room = self
+            .open_batch
+            .as_ref()
+            .is_some_and(|open| open.held.is_some())
             && log.shortage().is_none();
         acks || room || (!self.failed && log.failure().is_some())
     }
 
     fn may_end(&mut self, now: Now) -> bool {
-        let Some(stopping) = &mut self.stopping else { return false };
+        let Some(stopping) = &mut self.stopping else {
+            return false;
+        };
         let running = self.core.counts().running;
         if self.open_batch.is_some() && !self.failed {
             return false;

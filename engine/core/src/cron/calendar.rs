@@ -29,15 +29,14 @@ impl Masks {
     /// Bounded work: a day is found by walking the matching months of the matching years, at most
     /// twelve times the years between [`YEAR_MIN`] and [`YEAR_MAX`], and in a month by one mask.
     pub(super) fn first_from(&self, from: Local) -> Option<Local> {
-        let days = from.0.div_euclid(SECONDS_PER_DAY);
-        let today = Date::of_days(days);
-        // A mask of hours that is empty can't be: the reader refuses empty fields.
+        let today = from.date();
         if self.matches_day(today)
-            && let Some(second) = self.time_from(from.0.rem_euclid(SECONDS_PER_DAY) as u32)
+            && let Some(second) = self.time_from(from.second_of_day())
         {
-            return Some(Local(days * SECONDS_PER_DAY + i64::from(second)));
+            return Some(Local(today.days() * SECONDS_PER_DAY + i64::from(second)));
         }
-        let day = self.day_from(Date::of_days(days + 1))?;
+        let day = self.day_from(Date::of_days(today.days() + 1))?;
+        // The reader refuses empty fields, so each mask has a first bit.
         let first = self.hours.trailing_zeros() * 3600
             + self.minutes.trailing_zeros() * 60
             + self.seconds.trailing_zeros();

@@ -101,10 +101,14 @@ impl<'a> NewJob<'a> {
             });
         }
         if self.priority > limits::PRIORITY_MAX {
-            return Err(Refusal::PriorityOutOfRange { priority: self.priority });
+            return Err(Refusal::PriorityOutOfRange {
+                priority: self.priority,
+            });
         }
         if self.attempts_max == 0 || self.attempts_max > limits::ATTEMPTS_MAX {
-            return Err(Refusal::AttemptsOutOfRange { attempts: self.attempts_max });
+            return Err(Refusal::AttemptsOutOfRange {
+                attempts: self.attempts_max,
+            });
         }
         if self.timeout_ms == 0 {
             return Err(Refusal::TimeoutZero);
@@ -127,7 +131,10 @@ impl<'a> NewJob<'a> {
 
 pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), Refusal> {
     if name.is_empty() || name.len() > limits::NAME_BYTES_MAX {
-        return Err(Refusal::NameLength { field, len_bytes: name.len() });
+        return Err(Refusal::NameLength {
+            field,
+            len_bytes: name.len(),
+        });
     }
     Ok(())
 }
@@ -152,7 +159,9 @@ pub enum Refusal {
         max_bytes: usize,
     },
     /// A name is empty or too long.
-    #[error("the {field} has {len_bytes} bytes, it needs 1 to 255: use a short name such as send_email")]
+    #[error(
+        "the {field} has {len_bytes} bytes, it needs 1 to 255: use a short name such as send_email"
+    )]
     NameLength {
         /// Which name.
         field: &'static str,
@@ -181,7 +190,9 @@ pub enum Refusal {
     #[error("there are {max} kinds already: put what varies from job to job into the payload", max = limits::KINDS_MAX)]
     TooManyKinds,
     /// More jobs than the configured bound.
-    #[error("{max} jobs are pending, no more are taken: retry once some have run, or raise the limit")]
+    #[error(
+        "{max} jobs are pending, no more are taken: retry once some have run, or raise the limit"
+    )]
     TooManyJobs {
         /// The bound.
         max: u32,

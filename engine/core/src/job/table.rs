@@ -30,7 +30,13 @@ pub(crate) struct JobTable {
 impl JobTable {
     pub(crate) fn new() -> Self {
         let index: Vec<HashTable<u32>> = (0..INDEX_PARTS).map(|_| HashTable::new()).collect();
-        Self { records: Pages::new(), index: index.into_boxed_slice(), free: NO_FREE, used: 0, jobs: 0 }
+        Self {
+            records: Pages::new(),
+            index: index.into_boxed_slice(),
+            free: NO_FREE,
+            used: 0,
+            jobs: 0,
+        }
     }
 
     /// Jobs held.
@@ -75,8 +81,11 @@ impl JobTable {
                 entry.remove();
             }
         }
-        self.records[slot.0] =
-            Record { due_ns: u64::from(self.free), role: Role::Free, ..Record::default() };
+        self.records[slot.0] = Record {
+            due_ns: u64::from(self.free),
+            role: Role::Free,
+            ..Record::default()
+        };
         self.free = slot.0;
     }
 
@@ -84,7 +93,9 @@ impl JobTable {
     pub(crate) fn find(&self, id: JobId) -> Option<Slot> {
         let hash = mix(id.0);
         let records = &self.records;
-        self.index[part(hash)].find(hash, |slot| records[*slot].id == id).map(|slot| Slot(*slot))
+        self.index[part(hash)]
+            .find(hash, |slot| records[*slot].id == id)
+            .map(|slot| Slot(*slot))
     }
 
     /// Whether `slot` holds job `id`: the check of a hint that came from outside.
@@ -115,7 +126,11 @@ mod tests {
     use crate::id::ShardId;
 
     fn job(n: u64) -> Record {
-        Record { id: JobId::new(ShardId(0), n), role: Role::Job, ..Record::default() }
+        Record {
+            id: JobId::new(ShardId(0), n),
+            role: Role::Job,
+            ..Record::default()
+        }
     }
 
     #[test]

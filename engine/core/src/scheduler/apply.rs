@@ -66,13 +66,18 @@ impl Scheduler {
                 self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
                 Ok(())
             }
-            Event::Succeeded { job, .. } => {
-                self.end(JobId(*job), JobState::Succeeded, |counts| &mut counts.succeeded)
-            }
-            Event::Cancelled { job, .. } => {
-                self.end(JobId(*job), JobState::Cancelled, |counts| &mut counts.cancelled)
-            }
-            Event::Failed { job, at, retry_at: Some(retry_at), .. } => {
+            Event::Succeeded { job, .. } => self.end(JobId(*job), JobState::Succeeded, |counts| {
+                &mut counts.succeeded
+            }),
+            Event::Cancelled { job, .. } => self.end(JobId(*job), JobState::Cancelled, |counts| {
+                &mut counts.cancelled
+            }),
+            Event::Failed {
+                job,
+                at,
+                retry_at: Some(retry_at),
+                ..
+            } => {
                 let slot = self.enter(JobId(*job), JobState::Scheduled)?;
                 self.counts.failed_attempts += 1;
                 let due_ns = WallTime(*retry_at).to_mono(self.offset_ns).0;
@@ -82,13 +87,35 @@ impl Scheduler {
                 self.wait_for_due(slot, retry_at <= at);
                 Ok(())
             }
-            Event::Failed { job, retry_at: None, .. } => {
+            Event::Failed {
+                job,
+                retry_at: None,
+                ..
+            } => {
                 self.counts.failed_attempts += 1;
                 self.end(JobId(*job), JobState::Dead, |counts| &mut counts.dead)
             }
-            Event::SchedulePut { rule, next, .. } => self.apply_put(rule, payload, next.map(WallTime)),
-            Event::ScheduleFired { name, next, catch_up_until, job, .. } => {
-                let number = self.schedules.find(name).ok_or(ReplayError::UnknownSchedule)?;
+            Event::Released { job, .. } => {
+                let slot = self.enter(JobId(*job), JobState::Scheduled)?;
+                let record = self.table.get_mut(slot);
+                record.attempt = record.attempt.saturating_sub(1);
+                self.wait_for_due(slot, true);
+                Ok(())
+            }
+            Event::SchedulePut { rule, next, .. } => {
+                self.apply_put(rule, payload, next.map(WallTime))
+            }
+            Event::ScheduleFired {
+                name,
+                next,
+                catch_up_until,
+                job,
+                ..
+            } => {
+                let number = self
+                    .schedules
+                    .find(name)
+                    .ok_or(ReplayError::UnknownSchedule)?;
                 self.set_next(number, next.map(WallTime));
                 if let Some(state) = self.schedules.get_mut(number) {
                     state.catch_up_until = WallTime(*catch_up_until);
@@ -100,7 +127,10 @@ impl Scheduler {
                 }
             }
             Event::ScheduleRemoved { name, .. } => {
-                let number = self.schedules.find(name).ok_or(ReplayError::UnknownSchedule)?;
+                let number = self
+                    .schedules
+                    .find(name)
+                    .ok_or(ReplayError::UnknownSchedule)?;
                 self.remove_schedule_state(number);
                 Ok(())
             }
@@ -114,7 +144,10 @@ impl Scheduler {
         payload_offset: usize,
         schedule: u32,
     ) -> Result<(), ReplayError> {
-        let kind = self.kinds.intern(added.kind).ok_or(ReplayError::TooManyKinds)?;
+        let kind = self
+            .kinds
+            .intern(added.kind)
+            .ok_or(ReplayError::TooManyKinds)?;
         let clock = added.clock();
         let due_ns = match clock {
             Clock::Mono => WallTime(added.due).to_mono(self.offset_ns).0,
@@ -176,7 +209,13 @@ impl Scheduler {
             catch_up_until = before.catch_up_until;
             let clock_before = before.rule.timing.clock();
             let timer = before.timer;
-            *before = ScheduleState { rule, next: None, catch_up_until, fired, timer };
+            *before = ScheduleState {
+                rule,
+                next: None,
+                catch_up_until,
+                fired,
+                timer,
+            };
             debug_assert_eq!(clock_before, self.table.get(timer).clock);
             self.set_next(number, next);
             return Ok(());
@@ -187,7 +226,13 @@ impl Scheduler {
             ..Record::default()
         });
         self.links.grow_to(timer.0);
-        self.schedules.insert(ScheduleState { rule, next: None, catch_up_until, fired, timer });
+        self.schedules.insert(ScheduleState {
+            rule,
+            next: None,
+            catch_up_until,
+            fired,
+            timer,
+        });
         self.set_next(self.table.get(timer).schedule, next);
         Ok(())
     }
@@ -195,7 +240,9 @@ impl Scheduler {
     /// Sets the next fire time of a schedule, and its timer.
     pub(super) fn set_next(&mut self, number: u32, next: Option<WallTime>) {
         let offset_ns = self.offset_ns;
-        let Some(state) = self.schedules.get_mut(number) else { return };
+        let Some(state) = self.schedules.get_mut(number) else {
+            return;
+        };
         state.next = next;
         let (timer, clock) = (state.timer, state.rule.timing.clock());
         self.disarm(timer);
@@ -239,7 +286,11 @@ impl Scheduler {
         }
         let from = self.table.get(slot).state;
         if !from.may_become(state) {
-            return Err(ReplayError::Transition { job, from, to: state });
+            return Err(ReplayError::Transition {
+                job,
+                from,
+                to: state,
+            });
         }
         self.disarm(slot);
         if from == JobState::Running {

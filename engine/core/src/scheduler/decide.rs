@@ -47,7 +47,9 @@ impl Scheduler {
     /// Whether one more job of this shape can be taken.
     fn admit(&self, job: &NewJob<'_>, journal: &impl Journal) -> Result<(), Refusal> {
         if self.table.len() >= self.config.jobs_max {
-            return Err(Refusal::TooManyJobs { max: self.config.jobs_max });
+            return Err(Refusal::TooManyJobs {
+                max: self.config.jobs_max,
+            });
         }
         if !self.kinds.has_room_for(&job.kind) {
             return Err(Refusal::TooManyKinds);
@@ -59,7 +61,10 @@ impl Scheduler {
     /// Room for a new event of `len_bytes`, beside what running attempts need to end, and above
     /// the low-water mark.
     fn room_for_new(&self, journal: &impl Journal, len_bytes: usize) -> Result<(), Refusal> {
-        self.room_for(journal, self.config.low_water_bytes + journal.record_bytes(len_bytes))
+        self.room_for(
+            journal,
+            self.config.low_water_bytes + journal.record_bytes(len_bytes),
+        )
     }
 
     /// Room for `bytes` beside what running attempts need to end.
@@ -105,15 +110,27 @@ impl Scheduler {
         let record = *self.table.get(slot);
         let running = record.state == JobState::Running;
         // A running attempt's end has its room already.
-        if let Err(refusal) = self.room_for(journal, if running { 0 } else { limits::START_BYTES_MAX })
+        if let Err(refusal) =
+            self.room_for(journal, if running { 0 } else { limits::START_BYTES_MAX })
         {
             return refused(refusal);
         }
         if running {
-            out.stops.push(Attempt { job: id, slot, token: record.token });
+            out.stops.push(Attempt {
+                job: id,
+                slot,
+                token: record.token,
+            });
             self.notice(out, slot, OutcomeKind::Cancelled, "", Next::Done);
         }
-        let position = self.commit(&Event::Cancelled { job: id.0, at: now.wall.0 }, &[], journal);
+        let position = self.commit(
+            &Event::Cancelled {
+                job: id.0,
+                at: now.wall.0,
+            },
+            &[],
+            journal,
+        );
         (Answer::Cancelled(Some(record.state)), position.end)
     }
 
@@ -126,9 +143,14 @@ impl Scheduler {
         if let Err(refusal) = schedule.check() {
             return refused(refusal);
         }
-        let before = self.schedules.find(&schedule.name).and_then(|n| self.schedules.get(n));
+        let before = self
+            .schedules
+            .find(&schedule.name)
+            .and_then(|n| self.schedules.get(n));
         let next = match before {
-            Some(state) if state.rule == *schedule => return (Answer::SchedulePut(state.next), Lsn(0)),
+            Some(state) if state.rule == *schedule => {
+                return (Answer::SchedulePut(state.next), Lsn(0));
+            }
             Some(state) if state.rule.timing == schedule.timing => state.next,
             Some(_) => schedule.timing.first(now),
             None if self.schedules.len() >= limits::SCHEDULES_MAX => {
@@ -165,7 +187,10 @@ impl Scheduler {
         if let Err(refusal) = self.room_for(journal, need) {
             return refused(refusal);
         }
-        let event = Event::ScheduleRemoved { at: now.wall.0, name };
+        let event = Event::ScheduleRemoved {
+            at: now.wall.0,
+            name,
+        };
         let position = self.commit(&event, &[], journal);
         (Answer::ScheduleRemoved(true), position.end)
     }
@@ -191,8 +216,18 @@ impl Scheduler {
         match outcome {
             Outcome::Succeeded => {
                 self.notice(out, slot, OutcomeKind::Succeeded, "", Next::Done);
-                let event = Event::Succeeded { job: job.0, at: now.wall.0 };
+                let event = Event::Succeeded {
+                    job: job.0,
+                    at: now.wall.0,
+                };
                 out.completed_end = Some(self.commit(&event, &[], journal).end);
+            }
+            Outcome::NotBegun => {
+                let event = Event::Released {
+                    job: job.0,
+                    at: now.wall.0,
+                };
+                self.commit(&event, &[], journal);
             }
             Outcome::Retryable(message) => {
                 self.fail(now, slot, Failure::Retryable, message, journal, out);
@@ -232,7 +267,13 @@ impl Scheduler {
             Failure::TimedOut => OutcomeKind::TimedOut,
             Failure::Lost => OutcomeKind::Lost,
         };
-        self.notice(out, slot, kind, message, retry_at.map_or(Next::Dead, Next::Retry));
+        self.notice(
+            out,
+            slot,
+            kind,
+            message,
+            retry_at.map_or(Next::Dead, Next::Retry),
+        );
         let event = Event::Failed {
             job: record.id.0,
             at: now.wall.0,
@@ -243,7 +284,14 @@ impl Scheduler {
         out.completed_end = Some(self.commit(&event, &[], journal).end);
     }
 
-    fn notice(&self, out: &mut Outputs, slot: Slot, outcome: OutcomeKind, message: &str, next: Next) {
+    fn notice(
+        &self,
+        out: &mut Outputs,
+        slot: Slot,
+        outcome: OutcomeKind,
+        message: &str,
+        next: Next,
+    ) {
         if !self.config.notices {
             return;
         }

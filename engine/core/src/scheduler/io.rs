@@ -85,6 +85,8 @@ pub enum Outcome<'a> {
     Permanent(&'a str),
     /// The handler panicked. It may be tried again.
     Panicked(&'a str),
+    /// It was handed out and given back before its handler was called: it does not count.
+    NotBegun,
 }
 
 /// What the world must do after a step. The caller empties it.

@@ -15,8 +15,8 @@ use alloc::{boxed::Box, vec::Vec};
 
 pub use apply::ReplayError;
 pub use io::{
-    Answer, Attempt, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome, OutcomeKind,
-    Outputs, Reply, ScheduleView, Wake,
+    Answer, Attempt, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,
+    OutcomeKind, Outputs, Reply, ScheduleView, Wake,
 };
 
 use crate::{
@@ -198,8 +198,14 @@ impl Scheduler {
         let can_dispatch = !self.ready.is_empty() && self.running < self.config.running_max;
         Wake {
             now: can_dispatch && !self.starved,
-            mono: self.mono_wheel.next_tick().map(|tick| MonoTime(tick.saturating_mul(TICK_NS))),
-            wall: self.wall_wheel.next_tick().map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
+            mono: self
+                .mono_wheel
+                .next_tick()
+                .map(|tick| MonoTime(tick.saturating_mul(TICK_NS))),
+            wall: self
+                .wall_wheel
+                .next_tick()
+                .map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
         }
     }
 
@@ -258,7 +264,12 @@ impl Scheduler {
     }
 
     /// Appends `event` and `payload`, and applies them.
-    fn commit(&mut self, event: &Event<'_>, payload: &[u8], journal: &mut impl Journal) -> Position {
+    fn commit(
+        &mut self,
+        event: &Event<'_>,
+        payload: &[u8],
+        journal: &mut impl Journal,
+    ) -> Position {
         let mut head = core::mem::take(&mut self.head);
         event.encode(&mut head);
         let position = journal.append(&head, payload);
@@ -299,12 +310,18 @@ impl Scheduler {
         if record.schedule == NO_SCHEDULE {
             return None;
         }
-        self.schedules.get(record.schedule).map(|state| (*state.rule.name).into())
+        self.schedules
+            .get(record.schedule)
+            .map(|state| (*state.rule.name).into())
     }
 }
 
 fn reply(out: &mut Outputs, caller: CallerId, (answer, after): (Answer, Lsn)) {
-    out.replies.push(Reply { caller, after, answer });
+    out.replies.push(Reply {
+        caller,
+        after,
+        answer,
+    });
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use crate::{
     id::{Slot, Token},
     job::{Clock, JobState, record::Role, timeout_ns},
     journal::Journal,
-    limits,
-    schedule,
+    limits, schedule,
     time::{MonoTime, Now, WallTime, ms_to_ns},
     wheel::tick_at_or_before,
 };
@@ -23,12 +22,18 @@ impl Scheduler {
         }
         let mut work = limits::TIMER_WORK_PER_STEP;
         let mono_tick = tick_at_or_before(now.mono.0);
-        while let Some(slot) = self.mono_wheel.pop_due(&mut self.links, mono_tick, &mut work) {
+        while let Some(slot) = self
+            .mono_wheel
+            .pop_due(&mut self.links, mono_tick, &mut work)
+        {
             self.fire(now, Slot(slot), journal, out);
         }
         let mut work = limits::TIMER_WORK_PER_STEP;
         let wall_tick = tick_at_or_before(now.wall.0);
-        while let Some(slot) = self.wall_wheel.pop_due(&mut self.links, wall_tick, &mut work) {
+        while let Some(slot) = self
+            .wall_wheel
+            .pop_due(&mut self.links, wall_tick, &mut work)
+        {
             self.fire(now, Slot(slot), journal, out);
         }
     }
@@ -46,7 +51,11 @@ impl Scheduler {
                 self.ready.push(&mut self.links, slot, priority);
             }
             (Role::Job, JobState::Running) => {
-                let attempt = Attempt { job: record.id, slot, token: record.token };
+                let attempt = Attempt {
+                    job: record.id,
+                    slot,
+                    token: record.token,
+                };
                 out.stops.push(attempt);
                 let message = "the attempt took longer than its timeout";
                 self.fail(now, slot, Failure::TimedOut, message, journal, out);
@@ -81,7 +90,9 @@ impl Scheduler {
             now.wall,
         );
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
-        if self.room_for(journal, journal.record_bytes(len_bytes)).is_err()
+        if self
+            .room_for(journal, journal.record_bytes(len_bytes))
+            .is_err()
             || self.table.len() >= self.config.jobs_max
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
@@ -97,11 +108,14 @@ impl Scheduler {
             name: &rule.name,
             next: decision.next.map(|next| next.0),
             catch_up_until: decision.catch_up_until.0,
-            job: decision.run.map(|due| self.added(now, &rule.job, due, clock)),
+            job: decision
+                .run
+                .map(|due| self.added(now, &rule.job, due, clock)),
         };
         self.commit(&event, &rule.job.payload, journal);
         // The job is ready at once: its trigger was this timer's.
-        out.lateness_ns.extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
+        out.lateness_ns
+            .extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
     }
 
     /// Hands ready jobs out: the highest priority first, at most `dispatch_max`.
@@ -115,7 +129,9 @@ impl Scheduler {
         self.starved = false;
         let free = self.config.running_max.saturating_sub(self.running);
         for _ in 0..dispatch_max.min(free) {
-            let Some(slot) = self.ready.first() else { return };
+            let Some(slot) = self.ready.first() else {
+                return;
+            };
             // An attempt begins only if there is room for its beginning and its end.
             let need = limits::START_BYTES_MAX + limits::OUTCOME_BYTES_MAX;
             if self.room_for(journal, need).is_err() {
@@ -124,10 +140,18 @@ impl Scheduler {
             }
             let record = *self.table.get(slot);
             let token = Token(record.token.0.wrapping_add(1));
-            let event = Event::Started { job: record.id.0, token: token.0, at: now.wall.0 };
+            let event = Event::Started {
+                job: record.id.0,
+                token: token.0,
+                at: now.wall.0,
+            };
             self.commit(&event, &[], journal);
             out.dispatches.push(Dispatch {
-                attempt: Attempt { job: record.id, slot, token },
+                attempt: Attempt {
+                    job: record.id,
+                    slot,
+                    token,
+                },
                 kind: record.kind,
                 number: record.attempt.saturating_add(1),
                 attempts_max: record.attempts_max,

@@ -1,0 +1,18 @@
+//! `tickwheel`: the server that runs schedules and commands on time, and its command line.
+//!
+//! A library for the sake of its binary and its tests; applications embed `tickwheel-engine`.
+//!
+//! [`config`] and [`crontab`] read what is to run into a [`plan`]; [`serve`] hands the plan to the
+//! engine, and [`command`] runs what the engine says is due. `docs/operations.md` is for those who
+//! run it.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod crontab;
+pub mod demo;
+pub mod next;
+pub mod plan;
+pub mod problem;
+pub mod serve;

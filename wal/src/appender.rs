@@ -1,0 +1,226 @@
+//! Writes records into the segment in use and moves on to the next.
+//!
+//! It owns positions and marks; it must not know threads, syncs or how segments are made.
+
+use crc32c::crc32c_append;
+
+use crate::error::ReadError;
+use crate::format::{
+    CONTROL_RECORD_BYTES, HEADER_PAGE_BYTES, Kind, Place, RECORD_HEADER_BYTES, Seed, SegmentHeader,
+    encode_header, padded,
+};
+use crate::limits::TAIL_RESERVE_BYTES;
+use crate::lsn::Lsn;
+use crate::segment::{RecordRef, Segment};
+use crate::storage::MappingWriter;
+
+/// The writing end of a log.
+pub(crate) struct Appender {
+    writer: MappingWriter,
+    header: SegmentHeader,
+    seed: Seed,
+    /// Where the next record begins, in the segment in use.
+    offset: usize,
+    /// Largest offset at which a data record may end.
+    data_end_max: usize,
+    /// All segments of the log, the one in use last.
+    segments: Vec<Segment>,
+    /// End of the last data record of this opening; 0: there is none.
+    last_data_end: Lsn,
+    /// Highest durable mark written so far.
+    highest_mark: Lsn,
+    /// Data was appended since the last commit record.
+    is_uncommitted: bool,
+    appended_records: u64,
+    appended_bytes: u64,
+}
+
+impl Appender {
+    /// Starts the log's next segment after `recovered` and writes its header.
+    pub(crate) fn start(
+        mut writer: MappingWriter,
+        header: SegmentHeader,
+        recovered: Vec<Segment>,
+    ) -> Self {
+        let mut segments = recovered;
+        let seed = begin_segment(&mut writer, &header, &mut segments);
+        Appender {
+            writer,
+            header,
+            seed,
+            offset: HEADER_PAGE_BYTES,
+            data_end_max: (header.place.segment_bytes - TAIL_RESERVE_BYTES) as usize,
+            segments,
+            last_data_end: Lsn(0),
+            highest_mark: Lsn(header.durable_mark),
+            is_uncommitted: false,
+            appended_records: 0,
+            appended_bytes: 0,
+        }
+    }
+
+    /// Whether a data record of `record_bytes` fits the segment in use.
+    #[inline]
+    pub(crate) fn fits(&self, record_bytes: usize) -> bool {
+        record_bytes <= self.data_end_max.saturating_sub(self.offset)
+    }
+
+    /// Bytes that data records can still take in the segment in use.
+    #[inline]
+    pub(crate) fn room_bytes(&self) -> u64 {
+        self.data_end_max.saturating_sub(self.offset) as u64
+    }
+
+    /// Bytes that data records can take in a fresh segment.
+    #[inline]
+    pub(crate) fn fresh_room_bytes(&self) -> u64 {
+        (self.data_end_max - HEADER_PAGE_BYTES) as u64
+    }
+
+    /// Position where the next record begins.
+    #[inline]
+    pub(crate) fn appended(&self) -> Lsn {
+        Lsn(self.header.place.lsn(self.offset))
+    }
+
+    /// Number of the segment in use.
+    pub(crate) fn segment_index(&self) -> u64 {
+        self.header.place.index
+    }
+
+    pub(crate) fn segments_count(&self) -> u64 {
+        self.segments.len() as u64
+    }
+
+    pub(crate) fn appended_records(&self) -> u64 {
+        self.appended_records
+    }
+
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
+    }
+
+    /// Appends a data record of the gathered `parts`, which fits.
+    #[inline]
+    pub(crate) fn append_data(&mut self, parts: &[&[u8]], payload_len: usize) -> Lsn {
+        let lsn = self.appended();
+        self.put(Kind::Data, parts, payload_len);
+        self.is_uncommitted = true;
+        self.last_data_end = self.appended();
+        self.appended_records += 1;
+        lsn
+    }
+
+    /// Writes a commit record with the mark `durable` if data was appended since the last one.
+    /// False: nothing is new.
+    pub(crate) fn commit(&mut self, durable: Lsn) -> bool {
+        if !self.is_uncommitted {
+            return false;
+        }
+        self.is_uncommitted = false;
+        self.put_mark(Kind::Commit, durable);
+        true
+    }
+
+    /// Writes a commit record with the mark `durable` if that covers a data record for the first
+    /// time and no data lies above it. False: there is no need.
+    pub(crate) fn mark_idle(&mut self, durable: Lsn) -> bool {
+        let is_open = self.last_data_end > self.highest_mark && durable >= self.last_data_end;
+        if is_open {
+            self.put_mark(Kind::Commit, durable);
+        }
+        is_open
+    }
+
+    /// Writes the last record of an opening.
+    pub(crate) fn clean_shutdown(&mut self, durable: Lsn) {
+        self.put_mark(Kind::CleanShutdown, durable);
+    }
+
+    /// Seals the segment in use and goes on in `writer`, the next one.
+    pub(crate) fn rotate(&mut self, mut writer: MappingWriter, durable: Lsn, created_ms: u64) {
+        let seal_end = Lsn(self.appended().0 + CONTROL_RECORD_BYTES);
+        self.put(Kind::Seal, &[&seal_end.0.to_le_bytes()], size_of::<u64>());
+        let place = self.header.place;
+        self.header = SegmentHeader {
+            place: Place {
+                index: place.index + 1,
+                ..place
+            },
+            previous_end: seal_end.0,
+            durable_mark: durable.0,
+            created_ms,
+            ..self.header
+        };
+        self.highest_mark = self.highest_mark.max(durable);
+        self.seed = begin_segment(&mut writer, &self.header, &mut self.segments);
+        self.writer = writer;
+        self.offset = HEADER_PAGE_BYTES;
+    }
+
+    /// Reads the data record at `lsn`.
+    pub(crate) fn read(&self, lsn: Lsn) -> Result<RecordRef, ReadError> {
+        let index = lsn.0 / self.header.place.segment_bytes;
+        // The segments are numbered from 0 without gaps.
+        let segment = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.segments.get(index));
+        segment
+            .filter(|_| lsn.0.is_multiple_of(8))
+            .ok_or(ReadError::OutOfRange { lsn })?
+            .read(lsn)
+    }
+
+    fn put_mark(&mut self, kind: Kind, durable: Lsn) {
+        self.put(kind, &[&durable.0.to_le_bytes()], size_of::<u64>());
+        self.highest_mark = self.highest_mark.max(durable);
+    }
+
+    /// Writes one record. `payload_len` is the length of all parts together.
+    ///
+    /// # Panics
+    /// If it does not fit the segment: data is checked by [`fits`](Appender::fits), the records
+    /// of the log itself have their room by [`TAIL_RESERVE_BYTES`].
+    #[inline]
+    fn put(&mut self, kind: Kind, parts: &[&[u8]], payload_len: usize) {
+        let record_bytes = padded(payload_len);
+        let end = self.offset + record_bytes;
+        // The last word first: it holds the padding, if there is any.
+        self.writer
+            .write(end - size_of::<u64>(), &[0; size_of::<u64>()]);
+        let mut at = self.offset + RECORD_HEADER_BYTES;
+        let mut payload_crc = 0;
+        for part in parts {
+            payload_crc = crc32c_append(payload_crc, part);
+            self.writer.write(at, part);
+            at += part.len();
+        }
+        debug_assert_eq!(at, self.offset + RECORD_HEADER_BYTES + payload_len);
+        let header = encode_header(self.seed, self.offset, kind, payload_len, payload_crc);
+        self.writer.write(self.offset, &header);
+        self.writer.freeze(end);
+        self.offset = end;
+        self.appended_bytes += record_bytes as u64;
+    }
+}
+
+/// Writes the header page of a segment and adds the segment to the list.
+fn begin_segment(
+    writer: &mut MappingWriter,
+    header: &SegmentHeader,
+    segments: &mut Vec<Segment>,
+) -> Seed {
+    writer.write(0, &header.encode_page());
+    writer.freeze(HEADER_PAGE_BYTES);
+    let seed = Seed::new(header);
+    let mapping = writer.mapping().clone();
+    // No bytes after the last record are ever frozen, so the end needs no other bound.
+    let end = header.place.segment_bytes as usize;
+    segments.push(Segment {
+        place: header.place,
+        seed,
+        mapping,
+        end,
+    });
+    seed
+}

@@ -1,0 +1,54 @@
+//! A write-ahead log in mapped memory.
+//!
+//! One [`Log`] is the log of one shard, in a directory of its own. It takes records of bytes,
+//! gives each a position ([`Lsn`]), makes them durable in groups and brings them back after a
+//! crash. It knows bytes and positions, never what they mean.
+//!
+//! - [`Log::append`] copies a record into a mapped segment. It never blocks: segments are made
+//!   ahead of need by a thread of the log.
+//! - [`Log::commit`] publishes what was appended. A second thread syncs it, one sync at a time,
+//!   and raises [`Log::durable`].
+//! - [`LogOptions::open`] replays the surviving records. Damage to bytes that had been durable is
+//!   an error; a torn tail above them is discarded and reported.
+//!
+//! The layout on the disk is written down in `docs/file-format.md`.
+//!
+//! What is not promised: a disk that fails to read a page that was dropped from memory raises
+//! SIGBUS in whoever reads it through [`RecordRef`]. During an opening such a failure is an error.
+
+#![deny(unsafe_code)]
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!(
+    "tickwheel-wal needs 64-bit Linux: fallocate, fdatasync on mapped files and whole segments \
+     in the address space"
+);
+
+mod appender;
+mod durability;
+mod error;
+mod format;
+mod limits;
+mod log;
+mod lsn;
+mod open;
+mod options;
+mod pool;
+mod recovery;
+mod segment;
+mod stats;
+mod storage;
+mod sync;
+mod syncer;
+#[cfg(test)]
+mod tests;
+
+pub use durability::{Durability, ParseDurabilityError};
+pub use error::{AppendError, CloseError, OpenError, ReadError, SyncFailure};
+pub use log::{Appended, Log};
+pub use lsn::Lsn;
+pub use options::LogOptions;
+pub use pool::Shortage;
+pub use recovery::{Record, RecoveryReport, ReplayError};
+pub use segment::RecordRef;
+pub use stats::LogStats;

@@ -1,0 +1,234 @@
+//! Opens a log: lock, recovery, syncing of what was read, the next segment, the threads.
+//!
+//! The order of these steps is what makes a crash during an opening harmless. This file must not
+//! know how records are checked or written.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::appender::Appender;
+use crate::error::OpenError;
+use crate::format::{HEADER_PAGE_BYTES, Place, SegmentHeader};
+use crate::log::{Log, Parts};
+use crate::lsn::Lsn;
+use crate::options::LogOptions;
+use crate::pool::{Pool, Preparer};
+use crate::recovery::{
+    Expected, Leftover, Record, Recovered, Replay, ReplayError, io_error, recover,
+};
+use crate::storage::{
+    Directory, DirectoryLock, LockError, Pace, Prepared, Storage, create_durably, prepare,
+};
+use crate::sync::Arc;
+use crate::syncer::{OpenSegment, Progress, Syncer};
+
+impl LogOptions {
+    /// Opens the log: recovers what is on the disk and starts a new segment after it.
+    ///
+    /// `replay` gets every surviving data record in order. An error from it ends the opening. If
+    /// the opening fails for another reason, records may have been replayed before; drop what
+    /// was built from them. When this returns, everything replayed is durable, in every mode.
+    ///
+    /// `notify` is called from the log's own threads when [`Log::durable`] has risen, when the
+    /// log was poisoned, and when a segment became ready or could not be made. It must be quick and must not call the
+    /// log.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Damage below the durable mark is [`OpenError::Corrupt`]; nothing on the
+    /// disk is changed then.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tickwheel_wal::LogOptions;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let options = LogOptions::new(dir.path()).segment_bytes(64 << 10);
+    /// let mut log = options.clone().open(Arc::new(|| {}), &mut |_| Ok(()))?;
+    /// log.append(&[b"hello, ", b"world"])?;
+    /// log.close()?;
+    ///
+    /// let mut seen = Vec::new();
+    /// options.open(Arc::new(|| {}), &mut |record| {
+    ///     seen.push(record.payload.to_vec());
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(seen, [b"hello, world"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(
+        self,
+        notify: Arc<dyn Fn() + Send + Sync>,
+        replay: &mut dyn FnMut(Record<'_>) -> Result<(), ReplayError>,
+    ) -> Result<Log, OpenError> {
+        // Before the first change on the disk.
+        self.check()?;
+        let io = |action, path: &std::path::Path, source| OpenError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        create_durably(&self.dir).map_err(|e| io("create", &self.dir, e))?;
+        let lock = DirectoryLock::acquire(&self.dir).map_err(|error| match error {
+            LockError::Held(holder) => OpenError::InUse {
+                dir: self.dir.clone(),
+                holder,
+            },
+            LockError::Io(path, source) => io("lock", &path, source),
+        })?;
+        let directory = Directory::open(&self.dir).map_err(|e| io("open", &self.dir, e))?;
+        self.open_on(Arc::new(directory), Some(lock), notify, replay)
+    }
+
+    /// Opens the log on any storage. The caller made sure that no other log uses it.
+    pub(crate) fn open_on(
+        self,
+        storage: Arc<dyn Storage>,
+        lock: Option<DirectoryLock>,
+        notify: Arc<dyn Fn() + Send + Sync>,
+        replay: Replay<'_>,
+    ) -> Result<Log, OpenError> {
+        let started = Instant::now();
+        let record_bytes_max = self.check()?;
+        let disk = storage.as_ref();
+        let expected = Expected {
+            segment_bytes: self.segment_bytes,
+            shard: self.shard,
+        };
+        let mut recovered = recover(disk, expected, replay)?;
+        sync_survivors(disk, &recovered)?;
+        clear_leftovers(disk, &recovered.leftovers, self.ready_segments)?;
+
+        let header = self.next_header(disk, &recovered)?;
+        let place = header.place;
+        // Wipes what the torn tail left in this file.
+        let Prepared { file, writer, .. } =
+            prepare(disk, place.index, place.segment_bytes as usize, &AtOnce)
+                .map_err(|e| io_error(disk, place.index, "make", e))?;
+        let appender = Appender::start(writer, header, std::mem::take(&mut recovered.segments));
+        // From here on the end of the recovered records is a fact on the disk.
+        file.sync()
+            .map_err(|e| io_error(disk, place.index, "sync", e))?;
+
+        let mut report = recovered.report;
+        report.epoch = header.epoch;
+        report.elapsed = started.elapsed();
+        for warning in &report.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(
+            dir = %self.dir.display(),
+            records = report.records,
+            segments = report.segments,
+            torn_bytes = report.torn_bytes,
+            epoch = report.epoch,
+            elapsed = ?report.elapsed,
+            "log opened"
+        );
+
+        let progress = Arc::new(Progress::new(Lsn(place.lsn(HEADER_PAGE_BYTES))));
+        let path = storage.path(place.index);
+        progress.add_segment(OpenSegment {
+            index: place.index,
+            path,
+            file,
+        });
+        let pool = Arc::new(Pool::new(self.ready_segments));
+        let preparer = Preparer {
+            storage: Arc::clone(&storage),
+            pool: Arc::clone(&pool),
+            notify: Arc::clone(&notify),
+            next_index: place.index + 1,
+            segment_bytes: place.segment_bytes,
+        };
+        let syncer = Syncer::new(Arc::clone(&progress), notify, place.segment_bytes);
+        let durability = self.durability;
+        let parts = Parts {
+            appender,
+            storage,
+            progress,
+            pool,
+            report,
+            lock,
+            durability,
+        };
+        Log::start(parts, record_bytes_max, syncer, preparer).map_err(|source| OpenError::Io {
+            action: "start the threads of the log in",
+            path: self.dir,
+            source,
+        })
+    }
+
+    fn next_header(
+        &self,
+        storage: &dyn Storage,
+        recovered: &Recovered,
+    ) -> Result<SegmentHeader, OpenError> {
+        let index = recovered.segments.len() as u64;
+        let (epoch, salt) = match &recovered.last_header {
+            Some(last) => (last.epoch + 1, last.salt),
+            None => {
+                let salt = storage.random();
+                (
+                    1,
+                    salt.map_err(|e| io_error(storage, index, "draw a random number for", e))?,
+                )
+            }
+        };
+        Ok(SegmentHeader {
+            place: Place {
+                index,
+                segment_bytes: self.segment_bytes,
+            },
+            shard: self.shard,
+            epoch,
+            salt,
+            previous_end: recovered.end,
+            durable_mark: recovered.end,
+            created_ms: storage.wall_ms(),
+        })
+    }
+}
+
+/// The segment that an opening waits for.
+struct AtOnce;
+
+impl Pace for AtOnce {
+    fn is_hurried(&self) -> bool {
+        true
+    }
+
+    fn pause(&self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Syncs what was read: a killed process leaves bytes that only the page cache has.
+fn sync_survivors(storage: &dyn Storage, recovered: &Recovered) -> Result<(), OpenError> {
+    for segment in &recovered.segments {
+        let index = segment.place.index;
+        let synced: io::Result<()> = storage.open(index).and_then(|file| file.sync());
+        synced.map_err(|e| io_error(storage, index, "sync", e))?;
+    }
+    storage
+        .sync_directory()
+        .map_err(|e| io_error(storage, 0, "sync the directory of", e))
+}
+
+/// Removes the files after the surviving segments, except the first, which is used next, and
+/// the clean ones that the pool will want.
+fn clear_leftovers(
+    storage: &dyn Storage,
+    leftovers: &[Leftover],
+    ready_segments: usize,
+) -> Result<(), OpenError> {
+    let spare = leftovers.iter().skip(1).take(ready_segments);
+    let kept_count = 1 + spare.take_while(|leftover| leftover.is_clean).count();
+    // From the last one down, each durably, so that a crash never leaves a gap.
+    for leftover in leftovers.iter().skip(kept_count).rev() {
+        let removed = storage
+            .remove(leftover.index)
+            .and_then(|()| storage.sync_directory());
+        removed.map_err(|e| io_error(storage, leftover.index, "remove", e))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! The first look at a log directory: which segment files are there and what their headers say.
+//!
+//! It changes nothing and must not look at records.
+
+use crate::error::OpenError;
+use crate::format::{HEADER_PAGE_BYTES, HeaderPage, Place, SegmentHeader, VERSION, decode_page};
+use crate::lsn::Lsn;
+use crate::storage::{Mapping, SegmentFile, Storage};
+use crate::sync::Arc;
+
+use super::{Expected, corrupt, io_error};
+
+/// A segment file.
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    pub(crate) state: State,
+}
+
+/// What a segment file is, judged by its length and header page.
+pub(crate) enum State {
+    /// It has a header, so it holds records, or was about to.
+    Used {
+        header: SegmentHeader,
+        mapping: Arc<Mapping>,
+    },
+    /// Its header page is zero: prepared, or its header never reached the disk.
+    Unused { mapping: Arc<Mapping> },
+    /// The last file, shorter than a segment and without a header: its preparation was cut off.
+    Unfinished,
+}
+
+impl Found {
+    pub(crate) fn header(&self) -> Option<&SegmentHeader> {
+        match &self.state {
+            State::Used { header, .. } => Some(header),
+            State::Unused { .. } | State::Unfinished => None,
+        }
+    }
+
+    pub(crate) fn mapping(&self) -> Option<&Arc<Mapping>> {
+        match &self.state {
+            State::Used { mapping, .. } | State::Unused { mapping } => Some(mapping),
+            State::Unfinished => None,
+        }
+    }
+}
+
+/// Lists the segment files of a log and checks that their headers fit together.
+pub(crate) fn take_inventory(
+    storage: &dyn Storage,
+    expected: Expected,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Found>, OpenError> {
+    let files = read_pages(storage)?;
+    let mut check = Check {
+        storage,
+        expected,
+        first: None,
+        last_used: None,
+        mark: 0,
+    };
+    let mut found = Vec::with_capacity(files.len());
+    let count = files.len();
+    for (position, file) in files.into_iter().enumerate() {
+        let is_last = position + 1 == count;
+        let place = Place {
+            index: position as u64,
+            segment_bytes: expected.segment_bytes,
+        };
+        let state = check.file(place, file, is_last, warnings)?;
+        found.push(Found { place, state });
+    }
+    Ok(found)
+}
+
+struct FileOnDisk {
+    index: u64,
+    file: Box<dyn SegmentFile>,
+    len_bytes: u64,
+    page: HeaderPage,
+}
+
+/// Reads all header pages before any is judged: a newer format may break every rule below.
+fn read_pages(storage: &dyn Storage) -> Result<Vec<FileOnDisk>, OpenError> {
+    let indices = storage
+        .list()
+        .map_err(|e| io_error(storage, 0, "list the segments beside", e))?;
+    let mut files = Vec::with_capacity(indices.len());
+    for index in indices {
+        let file = storage
+            .open(index)
+            .map_err(|e| io_error(storage, index, "open", e))?;
+        let mut page = [0; HEADER_PAGE_BYTES];
+        // A plain read reports a failing disk as an error; a short file leaves zeros.
+        let read = file.read_at(&mut page, 0).and_then(|_| file.len_bytes());
+        let len_bytes = read.map_err(|e| io_error(storage, index, "read", e))?;
+        let page = decode_page(&page);
+        match page {
+            HeaderPage::Newer { version } => {
+                return Err(OpenError::NewerVersion {
+                    found: version,
+                    supported: VERSION,
+                });
+            }
+            HeaderPage::UnknownFeatures { features } => {
+                return Err(OpenError::UnknownFeatures {
+                    path: storage.path(index),
+                    features,
+                });
+            }
+            HeaderPage::Unused | HeaderPage::Used { .. } | HeaderPage::Invalid(_) => {}
+        }
+        files.push(FileOnDisk {
+            index,
+            file,
+            len_bytes,
+            page,
+        });
+    }
+    Ok(files)
+}
+
+struct Check<'a> {
+    storage: &'a dyn Storage,
+    expected: Expected,
+    /// The first header: all others belong to the same log.
+    first: Option<SegmentHeader>,
+    last_used: Option<SegmentHeader>,
+    /// Highest durable mark in the headers so far, for messages.
+    mark: u64,
+}
+
+impl Check<'_> {
+    fn file(
+        &mut self,
+        place: Place,
+        on_disk: FileOnDisk,
+        is_last: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<State, OpenError> {
+        if on_disk.index != place.index {
+            return Err(self.corrupt(place, "the segment file is missing"));
+        }
+        let header = match on_disk.page {
+            HeaderPage::Used {
+                header,
+                damaged_copy,
+            } => {
+                self.header(place, &header)?;
+                if let Some(copy) = damaged_copy {
+                    warnings.push(format!(
+                        "{}: copy {copy} of the segment header is damaged; the other is in use",
+                        self.storage.path(place.index).display()
+                    ));
+                }
+                Some(header)
+            }
+            HeaderPage::Invalid(reason) => return Err(self.corrupt(place, reason)),
+            // The others were returned as errors before.
+            _ => None,
+        };
+        if on_disk.len_bytes != place.segment_bytes {
+            if header.is_none() && is_last && on_disk.len_bytes < place.segment_bytes {
+                return Ok(State::Unfinished);
+            }
+            let (len, right) = (on_disk.len_bytes, place.segment_bytes);
+            return Err(self.corrupt(
+                place,
+                &format!("the file has {len} bytes instead of {right}"),
+            ));
+        }
+        // Segments are at most 1 GiB.
+        let mapping = on_disk
+            .file
+            .map_read(place.segment_bytes as usize)
+            .map_err(|e| io_error(self.storage, place.index, "map", e))?;
+        Ok(match header {
+            Some(header) => State::Used { header, mapping },
+            None => State::Unused { mapping },
+        })
+    }
+
+    fn header(&mut self, place: Place, header: &SegmentHeader) -> Result<(), OpenError> {
+        match &self.first {
+            None => self.fits_options(place, header)?,
+            Some(first) => {
+                if header.salt != first.salt
+                    || header.shard != first.shard
+                    || header.place.segment_bytes != first.place.segment_bytes
+                {
+                    return Err(self.corrupt(place, "the segment belongs to another log"));
+                }
+            }
+        }
+        if header.place.index != place.index {
+            let holds = header.place.index;
+            return Err(self.corrupt(place, &format!("the file holds segment {holds}")));
+        }
+        let epoch_min = self.last_used.map_or(1, |last| last.epoch);
+        if header.epoch < epoch_min || header.epoch == u64::MAX {
+            return Err(self.corrupt(place, "the epoch in the segment header is out of order"));
+        }
+        if !previous_end_fits(place, header.previous_end) || header.durable_mark > place.start() {
+            return Err(self.corrupt(place, "a position in the segment header is impossible"));
+        }
+        self.first.get_or_insert(*header);
+        self.last_used = Some(*header);
+        self.mark = self.mark.max(header.durable_mark);
+        Ok(())
+    }
+
+    fn fits_options(&self, place: Place, header: &SegmentHeader) -> Result<(), OpenError> {
+        let options = [
+            (
+                "segment_bytes",
+                header.place.segment_bytes,
+                self.expected.segment_bytes,
+            ),
+            (
+                "shard",
+                u64::from(header.shard),
+                u64::from(self.expected.shard),
+            ),
+        ];
+        for (option, stored, given) in options {
+            if stored != given {
+                let path = self.storage.path(place.index);
+                return Err(OpenError::OptionMismatch {
+                    path,
+                    option,
+                    stored,
+                    given,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self, place: Place, reason: &str) -> OpenError {
+        corrupt(self.storage, place, 0, reason.to_owned(), Lsn(self.mark))
+    }
+}
+
+/// The segment before ends behind its header page and within its file.
+fn previous_end_fits(place: Place, previous_end: u64) -> bool {
+    if place.index == 0 {
+        return previous_end == 0;
+    }
+    let previous = Place {
+        index: place.index - 1,
+        ..place
+    };
+    (previous.records_start()..=place.start()).contains(&previous_end)
+        && previous_end.is_multiple_of(8)
+}

@@ -1,0 +1,25 @@
+//! What an opening found: the report for the caller.
+
+use std::time::Duration;
+
+/// What [`LogOptions::open`](crate::LogOptions::open) found on the disk and did about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Data records that were replayed.
+    pub records: u64,
+    /// Payload bytes of those records.
+    pub bytes: u64,
+    /// Segments that hold them. 0: the log is new.
+    pub segments: u64,
+    /// Bytes of the torn tail that were discarded. Nothing durable was among them.
+    pub torn_bytes: u64,
+    /// The last owner closed the log, and nothing is there after that.
+    pub clean_shutdown: bool,
+    /// The epoch of the log from now on: 1 for a new log, one more at each opening.
+    pub epoch: u64,
+    /// Time that the opening took.
+    pub elapsed: Duration,
+    /// Harmless damage that was seen: no record depends on it, but the disk changed bytes.
+    pub warnings: Vec<String>,
+}

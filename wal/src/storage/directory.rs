@@ -1,0 +1,216 @@
+//! Segment files in a directory of the operating system.
+//!
+//! It must not know what the files hold.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+use rustix::rand::GetRandomFlags;
+
+use super::{Mapping, MappingWriter, SegmentFile, Storage};
+use crate::sync::Arc;
+
+/// Digits in a segment's file name.
+const NAME_DIGITS: usize = 20;
+/// What follows them.
+const NAME_SUFFIX: &str = ".seg";
+/// Size of the reads that stand in for a population that the kernel does not offer.
+const READ_PIECE_BYTES: usize = 1 << 20;
+
+/// A directory on a file system.
+pub(crate) struct Directory {
+    path: PathBuf,
+    handle: File,
+}
+
+impl Directory {
+    /// Opens a directory that exists.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Directory {
+            path: path.to_owned(),
+            handle: File::open(path)?,
+        })
+    }
+}
+
+impl Storage for Directory {
+    fn list(&self) -> io::Result<Vec<u64>> {
+        let mut indices = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            if let Some(index) = name.to_str().and_then(index_of_name) {
+                indices.push(index);
+            }
+        }
+        indices.sort_unstable();
+        Ok(indices)
+    }
+
+    fn open(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
+        Ok(Box::new(DiskFile(File::open(self.path(index))?)))
+    }
+
+    fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        Ok(Box::new(DiskFile(options.open(self.path(index))?)))
+    }
+
+    fn remove(&self, index: u64) -> io::Result<()> {
+        fs::remove_file(self.path(index))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    fn path(&self, index: u64) -> PathBuf {
+        self.path
+            .join(format!("{index:0NAME_DIGITS$}{NAME_SUFFIX}"))
+    }
+
+    fn random(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            filled += rustix::rand::getrandom(&mut bytes[filled..], GetRandomFlags::empty())?;
+        }
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn wall_ms(&self) -> u64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A file of the operating system.
+struct DiskFile(File);
+
+impl SegmentFile for DiskFile {
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        loop {
+            match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self
+                .0
+                .read_at(&mut buffer[filled..], offset + filled as u64)
+            {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn map_read(&self, len: usize) -> io::Result<Arc<Mapping>> {
+        Mapping::read_only(&self.0, len)
+    }
+
+    fn map_write(&self, len: usize) -> io::Result<MappingWriter> {
+        let writer = MappingWriter::new(&self.0, len)?;
+        self.populate(writer.mapping())?;
+        Ok(writer)
+    }
+
+    fn populate(&self, mapping: &Mapping) -> io::Result<()> {
+        match mapping.populate() {
+            // Kernels before 5.14 do not know the request. Reading the file brings its pages in
+            // and reports a failing disk as well.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                let mut buffer = vec![0; READ_PIECE_BYTES];
+                let mut offset = 0;
+                while offset < mapping.len() as u64 {
+                    let count = self.read_at(&mut buffer, offset)?;
+                    if count == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    offset += count as u64;
+                }
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// Creates a directory and those above it, and makes their names durable.
+pub(crate) fn create_durably(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
+        .collect();
+    fs::create_dir_all(path)?;
+    for created in missing {
+        let parent = match created.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn index_of_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(NAME_SUFFIX)?;
+    let all_digits = digits.len() == NAME_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_full_segment_names_count() {
+        assert_eq!(index_of_name("00000000000000000007.seg"), Some(7));
+        for name in [
+            "7.seg",
+            "LOCK",
+            "00000000000000000007.seg.bak",
+            "+0000000000000000007.seg",
+        ] {
+            assert_eq!(index_of_name(name), None, "{name}");
+        }
+        assert_eq!(index_of_name("99999999999999999999.seg"), None);
+    }
+
+    #[test]
+    fn nested_directories_are_created() {
+        let dir = tempfile::tempdir().unwrap();
+        let nested = dir.path().join("a/b/c");
+        create_durably(&nested).unwrap();
+        create_durably(&nested).unwrap();
+        assert!(nested.is_dir());
+    }
+}

@@ -1,0 +1,78 @@
+//! Where the log's bytes live: the seam between the log and the world outside.
+//!
+//! The log reaches files, the clock and the random source only through [`Storage`] and
+//! [`SegmentFile`]. Their operations are small, so that each can fail on its own. This module
+//! must not know the format of what it stores.
+
+mod directory;
+mod lock;
+#[allow(unsafe_code, reason = "the one file that touches mapped memory")]
+mod mapping;
+mod prepare;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::sync::Arc;
+
+pub(crate) use directory::{Directory, create_durably};
+pub(crate) use lock::{DirectoryLock, LockError};
+pub(crate) use mapping::{Mapping, MappingWriter};
+pub(crate) use prepare::{Pace, Prepared, prepare};
+
+/// The files of one log, named by segment number.
+pub(crate) trait Storage: Send + Sync {
+    /// The segment files that are there, in order of their numbers.
+    fn list(&self) -> io::Result<Vec<u64>>;
+
+    /// Opens a segment file for reading and for syncing.
+    fn open(&self, index: u64) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Opens a segment file for writing; makes an empty one if there is none.
+    fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Removes a segment file. Durable after [`sync_directory`](Storage::sync_directory).
+    fn remove(&self, index: u64) -> io::Result<()>;
+
+    /// Makes created and removed files durable.
+    fn sync_directory(&self) -> io::Result<()>;
+
+    /// The name of a segment file, for messages.
+    fn path(&self, index: u64) -> PathBuf;
+
+    /// A number that no other log has.
+    fn random(&self) -> io::Result<u64>;
+
+    /// Milliseconds of the Unix clock, for people only.
+    fn wall_ms(&self) -> u64;
+}
+
+/// One open segment file.
+pub(crate) trait SegmentFile: Send + Sync {
+    /// Length of the file in bytes.
+    fn len_bytes(&self) -> io::Result<u64>;
+
+    /// Reserves the disk space of the first `len` bytes and makes the file at least that long.
+    /// A file system that cannot reserve is no error: writing reserves as well.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Fills `buffer` from `offset` on, as far as the file goes; returns the bytes read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes the file's bytes and length durable, also those stored through a mapping.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Maps the first `len` bytes for reading. The caller made sure that the file is that long.
+    fn map_read(&self, len: usize) -> io::Result<Arc<Mapping>>;
+
+    /// Maps the first `len` bytes for writing, with all pages present. The caller made sure that
+    /// the file is that long, and is the only one who writes to it.
+    fn map_write(&self, len: usize) -> io::Result<MappingWriter>;
+
+    /// Brings all pages of a mapping into memory, so that a failing disk is an error here and
+    /// not a signal later.
+    fn populate(&self, mapping: &Mapping) -> io::Result<()>;
+}

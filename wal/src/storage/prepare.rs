@@ -1,0 +1,88 @@
+//! Makes a segment ready for appends: space reserved, zeros written and durable, pages present.
+//!
+//! After it a store into the segment can neither run out of space nor raise a signal. It must
+//! not know headers or records.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::{MappingWriter, SegmentFile, Storage};
+use crate::limits::{PREPARE_PIECE_BYTES, PREPARE_SYNC_BYTES, PREPARE_SYNC_BYTES_HURRIED};
+
+/// A segment whose bytes are all zero, durably.
+pub(crate) struct Prepared {
+    pub(crate) index: u64,
+    pub(crate) file: Box<dyn SegmentFile>,
+    pub(crate) writer: MappingWriter,
+}
+
+/// How a segment is to be made. It is asked again and again while the work goes on.
+pub(crate) trait Pace {
+    /// Whether someone may be waiting for the segment.
+    fn is_hurried(&self) -> bool;
+
+    /// Called after each synced part with the time that the part took. It may wait, to leave the
+    /// disk to others. An error ends the work.
+    fn pause(&self, worked: Duration) -> io::Result<()>;
+}
+
+/// Makes segment `index`, or wipes the one that is there.
+///
+/// If anything fails, a file that this call created is removed again; one that was there stays.
+pub(crate) fn prepare(
+    storage: &dyn Storage,
+    index: u64,
+    segment_len: usize,
+    pace: &dyn Pace,
+) -> io::Result<Prepared> {
+    let file = storage.create(index)?;
+    let created = file.len_bytes()? == 0;
+    match fill(storage, file.as_ref(), segment_len, pace) {
+        Ok(writer) => Ok(Prepared {
+            index,
+            file,
+            writer,
+        }),
+        Err(error) => {
+            drop(file);
+            if created && let Err(error) = storage.remove(index) {
+                let path = storage.path(index);
+                tracing::warn!(path = %path.display(), %error, "cannot remove a partial segment");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn fill(
+    storage: &dyn Storage,
+    file: &dyn SegmentFile,
+    segment_len: usize,
+    pace: &dyn Pace,
+) -> io::Result<MappingWriter> {
+    let segment_bytes = segment_len as u64;
+    file.allocate(segment_bytes)?;
+    let zeros = [0; PREPARE_PIECE_BYTES];
+    let mut offset = 0;
+    let mut synced = 0;
+    let mut part_start = Instant::now();
+    while offset < segment_bytes {
+        file.write_at(&zeros, offset)?;
+        offset += zeros.len() as u64;
+        let part_bytes = if pace.is_hurried() {
+            PREPARE_SYNC_BYTES_HURRIED
+        } else {
+            PREPARE_SYNC_BYTES
+        };
+        if offset - synced >= part_bytes {
+            file.sync()?;
+            pace.pause(part_start.elapsed())?;
+            synced = offset;
+            part_start = Instant::now();
+        }
+    }
+    file.sync()?;
+    // The name must be durable before any record relies on the file.
+    storage.sync_directory()?;
+    file.map_write(segment_len)
+}

@@ -1,0 +1,15 @@
+//! The atomics and locks that the crate's threads share, in one place.
+//!
+//! Every other file takes them from here, so that a model checker can stand in for the
+//! standard library. This file must hold re-exports only.
+
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Locks `mutex`, also when a thread panicked while it held the lock.
+///
+/// The data behind the crate's locks is changed in single steps (push, pop, replace), so it is
+/// whole even then.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

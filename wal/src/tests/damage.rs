@@ -1,0 +1,249 @@
+//! Every bit below the durable mark is guarded; above it only the tail can be lost.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::image::{Image, Random, Records, SEGMENT_BYTES, Subject, segment, survivors};
+use crate::format::HEADER_PAGE_BYTES;
+use crate::{Durability, Lsn, OpenError};
+
+/// A log of three segments; the last records are appended but not durable.
+struct Sample {
+    dir: tempfile::TempDir,
+    image: Image,
+    records: Records,
+    /// Highest durable mark in the files.
+    mark: Lsn,
+    /// Position where all records end.
+    end: Lsn,
+    /// Positions of the seals' ends.
+    seal_ends: Vec<u64>,
+}
+
+fn sample() -> Sample {
+    let dir = tempfile::tempdir().unwrap();
+    const L: usize = 16_000;
+    let mut random = Random(42);
+    let mut subject = Subject::open(dir.path(), Durability::Sync).unwrap();
+    // Few large records, so that there are few bytes to try that are all alike.
+    for len in [5, 0, L, L, L, 3, 9_000, 9, L, L, 11, L, 30, 8, L, 70] {
+        let payload = random.payload(len);
+        subject.append(&payload);
+        subject.commit_and_wait();
+    }
+    let mark = subject.log.durable();
+    assert!(subject.log.mark_idle());
+    for len in [40, 1, 0, 17] {
+        let payload = random.payload(len);
+        subject.append(&payload);
+    }
+    subject.wait_for_pool();
+    let (records, end) = (subject.records, subject.log.appended());
+    assert_eq!(end.0 / SEGMENT_BYTES, 2);
+    drop(subject.log);
+    let image = Image::of(dir.path());
+    let seal_ends =
+        [1, 2].map(|next: usize| u64::from_le_bytes(image.0[next][56..64].try_into().unwrap()));
+    Sample {
+        dir,
+        image,
+        records,
+        mark,
+        end,
+        seal_ends: seal_ends.to_vec(),
+    }
+}
+
+impl Sample {
+    /// What must happen when the byte at `lsn` changes.
+    fn check(&self, lsn: u64, what: &str) {
+        let result = survivors(self.dir.path());
+        let offset = (lsn % SEGMENT_BYTES) as usize;
+        let is_unused = self
+            .seal_ends
+            .get((lsn / SEGMENT_BYTES) as usize)
+            .is_none_or(|&seal_end| lsn >= seal_end);
+        if offset < HEADER_PAGE_BYTES {
+            let in_copy = offset % 2048 < 128 && lsn < self.end.0;
+            match result {
+                Ok((records, report)) if in_copy => {
+                    assert!(records == self.records, "{what}");
+                    assert_eq!(report.warnings.len(), 1, "{what}");
+                }
+                Err(OpenError::Corrupt { .. }) if !in_copy => {}
+                other => panic!("{what}: {:?}", other.map(|(_, report)| report)),
+            }
+        } else if lsn < self.mark.0 && (!is_unused || lsn / SEGMENT_BYTES == 2) {
+            match result {
+                Err(OpenError::Corrupt {
+                    lsn: at,
+                    durable_mark,
+                    ..
+                }) => {
+                    assert!(at.0 <= lsn && lsn - at.0 < 16_100, "{what}: blamed on {at}");
+                    assert_eq!(durable_mark, self.mark, "{what}");
+                }
+                other => panic!("{what}: {:?}", other.map(|(_, report)| report)),
+            }
+        } else {
+            let (records, report) = result.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let durable = self
+                .records
+                .iter()
+                .filter(|(at, _)| *at < self.mark)
+                .count();
+            assert!(
+                (durable..=self.records.len()).contains(&records.len()),
+                "{what}"
+            );
+            assert!(records == self.records[..records.len()], "{what}");
+            if lsn >= self.mark.0 {
+                assert!(report.torn_bytes > 0, "{what}");
+                assert!(
+                    lsn < self.end.0 || records.len() == self.records.len(),
+                    "{what}"
+                );
+            } else {
+                assert_eq!(report.warnings.len(), 1, "{what}");
+                assert_eq!(records.len(), self.records.len(), "{what}");
+            }
+        }
+    }
+}
+
+fn flip(file: &File, offset: u64, mask: u8) {
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ mask], offset).unwrap();
+}
+
+/// Bytes inside a large payload, or of unused space, are alike: one in some hundred is tried.
+fn is_alike(sample: &Sample, lsn: u64) -> bool {
+    let offset = lsn % SEGMENT_BYTES;
+    let in_payload = sample.records.iter().any(|(at, payload)| {
+        let start = at.0 + 16;
+        (start + 20..(start + payload.len() as u64).saturating_sub(20)).contains(&lsn)
+    });
+    let in_page = offset < HEADER_PAGE_BYTES as u64 && (150..2000).contains(&(offset % 2048));
+    let unused = lsn > sample.end.0 + 100;
+    in_payload || in_page || unused
+}
+
+#[test]
+fn every_flipped_bit() {
+    let sample = sample();
+    let mut tried = 0;
+    for (index, bytes) in sample.image.0.iter().enumerate() {
+        let path = segment(sample.dir.path(), index as u64);
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        for offset in 0..bytes.len() as u64 {
+            let lsn = index as u64 * SEGMENT_BYTES + offset;
+            let after_seal = sample
+                .seal_ends
+                .get(index)
+                .is_some_and(|&end| lsn > end + 20);
+            let is_alike = is_alike(&sample, lsn) || after_seal;
+            if is_alike && offset % 251 != 0 {
+                continue;
+            }
+            let is_header = offset < HEADER_PAGE_BYTES as u64;
+            // Every bit of what has structure, one bit of the rest.
+            let bits = if is_alike || is_header {
+                offset % 8..offset % 8 + 1
+            } else {
+                0..8
+            };
+            for bit in bits {
+                flip(&file, offset, 1 << bit);
+                sample.check(lsn, &format!("segment {index} offset {offset} bit {bit}"));
+                flip(&file, offset, 1 << bit);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 5_000, "{tried}");
+    assert!(Image::of(sample.dir.path()) == sample.image);
+    assert!(survivors(sample.dir.path()).unwrap().0 == sample.records);
+}
+
+/// Cuts the log off at every byte above the mark, and puts zeros or garbage there.
+#[test]
+fn every_torn_tail() {
+    let sample = sample();
+    let last = sample.image.0[2].clone();
+    let mut random = Random(3);
+    for cut in sample.mark.0..=sample.end.0 {
+        for is_garbage in [false, true] {
+            let mut torn = last.clone();
+            let tail = &mut torn[(cut % SEGMENT_BYTES) as usize..];
+            if is_garbage {
+                let garbage_len = tail.len().min(500);
+                tail[..garbage_len].copy_from_slice(&random.payload(garbage_len));
+            } else {
+                tail.fill(0);
+            }
+            std::fs::write(segment(sample.dir.path(), 2), &torn).unwrap();
+            let what = format!("cut at {cut}, garbage {is_garbage}");
+            let (records, report) =
+                survivors(sample.dir.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let whole = sample
+                .records
+                .iter()
+                .filter(|(at, payload)| at.0 + crate::Log::record_bytes(payload.len()) <= cut);
+            // Zeros may be just what was there.
+            assert!(records.len() >= whole.count(), "{what}");
+            assert!(records == sample.records[..records.len()], "{what}");
+            assert!(!is_garbage || report.torn_bytes > 400, "{what}");
+        }
+    }
+}
+
+/// Cuts the log off below the mark: always corruption.
+#[test]
+fn a_cut_below_the_mark() {
+    let sample = sample();
+    let last = sample.image.0[2].clone();
+    for cut in (HEADER_PAGE_BYTES..(sample.mark.0 % SEGMENT_BYTES) as usize).step_by(41) {
+        let mut torn = last.clone();
+        torn[cut..(sample.mark.0 % SEGMENT_BYTES) as usize].fill(0);
+        std::fs::write(segment(sample.dir.path(), 2), &torn).unwrap();
+        let error = survivors(sample.dir.path()).err();
+        assert!(
+            matches!(error, Some(OpenError::Corrupt { .. })),
+            "cut at {cut}: {error:?}"
+        );
+    }
+}
+
+/// After a torn tail the log goes on, and neither the tail nor its bytes ever come back.
+#[test]
+fn life_after_a_torn_tail() {
+    let sample = sample();
+    let mut random = Random(9);
+    for round in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let cut = sample.mark.0 + random.below(sample.end.0 - sample.mark.0);
+        let mut torn = sample.image.clone();
+        torn.0[2][(cut % SEGMENT_BYTES) as usize] ^= 1 << random.below(8);
+        torn.write(dir.path());
+        let expected = survivors(dir.path()).unwrap().0;
+        live_on(dir.path(), expected, &mut random, &format!("round {round}"));
+    }
+}
+
+fn live_on(dir: &Path, mut expected: Records, random: &mut Random, what: &str) {
+    for _ in 0..3 {
+        let mut subject = Subject::open(dir, Durability::Sync).unwrap();
+        assert!(subject.records == expected, "{what}");
+        for _ in 0..random.below(9) {
+            let len = random.below(16_000) as usize;
+            let payload = random.payload(len);
+            subject.append(&payload);
+        }
+        if random.below(2) == 0 {
+            subject.commit_and_wait();
+        }
+        expected = subject.records;
+    }
+}

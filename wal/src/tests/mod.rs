@@ -1,0 +1,9 @@
+//! Tests that need the storage seam: failing disks, exhaustive damage, unordered write-back.
+//!
+//! What can be shown through the public interface alone is in `tests/log`.
+
+mod crash;
+mod damage;
+mod failing;
+mod faulty;
+mod image;
