@@ -1,4 +1,5 @@
 //! Lives of jobs and schedules through the public API, with real threads, clocks and logs.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     sync::{

@@ -103,8 +103,8 @@ pub(crate) const fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Hash of a short text, the same in each run and on each machine: FNV-1a, then [`mix`]. Not keyed: the number of
-/// names is bounded, so that chosen collisions cost little.
+/// Hash of a short text, the same in each run and on each machine: FNV-1a and a finaliser. Not
+/// keyed: use it where the number of names is bounded, so that chosen collisions cost little.
 #[must_use]
 pub fn hash_text(text: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;

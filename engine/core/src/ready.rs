@@ -76,6 +76,6 @@ mod tests {
             order.push(slot.0);
         }
         assert_eq!(order, [1, 0, 4, 2]);
-        assert!(ready.is_empty() && ready.len() == 0);
+        assert!(ready.is_empty());
     }
 }

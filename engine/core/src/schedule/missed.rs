@@ -124,7 +124,7 @@ mod tests {
 
     const MINUTE: u64 = 60_000_000_000;
     const HOUR: u64 = 60 * MINUTE;
-    const START: u64 = 1_800_000_000 / 3600 * HOUR / 1; // a full hour
+    const START: u64 = 1_800_000_000 / 3600 * HOUR; // a full hour
 
     fn hourly() -> Timing {
         Timing::Cron(Cron::parse("0 * * * *").unwrap())

@@ -1,6 +1,6 @@
 //! The scheduler of one shard: one input at a time is decided, written and applied.
 //!
-//! [`Scheduler::step`] decides (`decide.rs`), appends an [`Event`](crate::event::Event) and applies
+//! [`Scheduler::step`] decides (`decide.rs`), appends an [`Event`] and applies
 //! it (`apply.rs`). [`Scheduler::replay`] applies the same events on recovery: no state changes
 //! anywhere else. What is not state but follows from it and the time (which job has been triggered
 //! and waits in a ready line) is not written.
