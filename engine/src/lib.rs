@@ -63,3 +63,8 @@ pub use tickwheel_core::{
     Counts, JobId, JobState, Next, Notice as JobEvent, OutcomeKind, Refusal, ShardId, cron,
 };
 pub use tickwheel_wal::Durability;
+
+/// Compiles the examples of the project's front page.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,7 +1,12 @@
 //! The core's journal over the mapped log.
 
 use tickwheel_core::{self as core, NoRoom, Position, Room};
-use tickwheel_wal::{Log, Shortage};
+use tickwheel_wal::{AppendError, Log, Shortage};
+
+/// Kept back from what the core may use: the log's own commit records take it.
+const SLACK_BYTES: u64 = 4096;
+/// The position of an event that the log did not take: it never becomes durable.
+const NOWHERE: core::Lsn = core::Lsn(u64::MAX);
 
 /// A shard's log as the core sees it.
 #[derive(Debug)]
@@ -11,10 +16,9 @@ pub(crate) struct Journal {
 
 impl core::Journal for Journal {
     fn room(&self) -> Room {
-        let available_bytes = if self.log.failure().is_some() {
-            0
-        } else {
-            self.log.available_bytes()
+        let available_bytes = match self.log.failure() {
+            Some(_) => 0,
+            None => self.log.available_bytes().saturating_sub(SLACK_BYTES),
         };
         Room {
             available_bytes,
@@ -32,8 +36,10 @@ impl core::Journal for Journal {
                 lsn: core::Lsn(appended.lsn.0),
                 end: core::Lsn(appended.end.0),
             },
-            // The core asks for room first, and only a failed sync, after which nothing is durable,
-            // can take it back in between: the state in memory must not run ahead of the log.
+            // A sync failed since the core asked for room. The shard notices before its next pass;
+            // until then nothing of this is acknowledged.
+            Err(AppendError::Poisoned) => Position { lsn: NOWHERE, end: NOWHERE },
+            // The core asks for room first: the state in memory must not run ahead of the log.
             Err(error) => {
                 eprintln!("tickwheel: the log refused an event that it had room for: {error}");
                 std::process::abort();
