@@ -53,8 +53,10 @@ pub const OUTCOME_BYTES_MAX: u64 = 64 + 48 + MESSAGE_BYTES_MAX as u64;
 /// What the start of an attempt takes in the journal at the most.
 pub const START_BYTES_MAX: u64 = 64 + 40;
 
-/// Timer entries moved or fired in one step of time, so that the inbox is looked at in between.
-pub const TIMER_WORK_PER_STEP: u32 = 2048;
+/// Timer entries moved or fired in one step of time, so that the inbox is looked at in between. Large
+/// enough that a full slot of an upper level, tens of thousands of entries under load, comes down
+/// within a few steps: until then nothing behind it can be triggered.
+pub const TIMER_WORK_PER_STEP: u32 = 16_384;
 
 /// How late a fire time may be before it counts as missed, unless the schedule says otherwise.
 pub const MISSED_GRACE_MS_DEFAULT: u32 = 60_000;

@@ -16,6 +16,8 @@ pub enum Stage {
     SubmitAck,
     /// From the due time to the trigger.
     Lateness,
+    /// From the trigger to the dispatch: the time in the ready lines while all executors are busy.
+    Ready,
     /// From the dispatch to the start of the handler: the time in the executors' queue.
     Dispatch,
     /// The handler itself.
@@ -26,9 +28,10 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order of a job's life.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::SubmitAck,
         Self::Lateness,
+        Self::Ready,
         Self::Dispatch,
         Self::Run,
         Self::CompletionAck,
@@ -40,6 +43,7 @@ impl Stage {
         match self {
             Self::SubmitAck => "submit_ack",
             Self::Lateness => "lateness",
+            Self::Ready => "ready",
             Self::Dispatch => "dispatch",
             Self::Run => "run",
             Self::CompletionAck => "completion_ack",

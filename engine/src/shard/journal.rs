@@ -38,7 +38,10 @@ impl core::Journal for Journal {
             },
             // A sync failed since the core asked for room. The shard notices before its next pass;
             // until then nothing of this is acknowledged.
-            Err(AppendError::Poisoned) => Position { lsn: NOWHERE, end: NOWHERE },
+            Err(AppendError::Poisoned) => Position {
+                lsn: NOWHERE,
+                end: NOWHERE,
+            },
             // The core asks for room first: the state in memory must not run ahead of the log.
             Err(error) => {
                 eprintln!("tickwheel: the log refused an event that it had room for: {error}");

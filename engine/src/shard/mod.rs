@@ -402,6 +402,10 @@ impl Shard {
         for stop in out.stops.drain(..) {
             self.stops.stop(stop);
         }
+        if !out.dispatches.is_empty() {
+            let waits = out.dispatches.iter().map(|dispatch| dispatch.ready_ns);
+            self.recorder.record_all(Stage::Ready, waits);
+        }
         for dispatch in out.dispatches.drain(..) {
             self.hand_out(now, dispatch);
         }

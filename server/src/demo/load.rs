@@ -23,7 +23,7 @@ pub(super) const PULSE: &str = "demo.pulse";
 /// Jobs of one batch.
 const BATCH_JOBS: u32 = 1000;
 /// Batches that wait for their acknowledgement at the most.
-const BATCHES_IN_FLIGHT: usize = 64;
+const BATCHES_IN_FLIGHT: usize = 16;
 /// A job that starts later than this after its due time is counted as late.
 pub(super) const LATE: Duration = Duration::from_millis(100);
 /// Longest wait for jobs that an earlier process had accepted; they are due within a day.

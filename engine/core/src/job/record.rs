@@ -25,6 +25,8 @@ pub(crate) struct Record {
     pub(crate) body: Lsn,
     /// Due time in nanoseconds, on `clock`; for a running job that of the attempt's trigger.
     pub(crate) due_ns: u64,
+    /// When it became ready, in nanoseconds on the monotonic clock. It is measured, never decided on.
+    pub(crate) ready_ns: u64,
     /// The schedule that added it, or [`NO_SCHEDULE`].
     pub(crate) schedule: u32,
     pub(crate) token: Token,
@@ -47,6 +49,7 @@ impl Default for Record {
             id: JobId(0),
             body: Lsn(0),
             due_ns: 0,
+            ready_ns: 0,
             schedule: NO_SCHEDULE,
             token: Token(0),
             backoff: Backoff {

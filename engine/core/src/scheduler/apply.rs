@@ -158,6 +158,7 @@ impl Scheduler {
             id,
             body: lsn,
             due_ns,
+            ready_ns: 0,
             schedule,
             token: Token(0),
             backoff: added.terms.backoff(),
@@ -181,9 +182,11 @@ impl Scheduler {
     /// Puts a scheduled job where it waits for its due time; one that was due when the event was
     /// written is ready at once, without the wait for the next tick.
     fn wait_for_due(&mut self, slot: Slot, is_due: bool) {
+        let mono_ns = self.step_mono.0;
         let record = self.table.get_mut(slot);
         if is_due {
             record.state = JobState::Ready;
+            record.ready_ns = mono_ns;
             let priority = record.priority;
             self.ready.push(&mut self.links, slot, priority);
         } else {

@@ -153,6 +153,8 @@ pub struct Dispatch {
     pub due_ns: u64,
     /// The clock of `due_ns`.
     pub clock: Clock,
+    /// How long it waited between its trigger and this dispatch, in nanoseconds.
+    pub ready_ns: u64,
     /// When its lease ends.
     pub deadline: MonoTime,
 }

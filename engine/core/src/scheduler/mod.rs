@@ -81,6 +81,8 @@ pub struct Scheduler {
     kinds: Kinds,
     /// How far the wall clock is ahead of the monotonic one, as of the last step.
     offset_ns: i64,
+    /// The monotonic clock as of the last step.
+    step_mono: MonoTime,
     next_sequence: u64,
     running: u32,
     failed: bool,
@@ -105,6 +107,7 @@ impl Scheduler {
             schedules: ScheduleTable::new(),
             kinds: Kinds::new(),
             offset_ns: now.offset_ns(),
+            step_mono: now.mono,
             next_sequence: 1,
             running: 0,
             failed: false,
@@ -126,6 +129,7 @@ impl Scheduler {
         out: &mut Outputs,
     ) {
         self.offset_ns = now.offset_ns();
+        self.step_mono = now.mono;
         match input {
             Input::Submit { caller, job } => {
                 let answer = self.submit(now, job, journal, out);
@@ -176,6 +180,7 @@ impl Scheduler {
     /// has no room stay under way until their lease ends.
     pub fn recovered(&mut self, now: Now, journal: &mut impl Journal, out: &mut Outputs) -> u32 {
         self.offset_ns = now.offset_ns();
+        self.step_mono = now.mono;
         let mut lost = 0;
         for slot in (0..self.table.slots()).map(Slot) {
             let record = *self.table.get(slot);

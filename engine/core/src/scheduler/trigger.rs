@@ -45,6 +45,7 @@ impl Scheduler {
             (Role::Schedule, _) => self.fire_schedule(now, slot, journal, out),
             (Role::Job, JobState::Scheduled) => {
                 record.state = JobState::Ready;
+                record.ready_ns = now.mono.0;
                 let priority = record.priority;
                 let now_ns = on_clock(now, record.clock);
                 out.lateness_ns.push(now_ns.saturating_sub(record.due_ns));
@@ -147,6 +148,7 @@ impl Scheduler {
             };
             self.commit(&event, &[], journal);
             out.dispatches.push(Dispatch {
+                ready_ns: now.mono.0.saturating_sub(record.ready_ns),
                 attempt: Attempt {
                     job: record.id,
                     slot,
