@@ -150,11 +150,7 @@ impl Builder {
             (None, found) => found,
             (Some(asked), found) if asked == found => found,
             (Some(asked), found) => {
-                return Err(StartError::ShardCount {
-                    path: self.data_dir,
-                    found,
-                    asked,
-                });
+                return Err(StartError::ShardCount { path: self.data_dir, found, asked });
             }
         };
         let executors = self.executors.unwrap_or(processors);
@@ -198,54 +194,26 @@ impl Builder {
             if (min..=max).contains(&value) {
                 Ok(())
             } else {
-                Err(StartError::Setting {
-                    setting,
-                    value: value.to_string(),
-                    range,
-                })
+                Err(StartError::Setting { setting, value: value.to_string(), range })
             }
         };
         if let Some(kind) = &self.duplicate {
             return Err(StartError::DuplicateHandler(kind.clone()));
         }
         if let Some(shards) = self.shards {
-            within(
-                "shards",
-                shards as u64,
-                1,
-                limits::SHARDS_MAX as u64,
-                "1 to 256",
-            )?;
+            within("shards", shards as u64, 1, limits::SHARDS_MAX as u64, "1 to 256")?;
         }
         if let Some(executors) = self.executors {
-            within(
-                "executors",
-                executors as u64,
-                1,
-                limits::EXECUTORS_MAX as u64,
-                "1 to 1024",
-            )?;
+            within("executors", executors as u64, 1, limits::EXECUTORS_MAX as u64, "1 to 1024")?;
         }
         let running_max = u64::from(self.running_max);
-        within(
-            "running_max",
-            running_max,
-            1,
-            u64::from(limits::RUNNING_MAX),
-            "1 to 65536",
-        )?;
+        within("running_max", running_max, 1, u64::from(limits::RUNNING_MAX), "1 to 65536")?;
         let jobs_max = u64::from(self.jobs_max);
         within("jobs_max", jobs_max, 1, 1 << 30, "1 to 1073741824")?;
         let segment_range = "a power of two from 8388608 (8 MiB) to 1073741824 (1 GiB)";
         let power = u64::from(self.segment_bytes.is_power_of_two());
         let segment_bytes = self.segment_bytes * power;
-        within(
-            "segment_bytes",
-            segment_bytes,
-            limits::SEGMENT_BYTES_MIN,
-            1 << 30,
-            segment_range,
-        )?;
+        within("segment_bytes", segment_bytes, limits::SEGMENT_BYTES_MIN, 1 << 30, segment_range)?;
         let outcomes = running_max * tickwheel_core::limits::OUTCOME_BYTES_MAX;
         if outcomes > self.segment_bytes / 2 {
             return Err(StartError::Setting {

@@ -7,10 +7,7 @@ use tickwheel_core::{MonoTime, Now, WallTime};
 
 /// Both clocks, one after the other.
 pub(crate) fn now() -> Now {
-    Now {
-        mono: MonoTime(mono_ns()),
-        wall: WallTime(to_ns(clock_gettime(ClockId::Realtime))),
-    }
+    Now { mono: MonoTime(mono_ns()), wall: WallTime(to_ns(clock_gettime(ClockId::Realtime))) }
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
@@ -21,9 +18,7 @@ pub(crate) fn mono_ns() -> u64 {
 fn to_ns(time: Timespec) -> u64 {
     // Before 1970 the wall clock counts as 1970: nothing is due then.
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(time.tv_nsec.unsigned_abs())
+    seconds.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.unsigned_abs())
 }
 
 /// A time of the wall clock as the standard library has it.
@@ -34,9 +29,7 @@ pub(crate) fn system_time(wall: WallTime) -> SystemTime {
 /// A time of the standard library on the wall clock; what lies before 1970 is 1970, what lies
 /// beyond the clock is its end.
 pub(crate) fn wall_time(time: SystemTime) -> WallTime {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     WallTime(saturating_ns(since))
 }
 

@@ -271,13 +271,11 @@ impl Engine {
         if shard >= self.shards.len() {
             return Ok(None);
         }
-        Ok(
-            match self.ask(shard, |reply| Message::Job { job, reply })? {
-                Found::Pending(view) => Some(JobInfo::from(*view)),
-                Found::Ended => Some(JobInfo::Ended),
-                Found::Unknown => None,
-            },
-        )
+        Ok(match self.ask(shard, |reply| Message::Job { job, reply })? {
+            Found::Pending(view) => Some(JobInfo::from(*view)),
+            Found::Ended => Some(JobInfo::Ended),
+            Found::Unknown => None,
+        })
     }
 
     /// Waits until no job is pending, at most `timeout`; `false` when some still are. Schedules do
@@ -343,10 +341,7 @@ impl Engine {
             return Err(CallError::ShuttingDown);
         }
         let handle = &self.shards[shard];
-        handle
-            .inbox
-            .send(message)
-            .map_err(|_| CallError::ShuttingDown)?;
+        handle.inbox.send(message).map_err(|_| CallError::ShuttingDown)?;
         handle.sleeper.wake();
         Ok(())
     }
@@ -373,19 +368,12 @@ impl Engine {
 
     pub(crate) fn take_threads(
         &self,
-    ) -> (
-        Vec<thread::JoinHandle<ShardEnd>>,
-        Vec<thread::JoinHandle<()>>,
-    ) {
+    ) -> (Vec<thread::JoinHandle<ShardEnd>>, Vec<thread::JoinHandle<()>>) {
         let take = |slot: &Mutex<Vec<_>>| {
             std::mem::take(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        let executors = std::mem::take(
-            &mut *self
-                .executors
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let executors =
+            std::mem::take(&mut *self.executors.lock().unwrap_or_else(PoisonError::into_inner));
         (take(&self.threads), executors)
     }
 }

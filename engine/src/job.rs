@@ -33,9 +33,7 @@ impl NewJob {
     /// attempts, exponential back-off and a time-out of 30 minutes.
     #[must_use]
     pub fn new(kind: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            inner: core::NewJob::new(kind),
-        }
+        Self { inner: core::NewJob::new(kind) }
     }
 
     /// Bytes for the handler: at most 1 MiB.
@@ -102,11 +100,6 @@ impl Backoff {
     /// at most 49 days.
     #[must_use]
     pub fn exponential(base: Duration, max: Duration) -> Self {
-        Self {
-            inner: core::Backoff {
-                base_ms: saturating_ms(base),
-                max_ms: saturating_ms(max),
-            },
-        }
+        Self { inner: core::Backoff { base_ms: saturating_ms(base), max_ms: saturating_ms(max) } }
     }
 }

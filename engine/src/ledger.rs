@@ -83,22 +83,14 @@ impl Ledger {
     /// # Errors
     /// The file cannot be written.
     pub fn create(path: &Path, jobs: u32, note: u64) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         file.set_len(HEADER_BYTES + 2 * u64::from(jobs))?;
         file.write_all_at(&u64::from(jobs).to_le_bytes(), 8)?;
         file.write_all_at(&note.to_le_bytes(), 16)?;
         // The magic goes last: a ledger that was killed while it was made is none.
         file.write_all_at(&MAGIC, 0)?;
-        Ok(Self {
-            note,
-            file: Some(file),
-            ..Self::in_memory(jobs)
-        })
+        Ok(Self { note, file: Some(file), ..Self::in_memory(jobs) })
     }
 
     /// Opens the ledger of an earlier process; `None` when there is none.
@@ -126,10 +118,7 @@ impl Ledger {
         }
         let jobs = u32::try_from(word(1)).unwrap_or(u32::MAX);
         if header[..8] != MAGIC || len_bytes != HEADER_BYTES + 2 * u64::from(jobs) {
-            let message = format!(
-                "{} is not a ledger: remove it to start afresh",
-                path.display()
-            );
+            let message = format!("{} is not a ledger: remove it to start afresh", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let column = |number: u64| -> io::Result<Box<[AtomicU8]>> {
@@ -257,14 +246,7 @@ mod tests {
         let ledger = Ledger::in_memory(5);
         fill(&ledger);
         let balance = ledger.balance();
-        let expected = Balance {
-            submitted: 4,
-            acked: 3,
-            ran: 3,
-            lost: 1,
-            duplicate: 1,
-            early: 1,
-        };
+        let expected = Balance { submitted: 4, acked: 3, ran: 3, lost: 1, duplicate: 1, early: 1 };
         assert_eq!(balance, expected);
         assert!(ledger.is_acked(2) && !ledger.has_run(2));
     }
@@ -277,14 +259,7 @@ mod tests {
         fill(&Ledger::create(&path, 5, 77).unwrap());
         let again = Ledger::open(&path).unwrap().unwrap();
         assert_eq!((again.jobs(), again.note()), (5, 77));
-        let expected = Balance {
-            submitted: 4,
-            acked: 3,
-            ran: 3,
-            lost: 1,
-            duplicate: 1,
-            early: 0,
-        };
+        let expected = Balance { submitted: 4, acked: 3, ran: 3, lost: 1, duplicate: 1, early: 0 };
         assert_eq!(again.balance(), expected);
         std::fs::write(&path, [b'x'; 64]).unwrap();
         let error = Ledger::open(&path).unwrap_err();

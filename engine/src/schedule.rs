@@ -50,9 +50,7 @@ impl Schedule {
     }
 
     fn new(name: Cow<'static, str>, timing: Timing, job: NewJob) -> Self {
-        Self {
-            inner: core::Schedule::new(name, timing, job.inner),
-        }
+        Self { inner: core::Schedule::new(name, timing, job.inner) }
     }
 
     /// What is done about fire times that passed while the engine was down. Default
@@ -62,10 +60,9 @@ impl Schedule {
         self.inner.missed = match missed {
             Missed::Skip => core::Missed::Skip,
             Missed::One => core::Missed::One,
-            Missed::All { limit, window } => core::Missed::All {
-                limit,
-                window_ns: saturating_ns(window),
-            },
+            Missed::All { limit, window } => {
+                core::Missed::All { limit, window_ns: saturating_ns(window) }
+            }
         };
         self
     }

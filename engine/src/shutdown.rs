@@ -72,19 +72,13 @@ impl Engine {
         let Some(signal) = signals.forever().next() else {
             return self.shutdown(grace);
         };
-        tracing::info!(
-            signal,
-            ?grace,
-            "stopping: running jobs have the grace to end"
-        );
+        tracing::info!(signal, ?grace, "stopping: running jobs have the grace to end");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 if signals.forever().next().is_some() {
                     tracing::warn!("stopping at once");
                     for shard in 0..self.shards.len() {
-                        let stop = Message::Stop {
-                            deadline_ns: clock::mono_ns(),
-                        };
+                        let stop = Message::Stop { deadline_ns: clock::mono_ns() };
                         // The inbox stays open while the shard waits for running jobs.
                         let _ = self.shards[shard].inbox.send(stop);
                         self.shards[shard].sleeper.wake();

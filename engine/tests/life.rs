@@ -21,11 +21,7 @@ use tickwheel_engine::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn builder(dir: &TempDir) -> Builder {
-    Engine::builder()
-        .data_dir(dir.path())
-        .segment_bytes(8 << 20)
-        .executors(2)
-        .pin(false)
+    Engine::builder().data_dir(dir.path()).segment_bytes(8 << 20).executors(2).pin(false)
 }
 
 /// An engine whose handlers do what their payload says, and the runs and events that it reports.
@@ -46,10 +42,7 @@ impl World {
         let handler = move |attempt: &Attempt<'_>| {
             let text = std::str::from_utf8(attempt.payload()).unwrap().to_owned();
             ran.send((text.clone(), attempt.number())).unwrap();
-            match text
-                .split_once(':')
-                .map_or(text.as_str(), |(first, _)| first)
-            {
+            match text.split_once(':').map_or(text.as_str(), |(first, _)| first) {
                 "fail" => Err(JobError::retryable("not yet")),
                 "fail once" if attempt.number() == 1 => Err(JobError::retryable("not yet")),
                 "never" => Err(JobError::permanent("never")),
@@ -68,11 +61,7 @@ impl World {
             .observer(move |event: &JobEvent| drop(tell.send(event.clone())))
             .start()
             .unwrap();
-        Self {
-            engine,
-            runs,
-            events,
-        }
+        Self { engine, runs, events }
     }
 
     fn run(&self) -> (String, u16) {
@@ -100,27 +89,12 @@ fn a_job_runs_once_and_is_known_to_have_ended() {
     assert_eq!(world.engine.job(id), Ok(Some(JobInfo::Ended)));
     assert_eq!(world.event(), (OutcomeKind::Succeeded, Next::Done));
     let stats = world.engine.stats().unwrap();
-    assert_eq!(
-        (
-            stats.counts.added,
-            stats.counts.succeeded,
-            stats.counts.pending
-        ),
-        (1, 1, 0)
-    );
+    assert_eq!((stats.counts.added, stats.counts.succeeded, stats.counts.pending), (1, 1, 0));
     for stage in Stage::ALL {
-        assert_eq!(
-            world.engine.latency().stage(stage).len(),
-            1,
-            "{}",
-            stage.name()
-        );
+        assert_eq!(world.engine.latency().stage(stage).len(), 1, "{}", stage.name());
     }
     world.engine.shutdown(PATIENCE).unwrap();
-    assert_eq!(
-        world.engine.submit(text("late")),
-        Err(CallError::ShuttingDown.into())
-    );
+    assert_eq!(world.engine.submit(text("late")), Err(CallError::ShuttingDown.into()));
 }
 
 #[test]
@@ -133,10 +107,7 @@ fn delays_and_instants_are_never_early_and_keep_their_order() {
     let engine = builder(&dir)
         .executors(1)
         .handler("due", move |attempt: &Attempt<'_>| {
-            let after_ms: u64 = std::str::from_utf8(attempt.payload())
-                .unwrap()
-                .parse()
-                .unwrap();
+            let after_ms: u64 = std::str::from_utf8(attempt.payload()).unwrap().parse().unwrap();
             if start.elapsed() < Duration::from_millis(after_ms) {
                 saw.fetch_add(1, Ordering::Relaxed);
             }
@@ -150,11 +121,7 @@ fn delays_and_instants_are_never_early_and_keep_their_order() {
             let after_ms = 20 + (n * 37) % 100;
             let job = NewJob::new("due").payload(after_ms.to_string());
             let after = Duration::from_millis(after_ms);
-            if n % 2 == 0 {
-                job.delay(after)
-            } else {
-                job.at(SystemTime::now() + after)
-            }
+            if n % 2 == 0 { job.delay(after) } else { job.at(SystemTime::now() + after) }
         })
         .collect();
     let answers = engine.submit_batch(jobs).unwrap();
@@ -170,16 +137,10 @@ fn failures_and_panics_are_tried_again_and_permanent_ones_are_not() {
     let world = World::start(&dir);
     world.engine.submit(text("fail once")).unwrap();
     assert_eq!((world.run().1, world.run().1), (1, 2));
-    assert!(matches!(
-        world.event(),
-        (OutcomeKind::Failed, Next::Retry(_))
-    ));
+    assert!(matches!(world.event(), (OutcomeKind::Failed, Next::Retry(_))));
     assert_eq!(world.event(), (OutcomeKind::Succeeded, Next::Done));
     world.engine.submit(text("panic").attempts_max(2)).unwrap();
-    assert!(matches!(
-        world.event(),
-        (OutcomeKind::Panicked, Next::Retry(_))
-    ));
+    assert!(matches!(world.event(), (OutcomeKind::Panicked, Next::Retry(_))));
     assert_eq!(world.event(), (OutcomeKind::Panicked, Next::Dead));
     world.engine.submit(text("never")).unwrap();
     assert_eq!(world.event(), (OutcomeKind::Failed, Next::Dead));
@@ -191,9 +152,7 @@ fn failures_and_panics_are_tried_again_and_permanent_ones_are_not() {
 fn a_time_out_ends_the_attempt_and_tells_the_handler() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(&dir);
-    let job = text("hang")
-        .timeout(Duration::from_millis(20))
-        .attempts_max(1);
+    let job = text("hang").timeout(Duration::from_millis(20)).attempts_max(1);
     world.engine.submit(job).unwrap();
     assert_eq!(world.event(), (OutcomeKind::TimedOut, Next::Dead));
     // Its thread was given back: the token told the handler.
@@ -206,24 +165,10 @@ fn a_time_out_ends_the_attempt_and_tells_the_handler() {
 fn waiting_and_running_jobs_can_be_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(&dir);
-    let waiting = world
-        .engine
-        .submit(text("late").delay(Duration::from_secs(3600)))
-        .unwrap();
+    let waiting = world.engine.submit(text("late").delay(Duration::from_secs(3600))).unwrap();
     let info = world.engine.job(waiting).unwrap();
-    let Some(JobInfo::Pending {
-        state,
-        kind,
-        attempts,
-        ..
-    }) = info
-    else {
-        panic!("{info:?}")
-    };
-    assert_eq!(
-        (state, kind.as_str(), attempts),
-        (JobState::Scheduled, "text", 0)
-    );
+    let Some(JobInfo::Pending { state, kind, attempts, .. }) = info else { panic!("{info:?}") };
+    assert_eq!((state, kind.as_str(), attempts), (JobState::Scheduled, "text", 0));
     assert_eq!(world.engine.cancel(waiting), Ok(Some(JobState::Scheduled)));
     assert_eq!(world.engine.cancel(waiting), Ok(None));
     let running = world.engine.submit(text("hang")).unwrap();
@@ -239,17 +184,10 @@ fn what_was_accepted_is_there_after_a_restart() {
     let world = World::start(&dir);
     let soon = SystemTime::now() + Duration::from_millis(300);
     world.engine.submit(text("instant").at(soon)).unwrap();
+    world.engine.submit(text("delay").delay(Duration::from_millis(300))).unwrap();
     world
         .engine
-        .submit(text("delay").delay(Duration::from_millis(300)))
-        .unwrap();
-    world
-        .engine
-        .put_schedule(Schedule::every(
-            "pulse",
-            Duration::from_millis(50),
-            text("pulse"),
-        ))
+        .put_schedule(Schedule::every("pulse", Duration::from_millis(50), text("pulse")))
         .unwrap();
     drop(world);
     let world = World::start(&dir);
@@ -280,11 +218,7 @@ fn an_attempt_that_a_shutdown_cuts_off_is_tried_again() {
                 while !release.load(Ordering::Relaxed) && !attempt.is_cancelled() {
                     std::thread::yield_now();
                 }
-                if attempt.is_cancelled() {
-                    Err(JobError::retryable("stopped"))
-                } else {
-                    Ok(())
-                }
+                if attempt.is_cancelled() { Err(JobError::retryable("stopped")) } else { Ok(()) }
             })
             .start()
             .unwrap()
@@ -321,9 +255,7 @@ fn attempts_that_a_shutdown_finds_in_the_queue_are_not_counted() {
     };
     let engine = start(started.clone());
     let once = |payload: &str| NewJob::new("wait").payload(payload).attempts_max(1);
-    engine
-        .submit_batch(vec![once("first"), once("second"), once("third")])
-        .unwrap();
+    engine.submit_batch(vec![once("first"), once("second"), once("third")]).unwrap();
     assert_eq!(starts.recv_timeout(PATIENCE), Ok(1));
     engine.shutdown(Duration::ZERO).unwrap();
     drop(engine);
@@ -337,30 +269,18 @@ fn attempts_that_a_shutdown_finds_in_the_queue_are_not_counted() {
 fn schedules_fire_and_are_listed() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(&dir);
-    let cron = Cron::parse("* * * * * *")
-        .unwrap()
-        .with_zone("Europe/Berlin")
-        .unwrap();
-    let all = Missed::All {
-        limit: 3,
-        window: Duration::from_secs(60),
-    };
+    let cron = Cron::parse("* * * * * *").unwrap().with_zone("Europe/Berlin").unwrap();
+    let all = Missed::All { limit: 3, window: Duration::from_secs(60) };
     world
         .engine
         .put_schedule(Schedule::cron("each second", cron, text("cron")).missed(all))
         .unwrap();
-    world
-        .engine
-        .put_schedule(Schedule::once("once", None, text("once")))
-        .unwrap();
+    world.engine.put_schedule(Schedule::once("once", None, text("once"))).unwrap();
     let first = world.run().0;
     let second = world.run().0;
     assert_eq!([first.as_str(), second.as_str()], ["once", "cron"]);
     let list = world.engine.schedules().unwrap();
-    assert_eq!(
-        list.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
-        ["each second", "once"]
-    );
+    assert_eq!(list.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["each second", "once"]);
     assert!(list[0].next.is_some() && list[1].next.is_none());
     assert_eq!(list[1].fired, 1);
 }
@@ -370,33 +290,18 @@ fn what_cannot_be_taken_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start(&dir);
     let refused = |job: NewJob| world.engine.submit(job).unwrap_err();
-    assert_eq!(
-        refused(NewJob::new("other")),
-        SubmitError::UnknownKind("other".to_owned())
-    );
-    let large = Refusal::PayloadTooLarge {
-        len_bytes: (1 << 20) + 1,
-        max_bytes: 1 << 20,
-    };
-    assert_eq!(
-        refused(text("").payload(vec![0; (1 << 20) + 1])),
-        SubmitError::Refused(large)
-    );
+    assert_eq!(refused(NewJob::new("other")), SubmitError::UnknownKind("other".to_owned()));
+    let large = Refusal::PayloadTooLarge { len_bytes: (1 << 20) + 1, max_bytes: 1 << 20 };
+    assert_eq!(refused(text("").payload(vec![0; (1 << 20) + 1])), SubmitError::Refused(large));
     let priority = Refusal::PriorityOutOfRange { priority: 10 };
-    assert_eq!(
-        refused(text("").priority(10)),
-        SubmitError::Refused(priority)
-    );
+    assert_eq!(refused(text("").priority(10)), SubmitError::Refused(priority));
     let far = text("").delay(Duration::MAX);
     assert_eq!(refused(far), SubmitError::Refused(Refusal::DueTooFar));
     let batch = vec![text(""); 65_537];
     let error = world.engine.submit_batch(batch).unwrap_err();
     assert_eq!(error, SubmitError::BatchTooLarge { len: 65_537 });
     // The largest payload that is allowed comes back whole.
-    world
-        .engine
-        .submit(text("").payload(vec![b'x'; 1 << 20]))
-        .unwrap();
+    world.engine.submit(text("").payload(vec![b'x'; 1 << 20])).unwrap();
     assert_eq!(world.run().0.len(), 1 << 20);
 }
 
@@ -406,9 +311,7 @@ fn settings_are_checked_before_anything_starts() {
     let error = |builder: Builder| builder.start().unwrap_err().to_string();
     assert!(error(builder(&dir).shards(0)).contains("shards is 0"));
     assert!(error(builder(&dir).segment_bytes(3 << 20)).contains("power of two"));
-    let twice = builder(&dir)
-        .handler("k", |_| Ok(()))
-        .handler("k", |_| Ok(()));
+    let twice = builder(&dir).handler("k", |_| Ok(())).handler("k", |_| Ok(()));
     assert!(error(twice).contains("two handlers"));
     drop(builder(&dir).shards(2).start().unwrap());
     assert!(error(builder(&dir).shards(3)).contains("holds 2 shards, 3 were asked for"));
@@ -416,19 +319,14 @@ fn settings_are_checked_before_anything_starts() {
     assert_eq!(engine.shards(), 2);
     let busy = builder(&dir).start().unwrap_err();
     assert!(matches!(busy, StartError::Log(_)), "{busy}");
-    assert!(
-        busy.to_string().contains(&std::process::id().to_string()),
-        "{busy}"
-    );
+    assert!(busy.to_string().contains(&std::process::id().to_string()), "{busy}");
 }
 
 #[test]
 fn every_durability_takes_batches_from_many_threads() {
-    for durability in [
-        Durability::Sync,
-        Durability::Interval(Duration::from_millis(5)),
-        Durability::Os,
-    ] {
+    for durability in
+        [Durability::Sync, Durability::Interval(Duration::from_millis(5)), Durability::Os]
+    {
         let dir = tempfile::tempdir().unwrap();
         let count = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&count);
@@ -445,9 +343,7 @@ fn every_durability_takes_batches_from_many_threads() {
             for _ in 0..3 {
                 scope.spawn(|| {
                     for _ in 0..20 {
-                        let answers = engine
-                            .submit_batch(vec![NewJob::new("count"); 100])
-                            .unwrap();
+                        let answers = engine.submit_batch(vec![NewJob::new("count"); 100]).unwrap();
                         assert!(answers.iter().all(Result::is_ok));
                     }
                 });

@@ -140,10 +140,7 @@ impl Terms {
     }
 
     pub(crate) fn backoff(self) -> Backoff {
-        Backoff {
-            base_ms: self.backoff_base_ms,
-            max_ms: self.backoff_max_ms,
-        }
+        Backoff { base_ms: self.backoff_base_ms, max_ms: self.backoff_max_ms }
     }
 }
 
@@ -207,16 +204,18 @@ pub enum RuleMissed {
 pub struct DecodeEventError(pub(crate) &'static str);
 
 impl<'a> Event<'a> {
-    /// Encodes the head into `buffer`, replacing what it holds.
+    /// Encodes the head into the start of `buffer`, which is lengthened if need be, and returns the
+    /// head's length.
     ///
     /// # Panics
     /// If the head is longer than [`limits::EVENT_HEAD_BYTES_MAX`]: each field was checked against
     /// a limit before, and the limits fit.
-    pub fn encode(&self, buffer: &mut Vec<u8>) {
-        buffer.resize(limits::EVENT_HEAD_BYTES_MAX, 0);
-        let len = bincode::encode_into_slice(self, buffer, config::standard())
-            .expect("each field of an event is bounded, and the bounds fit its head");
-        buffer.truncate(len);
+    pub fn encode(&self, buffer: &mut Vec<u8>) -> usize {
+        if buffer.len() < limits::EVENT_HEAD_BYTES_MAX {
+            buffer.resize(limits::EVENT_HEAD_BYTES_MAX, 0);
+        }
+        bincode::encode_into_slice(self, buffer, config::standard())
+            .expect("each field of an event is bounded, and the bounds fit its head")
     }
 
     /// Decodes an event; what follows its head is the payload.
@@ -274,16 +273,8 @@ impl<'a> Rule<'a> {
         job.backoff = self.terms.backoff();
         job.timeout_ms = self.terms.timeout_ms;
         let name = Cow::Owned(self.name.into());
-        let schedule = Schedule {
-            name,
-            timing,
-            missed,
-            grace_ms: self.grace_ms,
-            job,
-        };
-        schedule
-            .check()
-            .map_err(|_| DecodeEventError("its schedule breaks a limit"))?;
+        let schedule = Schedule { name, timing, missed, grace_ms: self.grace_ms, job };
+        schedule.check().map_err(|_| DecodeEventError("its schedule breaks a limit"))?;
         Ok(schedule)
     }
 }
@@ -299,10 +290,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check(event: &Event<'_>, payload: &[u8]) {
+    fn encoded(event: &Event<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        event.encode(&mut bytes);
-        bytes.extend_from_slice(payload);
+        let len = event.encode(&mut bytes);
+        bytes.truncate(len);
+        bytes
+    }
+
+    fn check(event: &Event<'_>, payload: &[u8]) {
+        let bytes = [&encoded(event), payload].concat();
         assert_eq!(Event::decode(&bytes), Ok((event.clone(), payload)));
     }
 
@@ -316,14 +312,8 @@ mod tests {
             timeout_ms: u32::MAX,
         };
         let long = "k".repeat(limits::NAME_BYTES_MAX);
-        let job = JobAdded {
-            job: u64::MAX,
-            at: u64::MAX,
-            due: u64::MAX,
-            mono: true,
-            kind: &long,
-            terms,
-        };
+        let job =
+            JobAdded { job: u64::MAX, at: u64::MAX, due: u64::MAX, mono: true, kind: &long, terms };
         let rule = Rule {
             name: &long,
             timing: RuleTiming::Cron(&"* ".repeat(500), "Europe/Berlin"),
@@ -333,14 +323,7 @@ mod tests {
             terms,
         };
         check(&Event::Added(job.clone()), b"payload");
-        check(
-            &Event::SchedulePut {
-                at: 1,
-                rule,
-                next: Some(u64::MAX),
-            },
-            &[0; 300],
-        );
+        check(&Event::SchedulePut { at: 1, rule, next: Some(u64::MAX) }, &[0; 300]);
         let fired = Event::ScheduleFired {
             at: 1,
             name: &long,
@@ -351,39 +334,17 @@ mod tests {
         check(&fired, b"");
         let message = "m".repeat(limits::MESSAGE_BYTES_MAX);
         let failure = Failure::Panicked;
-        check(
-            &Event::Failed {
-                job: 1,
-                at: 2,
-                failure,
-                retry_at: Some(3),
-                message: &message,
-            },
-            b"",
-        );
+        check(&Event::Failed { job: 1, at: 2, failure, retry_at: Some(3), message: &message }, b"");
     }
 
     #[test]
     fn reserved_sizes_hold_the_longest_start_and_end_of_an_attempt() {
-        let mut bytes = Vec::new();
-        Event::Started {
-            job: u64::MAX,
-            token: u32::MAX,
-            at: u64::MAX,
-        }
-        .encode(&mut bytes);
-        assert!(bytes.len() as u64 + 64 <= limits::START_BYTES_MAX);
-        let message = "m".repeat(limits::MESSAGE_BYTES_MAX);
-        let (job, at, failure) = (u64::MAX, u64::MAX, Failure::Lost);
-        Event::Failed {
-            job,
-            at,
-            failure,
-            retry_at: Some(u64::MAX),
-            message: &message,
-        }
-        .encode(&mut bytes);
-        assert!(bytes.len() as u64 + 64 <= limits::OUTCOME_BYTES_MAX);
+        let started = Event::Started { job: u64::MAX, token: u32::MAX, at: u64::MAX };
+        assert!(encoded(&started).len() as u64 + 64 <= limits::START_BYTES_MAX);
+        let message = &"m".repeat(limits::MESSAGE_BYTES_MAX);
+        let (job, at, retry_at) = (u64::MAX, u64::MAX, Some(u64::MAX));
+        let failed = Event::Failed { job, at, failure: Failure::Lost, retry_at, message };
+        assert!(encoded(&failed).len() as u64 + 64 <= limits::OUTCOME_BYTES_MAX);
     }
 
     proptest! {
@@ -391,9 +352,7 @@ mod tests {
         fn any_bytes_are_an_event_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok((event, payload)) = Event::decode(&bytes) {
                 prop_assert!(payload.len() <= bytes.len());
-                let mut again = Vec::new();
-                event.encode(&mut again);
-                prop_assert!(again.len() <= bytes.len() - payload.len());
+                prop_assert!(encoded(&event).len() <= bytes.len() - payload.len());
             }
         }
     }

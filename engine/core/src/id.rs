@@ -31,10 +31,7 @@ impl JobId {
     /// reaches after two thousand years.
     #[must_use]
     pub const fn new(shard: ShardId, sequence: u64) -> Self {
-        assert!(
-            sequence <= Self::SEQUENCE_MAX,
-            "a shard's sequence has 56 bits"
-        );
+        assert!(sequence <= Self::SEQUENCE_MAX, "a shard's sequence has 56 bits");
         Self((shard.0 as u64) << Self::SEQUENCE_BITS | sequence)
     }
 

@@ -22,23 +22,17 @@ pub enum NoRoom {
     Failed,
 }
 
-/// How much a journal takes now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes that [`Journal::append`] takes for certain, record headers included.
-    pub available_bytes: u64,
-    /// What a caller is told when `available_bytes` does not suffice.
-    pub reason: NoRoom,
-}
-
 /// An append-only journal that never blocks.
 ///
-/// The core asks for [`Journal::room`] before it decides, and appends only what fits; so an append
+/// The core asks for [`Journal::available_bytes`] before it decides, and appends only what fits; so an append
 /// has no error of its own. An implementation that cannot keep this stops the process with a
 /// message rather than lose an event.
 pub trait Journal {
-    /// How much can be appended now.
-    fn room(&self) -> Room;
+    /// Bytes that [`Journal::append`] takes for certain, record headers included.
+    fn available_bytes(&self) -> u64;
+
+    /// Why it takes no more than [`Journal::available_bytes`].
+    fn shortage(&self) -> NoRoom;
 
     /// Bytes that an event of `len_bytes` occupies, record header and padding included.
     fn record_bytes(&self, len_bytes: usize) -> u64;

@@ -32,7 +32,7 @@ pub mod wheel;
 
 pub use id::{JobId, KindId, Lsn, ShardId, Slot, Token};
 pub use job::{Backoff, Clock, Due, JobState, NewJob, Refusal};
-pub use journal::{Journal, NoRoom, Position, Room};
+pub use journal::{Journal, NoRoom, Position};
 pub use schedule::{Missed, Schedule, Timing};
 pub use scheduler::{
     Answer, Attempt, CallerId, Config, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,

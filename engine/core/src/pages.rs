@@ -36,8 +36,7 @@ impl<T: Copy + Default> Pages<T> {
     /// Makes `index` valid; new entries are `T::default()`.
     pub fn grow_to(&mut self, index: u32) {
         while self.pages.len() <= (index >> PAGE_BITS) as usize {
-            self.pages
-                .push(alloc::vec![T::default(); PAGE_LEN].into_boxed_slice());
+            self.pages.push(alloc::vec![T::default(); PAGE_LEN].into_boxed_slice());
         }
     }
 }

@@ -19,11 +19,7 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new() -> Self {
-        Self {
-            lines: [Line::EMPTY; LINES],
-            occupied: 0,
-            len: 0,
-        }
+        Self { lines: [Line::EMPTY; LINES], occupied: 0, len: 0 }
     }
 
     pub(crate) fn len(&self) -> u32 {

@@ -100,18 +100,12 @@ impl JobError {
     /// It may be tried again: the job's back-off and number of attempts decide. The text is kept
     /// up to 1000 bytes.
     pub fn retryable(reason: impl std::fmt::Display) -> Self {
-        Self {
-            message: Cow::Owned(reason.to_string()),
-            permanent: false,
-        }
+        Self { message: Cow::Owned(reason.to_string()), permanent: false }
     }
 
     /// A retry is of no use: the job is dead. The text is kept up to 1000 bytes.
     pub fn permanent(reason: impl std::fmt::Display) -> Self {
-        Self {
-            message: Cow::Owned(reason.to_string()),
-            permanent: true,
-        }
+        Self { message: Cow::Owned(reason.to_string()), permanent: true }
     }
 
     /// Whether a retry is of no use.

@@ -81,11 +81,7 @@ impl Executor {
                 started_ns.saturating_sub(work.dispatched_ns),
                 ended_ns.saturating_sub(started_ns),
             );
-            let completion = Completion {
-                attempt: work.attempt,
-                outcome,
-                ended_ns,
-            };
+            let completion = Completion { attempt: work.attempt, outcome, ended_ns };
             drop(work.event);
             if self.completions.send(completion).is_err() {
                 return; // The shard has ended: the attempt is lost, and counted on the next start.

@@ -74,9 +74,7 @@ pub struct Latency {
 
 impl Latency {
     fn new() -> Self {
-        Self {
-            stages: std::array::from_fn(|_| histogram()),
-        }
+        Self { stages: std::array::from_fn(|_| histogram()) }
     }
 
     /// The histogram of one stage, in nanoseconds.

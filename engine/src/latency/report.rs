@@ -110,11 +110,7 @@ pub fn plot(title: &str, histogram: &Histogram<u64>) -> String {
         let level = low + (high - low) * row as f64 / PLOT_ROWS as f64;
         let mark = |column: usize| {
             // A steep rise is drawn as a line, so that the eye can follow it.
-            let from = if column == 0 {
-                rows[0]
-            } else {
-                rows[column - 1]
-            };
+            let from = if column == 0 { rows[0] } else { rows[column - 1] };
             match rows[column] {
                 here if here == row => '●',
                 here if from < row && row < here => '│',
@@ -122,12 +118,7 @@ pub fn plot(title: &str, histogram: &Histogram<u64>) -> String {
             }
         };
         let line: String = (0..PLOT_COLUMNS).map(mark).collect();
-        let _ = writeln!(
-            text,
-            "{:>9} ┤{}",
-            short(10f64.powf(level) as u64),
-            line.trim_end()
-        );
+        let _ = writeln!(text, "{:>9} ┤{}", short(10f64.powf(level) as u64), line.trim_end());
     }
     let _ = writeln!(text, "{:>9} └{}", "", "─".repeat(PLOT_COLUMNS));
     let marks = ["0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"];
@@ -150,22 +141,11 @@ mod tests {
 
     #[test]
     fn spans_are_short_and_carry_their_unit() {
-        let spans = [
-            0,
-            999,
-            1_000,
-            12_340,
-            123_456,
-            9_999_999,
-            1_500_000_000,
-            3_600_000_000_000,
-        ];
+        let spans = [0, 999, 1_000, 12_340, 123_456, 9_999_999, 1_500_000_000, 3_600_000_000_000];
         let texts = spans.map(short);
         assert_eq!(
             texts,
-            [
-                "0 ns", "999 ns", "1.00 µs", "12.3 µs", "123 µs", "10.00 ms", "1.50 s", "3600 s"
-            ]
+            ["0 ns", "999 ns", "1.00 µs", "12.3 µs", "123 µs", "10.00 ms", "1.50 s", "3600 s"]
         );
     }
 

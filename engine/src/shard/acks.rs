@@ -18,11 +18,7 @@ pub(crate) struct Acks {
 impl Acks {
     /// Adds an answer that may be given once all below `after` is durable.
     pub(crate) fn push(&mut self, after: Lsn, release: Release) {
-        debug_assert!(
-            self.waiting
-                .back()
-                .is_none_or(|(last, _)| *last <= after || after.0 == 0)
-        );
+        debug_assert!(self.waiting.back().is_none_or(|(last, _)| *last <= after || after.0 == 0));
         self.waiting.push_back((after, release));
     }
 
@@ -32,18 +28,12 @@ impl Acks {
 
     /// Whether the first answer may be given.
     pub(crate) fn is_due(&self, durable: Lsn) -> bool {
-        self.waiting
-            .front()
-            .is_some_and(|(after, _)| *after <= durable)
+        self.waiting.front().is_some_and(|(after, _)| *after <= durable)
     }
 
     /// Gives all answers up to `durable`.
     pub(crate) fn release(&mut self, durable: Lsn) {
-        while self
-            .waiting
-            .front()
-            .is_some_and(|(after, _)| *after <= durable)
-        {
+        while self.waiting.front().is_some_and(|(after, _)| *after <= durable) {
             if let Some((_, release)) = self.waiting.pop_front() {
                 release(Ok(()));
             }

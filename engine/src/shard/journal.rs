@@ -1,6 +1,6 @@
 //! The core's journal over the mapped log.
 
-use tickwheel_core::{self as core, NoRoom, Position, Room};
+use tickwheel_core::{self as core, NoRoom, Position};
 use tickwheel_wal::{AppendError, Log, Shortage};
 
 /// Kept back from what the core may use: the log's own commit records take it.
@@ -15,14 +15,20 @@ pub(crate) struct Journal {
 }
 
 impl core::Journal for Journal {
-    fn room(&self) -> Room {
-        let available_bytes = match self.log.failure() {
+    fn available_bytes(&self) -> u64 {
+        match self.log.failure() {
             Some(_) => 0,
             None => self.log.available_bytes().saturating_sub(SLACK_BYTES),
-        };
-        Room {
-            available_bytes,
-            reason: self.reason(),
+        }
+    }
+
+    fn shortage(&self) -> NoRoom {
+        if self.log.failure().is_some() {
+            return NoRoom::Failed;
+        }
+        match self.log.shortage() {
+            Some(Shortage::NoSpace { .. }) => NoRoom::Full,
+            _ => NoRoom::NotYet,
         }
     }
 
@@ -32,33 +38,17 @@ impl core::Journal for Journal {
 
     fn append(&mut self, head: &[u8], payload: &[u8]) -> Position {
         match self.log.append(&[head, payload]) {
-            Ok(appended) => Position {
-                lsn: core::Lsn(appended.lsn.0),
-                end: core::Lsn(appended.end.0),
-            },
+            Ok(appended) => {
+                Position { lsn: core::Lsn(appended.lsn.0), end: core::Lsn(appended.end.0) }
+            }
             // A sync failed since the core asked for room. The shard notices before its next pass;
             // until then nothing of this is acknowledged.
-            Err(AppendError::Poisoned) => Position {
-                lsn: NOWHERE,
-                end: NOWHERE,
-            },
+            Err(AppendError::Poisoned) => Position { lsn: NOWHERE, end: NOWHERE },
             // The core asks for room first: the state in memory must not run ahead of the log.
             Err(error) => {
                 eprintln!("tickwheel: the log refused an event that it had room for: {error}");
                 std::process::abort();
             }
-        }
-    }
-}
-
-impl Journal {
-    fn reason(&self) -> NoRoom {
-        if self.log.failure().is_some() {
-            return NoRoom::Failed;
-        }
-        match self.log.shortage() {
-            Some(Shortage::NoSpace { .. }) => NoRoom::Full,
-            _ => NoRoom::NotYet,
         }
     }
 }

@@ -18,20 +18,14 @@ pub(crate) enum Message {
     /// Add jobs.
     Submit(Batch),
     /// Cancel a job.
-    Cancel {
-        job: JobId,
-        reply: Sender<Result<Option<JobState>, CallError>>,
-    },
+    Cancel { job: JobId, reply: Sender<Result<Option<JobState>, CallError>> },
     /// Put a schedule.
     PutSchedule {
         schedule: Box<Schedule<'static>>,
         reply: Sender<Result<Option<WallTime>, CallError>>,
     },
     /// Remove a schedule.
-    RemoveSchedule {
-        name: String,
-        reply: Sender<Result<bool, CallError>>,
-    },
+    RemoveSchedule { name: String, reply: Sender<Result<bool, CallError>> },
     /// Look at a job.
     Job { job: JobId, reply: Sender<Found> },
     /// Look at all schedules.

@@ -128,8 +128,7 @@ impl Shard {
         };
         self.failed = true;
         tracing::error!(%failure, "the log failed: no more work is taken until a restart");
-        self.core
-            .step(now, Input::JournalFailed, &mut self.journal, &mut self.out);
+        self.core.step(now, Input::JournalFailed, &mut self.journal, &mut self.out);
         let error = CallError::LogFailed(failure.to_string());
         self.acks.fail(&error);
         if let Some(open) = self.open_batch.take() {
@@ -146,11 +145,7 @@ impl Shard {
                 break;
             };
             taken += 1;
-            let Completion {
-                attempt,
-                outcome,
-                ended_ns,
-            } = completion;
+            let Completion { attempt, outcome, ended_ns } = completion;
             let outcome = match &outcome {
                 Ended::Succeeded => Outcome::Succeeded,
                 Ended::Failed(error) if error.is_permanent() => Outcome::Permanent(error.message()),
@@ -192,10 +187,7 @@ impl Shard {
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     // Every handle is gone without a shutdown: end as one without grace.
-                    self.stopping.get_or_insert(Stopping {
-                        deadline_ns: 0,
-                        told: false,
-                    });
+                    self.stopping.get_or_insert(Stopping { deadline_ns: 0, told: false });
                     self.stops.take_no_more();
                     break;
                 }
@@ -222,10 +214,7 @@ impl Shard {
             Message::Cancel { job, reply } => {
                 self.call(
                     now,
-                    Input::Cancel {
-                        caller: CALLER,
-                        job,
-                    },
+                    Input::Cancel { caller: CALLER, job },
                     reply,
                     |answer| match answer {
                         Answer::Cancelled(state) => Some(state),
@@ -234,20 +223,14 @@ impl Shard {
                 );
             }
             Message::PutSchedule { schedule, reply } => {
-                let input = Input::PutSchedule {
-                    caller: CALLER,
-                    schedule: &schedule,
-                };
+                let input = Input::PutSchedule { caller: CALLER, schedule: &schedule };
                 self.call(now, input, reply, |answer| match answer {
                     Answer::SchedulePut(next) => Some(next),
                     _ => None,
                 });
             }
             Message::RemoveSchedule { name, reply } => {
-                let input = Input::RemoveSchedule {
-                    caller: CALLER,
-                    name: &name,
-                };
+                let input = Input::RemoveSchedule { caller: CALLER, name: &name };
                 self.call(now, input, reply, |answer| match answer {
                     Answer::ScheduleRemoved(was_there) => Some(was_there),
                     _ => None,
@@ -276,10 +259,7 @@ impl Shard {
             }
             Message::Drain { reply } => self.drains.push(reply),
             Message::Stop { deadline_ns } => {
-                let stopping = Stopping {
-                    deadline_ns,
-                    told: false,
-                };
+                let stopping = Stopping { deadline_ns, told: false };
                 let present = self.stopping.get_or_insert(stopping);
                 present.deadline_ns = present.deadline_ns.min(deadline_ns);
                 self.stops.take_no_more();
@@ -330,10 +310,7 @@ impl Shard {
                 self.close_batch();
                 return decided;
             };
-            let input = Input::Submit {
-                caller: CALLER,
-                job: &job,
-            };
+            let input = Input::Submit { caller: CALLER, job: &job };
             self.core.step(now, input, &mut self.journal, &mut self.out);
             let Some(reply) = self.out.replies.pop() else {
                 continue;
@@ -356,13 +333,7 @@ impl Shard {
     }
 
     fn close_batch(&mut self) {
-        let Some(OpenBatch {
-            answers,
-            after,
-            batch,
-            submitted_ns,
-            ..
-        }) = self.open_batch.take()
+        let Some(OpenBatch { answers, after, batch, submitted_ns, .. }) = self.open_batch.take()
         else {
             return;
         };
@@ -381,18 +352,11 @@ impl Shard {
     /// Lets time pass in the core: triggers and dispatches.
     fn pass_time(&mut self, now: Now) -> bool {
         let free = match &self.queue {
-            Some(queue) => queue
-                .capacity()
-                .map_or(0, |capacity| capacity - queue.len()),
+            Some(queue) => queue.capacity().map_or(0, |capacity| capacity - queue.len()),
             None => 0,
         };
         let dispatch_max = limits::PASS_DISPATCH_MAX.min(free as u32);
-        self.core.step(
-            now,
-            Input::Time { dispatch_max },
-            &mut self.journal,
-            &mut self.out,
-        );
+        self.core.step(now, Input::Time { dispatch_max }, &mut self.journal, &mut self.out);
         !self.out.dispatches.is_empty() || !self.out.lateness_ns.is_empty()
     }
 
@@ -406,12 +370,12 @@ impl Shard {
             let waits = out.dispatches.iter().map(|dispatch| dispatch.ready_ns);
             self.recorder.record_all(Stage::Ready, waits);
         }
+        let dispatched_ns = clock::mono_ns();
         for dispatch in out.dispatches.drain(..) {
-            self.hand_out(now, dispatch);
+            self.hand_out(now, dispatched_ns, dispatch);
         }
         if !out.lateness_ns.is_empty() {
-            self.recorder
-                .record_all(Stage::Lateness, out.lateness_ns.drain(..));
+            self.recorder.record_all(Stage::Lateness, out.lateness_ns.drain(..));
         }
         if let Some(observer) = &self.observer {
             for notice in out.notices.drain(..) {
@@ -424,7 +388,7 @@ impl Shard {
     }
 
     /// Gives an attempt to the executors.
-    fn hand_out(&mut self, now: Now, dispatch: Dispatch) {
+    fn hand_out(&mut self, now: Now, dispatched_ns: u64, dispatch: Dispatch) {
         let number = usize::from(dispatch.kind.0);
         while self.kinds.len() <= number {
             let kind = tickwheel_core::KindId(self.kinds.len() as u16);
@@ -439,10 +403,7 @@ impl Shard {
                 tracing::error!(job = %dispatch.attempt.job, %error, "a job's payload cannot be read");
                 let message = format!("its payload cannot be read: {error}");
                 let outcome = Outcome::Permanent(&message);
-                let input = Input::Complete {
-                    attempt: dispatch.attempt,
-                    outcome,
-                };
+                let input = Input::Complete { attempt: dispatch.attempt, outcome };
                 self.core.step(now, input, &mut self.journal, &mut self.out);
                 return;
             }
@@ -457,13 +418,10 @@ impl Shard {
             payload_offset: dispatch.payload_offset,
             due_ns: dispatch.due_ns,
             clock: dispatch.clock,
-            dispatched_ns: clock::mono_ns(),
+            dispatched_ns,
         };
         // The queue had room for all that was dispatched; it has no other sender.
-        let sent = self
-            .queue
-            .as_ref()
-            .is_some_and(|queue| queue.try_send(work).is_ok());
+        let sent = self.queue.as_ref().is_some_and(|queue| queue.try_send(work).is_ok());
         debug_assert!(sent, "the executors' queue refused an attempt");
     }
 
@@ -485,10 +443,7 @@ impl Shard {
         if self.ended.front().is_some_and(|(end, _)| *end <= reached) {
             let now_ns = clock::mono_ns();
             let ready = self.ended.partition_point(|(end, _)| *end <= reached);
-            let spans = self
-                .ended
-                .drain(..ready)
-                .map(|(_, at_ns)| now_ns.saturating_sub(at_ns));
+            let spans = self.ended.drain(..ready).map(|(_, at_ns)| now_ns.saturating_sub(at_ns));
             self.recorder.record_all(Stage::CompletionAck, spans);
         }
         had_acks && self.acks.is_empty()
@@ -518,10 +473,7 @@ impl Shard {
             return; // The mark is synced meanwhile.
         }
         self.bed.lie_down();
-        let held = self
-            .open_batch
-            .as_ref()
-            .is_some_and(|open| open.held.is_some());
+        let held = self.open_batch.as_ref().is_some_and(|open| open.held.is_some());
         let inbox_waits = !self.inbox.is_empty() && !held;
         let log_waits = self.log_has_news();
         if inbox_waits || !self.completions.is_empty() || log_waits {
@@ -536,8 +488,7 @@ impl Shard {
             Ok(woken) if woken.clock_set => {
                 let now = clock::now();
                 tracing::warn!("the wall clock was set: instants and cron times follow it");
-                self.core
-                    .step(now, Input::ClockSet, &mut self.journal, &mut self.out);
+                self.core.step(now, Input::ClockSet, &mut self.journal, &mut self.out);
             }
             Ok(_) => {}
             Err(error) => {
@@ -554,10 +505,7 @@ impl Shard {
         let durable = Lsn(log.durable().0);
         let acks =
             self.acks.is_due(durable) || self.ended.front().is_some_and(|(end, _)| *end <= durable);
-        let room = self
-            .open_batch
-            .as_ref()
-            .is_some_and(|open| open.held.is_some())
+        let room = self.open_batch.as_ref().is_some_and(|open| open.held.is_some())
             && log.shortage().is_none();
         acks || room || (!self.failed && log.failure().is_some())
     }

@@ -74,20 +74,10 @@ impl Bed {
         let wall = Timer::new(TimerfdClockId::Realtime, flags)?;
         for (timer, token) in [(&mono, MONO), (&wall, WALL)] {
             let fd = timer.fd.as_raw_fd();
-            poll.registry()
-                .register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+            poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)?;
         }
-        let sleeper = Arc::new(Sleeper {
-            asleep: AtomicBool::new(false),
-            waker,
-        });
-        let mut bed = Self {
-            poll,
-            events: Events::with_capacity(8),
-            mono,
-            wall,
-            sleeper,
-        };
+        let sleeper = Arc::new(Sleeper { asleep: AtomicBool::new(false), waker });
+        let mut bed = Self { poll, events: Events::with_capacity(8), mono, wall, sleeper };
         // Armed even without a deadline, so that a step of the wall clock is always noticed.
         bed.wall.arm(None)?;
         Ok(bed)
@@ -148,11 +138,7 @@ struct Timer {
 impl Timer {
     fn new(clock: TimerfdClockId, flags: TimerfdTimerFlags) -> io::Result<Self> {
         let fd = timerfd_create(clock, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Self {
-            fd,
-            flags,
-            armed: None,
-        })
+        Ok(Self { fd, flags, armed: None })
     }
 
     /// Arms it for an absolute time; without one, for the far end of the clock.
@@ -161,25 +147,14 @@ impl Timer {
             return Ok(());
         }
         // Zero would disarm it; one nanosecond after the clock's zero has passed as well.
-        let at_ns_or_end = at_ns
-            .unwrap_or(i64::MAX.cast_unsigned())
-            .clamp(1, i64::MAX.cast_unsigned());
+        let at_ns_or_end =
+            at_ns.unwrap_or(i64::MAX.cast_unsigned()).clamp(1, i64::MAX.cast_unsigned());
         let it_value = Timespec {
             tv_sec: (at_ns_or_end / 1_000_000_000).cast_signed(),
             tv_nsec: (at_ns_or_end % 1_000_000_000).cast_signed(),
         };
-        let it_interval = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        match timerfd_settime(
-            &self.fd,
-            self.flags,
-            &Itimerspec {
-                it_interval,
-                it_value,
-            },
-        ) {
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match timerfd_settime(&self.fd, self.flags, &Itimerspec { it_interval, it_value }) {
             Ok(_) => {
                 self.armed = Some(at_ns);
                 Ok(())

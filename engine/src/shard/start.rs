@@ -77,10 +77,7 @@ pub(crate) fn spawn(setup: ShardSetup) -> io::Result<Starting> {
             }
             Err(error) => {
                 let _ = tell.send(Err(error));
-                ShardEnd {
-                    abandoned: 0,
-                    closed: Ok(()),
-                }
+                ShardEnd { abandoned: 0, closed: Ok(()) }
             }
         }
     })?;
@@ -137,11 +134,10 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         .record_bytes_max(limits::RECORD_BYTES_MAX)
         .durability(setup.durability)
         .open(notify, &mut |record| {
-            core.replay(Lsn(record.lsn.0), record.payload)
-                .map_err(|error| {
-                    not_applied = Some(error.clone());
-                    error.into()
-                })
+            core.replay(Lsn(record.lsn.0), record.payload).map_err(|error| {
+                not_applied = Some(error.clone());
+                error.into()
+            })
         });
     let log = match (opened, not_applied) {
         (Err(_), Some(error)) => return Err(StartError::Replay(error)),
@@ -195,21 +191,8 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         stopping: None,
         failed: false,
     };
-    let handle = ShardHandle {
-        inbox: inbox_in,
-        sleeper,
-        stops,
-    };
-    Ok((
-        shard,
-        Ready {
-            handle,
-            executors,
-            recorders,
-            recovered_jobs,
-            lost_attempts,
-        },
-    ))
+    let handle = ShardHandle { inbox: inbox_in, sleeper, stops };
+    Ok((shard, Ready { handle, executors, recorders, recovered_jobs, lost_attempts }))
 }
 
 fn report(shard: ShardId, log: &tickwheel_wal::Log) {

@@ -66,11 +66,7 @@ impl Masks {
                     days &= u32::MAX << date.day;
                 }
                 if days != 0 {
-                    return Some(Date {
-                        year,
-                        month,
-                        day: days.trailing_zeros(),
-                    });
+                    return Some(Date { year, month, day: days.trailing_zeros() });
                 }
                 months &= months - 1;
             }
@@ -81,11 +77,8 @@ impl Masks {
 
     /// The first matching second of the day at or after one.
     fn time_from(&self, second_of_day: u32) -> Option<u32> {
-        let (hour, minute, second) = (
-            second_of_day / 3600,
-            second_of_day / 60 % 60,
-            second_of_day % 60,
-        );
+        let (hour, minute, second) =
+            (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
         let hours = u64::from(self.hours);
         if hours >> hour & 1 == 1 {
             if self.minutes >> minute & 1 == 1
@@ -105,11 +98,7 @@ impl Masks {
 /// The lowest set bit at or above one, which is at most 63.
 const fn next_bit(mask: u64, from: u32) -> Option<u32> {
     let bits = mask & (u64::MAX << from);
-    if bits == 0 {
-        None
-    } else {
-        Some(bits.trailing_zeros())
-    }
+    if bits == 0 { None } else { Some(bits.trailing_zeros()) }
 }
 
 impl Local {
@@ -141,11 +130,7 @@ impl Date {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let march_month = (5 * day_of_year + 2) / 153;
         let day = (day_of_year - (153 * march_month + 2) / 5 + 1) as u32;
-        let month = (if march_month < 10 {
-            march_month + 3
-        } else {
-            march_month - 9
-        }) as u32;
+        let month = (if march_month < 10 { march_month + 3 } else { march_month - 9 }) as u32;
         let year = (year_of_era + era * 400) as i32 + if month <= 2 { 1 } else { 0 };
         Date { year, month, day }
     }
@@ -182,62 +167,28 @@ mod tests {
 
     #[test]
     fn dates_and_day_numbers_agree_over_three_centuries() {
-        let mut date = Date {
-            year: 1899,
-            month: 12,
-            day: 31,
-        };
-        let first = Date {
-            year: 1900,
-            month: 1,
-            day: 1,
-        };
+        let mut date = Date { year: 1899, month: 12, day: 31 };
+        let first = Date { year: 1900, month: 1, day: 1 };
         for days in first.days()..=84_370 {
             date = if date.day < days_in_month(date.year, date.month) {
-                Date {
-                    day: date.day + 1,
-                    ..date
-                }
+                Date { day: date.day + 1, ..date }
             } else if date.month < 12 {
-                Date {
-                    month: date.month + 1,
-                    day: 1,
-                    ..date
-                }
+                Date { month: date.month + 1, day: 1, ..date }
             } else {
-                Date {
-                    year: date.year + 1,
-                    month: 1,
-                    day: 1,
-                }
+                Date { year: date.year + 1, month: 1, day: 1 }
             };
             assert_eq!(Date::of_days(days), date);
             assert_eq!(date.days(), days);
         }
-        assert_eq!(
-            date,
-            Date {
-                year: 2200,
-                month: 12,
-                day: 31
-            }
-        );
+        assert_eq!(date, Date { year: 2200, month: 12, day: 31 });
     }
 
     #[test]
     fn weekdays_are_those_of_known_dates() {
-        for (year, month, day, weekday) in [
-            (1970, 1, 1, 4),
-            (2000, 2, 29, 2),
-            (2024, 2, 29, 4),
-            (2025, 6, 1, 0),
-            (2100, 3, 1, 1),
-        ] {
-            assert_eq!(
-                Date { year, month, day }.weekday(),
-                weekday,
-                "{year}-{month}-{day}"
-            );
+        for (year, month, day, weekday) in
+            [(1970, 1, 1, 4), (2000, 2, 29, 2), (2024, 2, 29, 4), (2025, 6, 1, 0), (2100, 3, 1, 1)]
+        {
+            assert_eq!(Date { year, month, day }.weekday(), weekday, "{year}-{month}-{day}");
         }
     }
 }

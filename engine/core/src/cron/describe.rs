@@ -29,16 +29,8 @@ const MONTHS: [&str; 13] = [
     "December",
 ];
 
-const WEEKDAYS: [&str; 8] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-];
+const WEEKDAYS: [&str; 8] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 pub(super) fn describe(masks: &Masks, zone: &str) -> String {
     let (mut text, is_clock_time) = time(masks);
@@ -49,16 +41,10 @@ pub(super) fn describe(masks: &Masks, zone: &str) -> String {
     }
     let months = u64::from(masks.months);
     if months.count_ones() < 12 {
-        text = format!(
-            "{text} in {}",
-            list(&bits(months), |month| MONTHS[month as usize].into())
-        );
+        text = format!("{text} in {}", list(&bits(months), |month| MONTHS[month as usize].into()));
     }
     if let Years::Listed(years) = &masks.years {
-        let years: Vec<u32> = years
-            .iter()
-            .map(|index| index + YEAR_MIN.unsigned_abs())
-            .collect();
+        let years: Vec<u32> = years.iter().map(|index| index + YEAR_MIN.unsigned_abs()).collect();
         text = format!("{text} in {}", list(&years, |year| year.to_string()));
     }
     format!("{text}, {zone}")
@@ -105,11 +91,7 @@ fn time(masks: &Masks) -> (String, bool) {
             }
         }
     };
-    let of = if matches!(minutes, Part::Named(_)) {
-        "of"
-    } else {
-        "in"
-    };
+    let of = if matches!(minutes, Part::Named(_)) { "of" } else { "in" };
     let text = match hours {
         Part::Every if of == "in" => of_minutes,
         Part::Every => format!("{of_minutes} of every hour"),
@@ -124,9 +106,8 @@ fn days(masks: &Masks) -> Option<String> {
     let days = bits(u64::from(masks.days));
     let every_day = days.len() == 31;
     // The week is told from Monday on, so that a working week is one range.
-    let weekdays: Vec<u32> = (1..=7)
-        .filter(|weekday| masks.weekdays >> (weekday % 7) & 1 == 1)
-        .collect();
+    let weekdays: Vec<u32> =
+        (1..=7).filter(|weekday| masks.weekdays >> (weekday % 7) & 1 == 1).collect();
     let every_weekday = weekdays.len() == 7;
     let of_month = || named("day", &days) + " of the month";
     let of_week = || list(&weekdays, |weekday| WEEKDAYS[weekday as usize].into());

@@ -182,10 +182,7 @@ impl fmt::Display for FieldFault {
             ),
             Self::StepZero => f.write_str("has a step of 0, which would never advance"),
             Self::StepTooLarge { step_max } => {
-                write!(
-                    f,
-                    "has a step larger than the field; the largest is {step_max}"
-                )
+                write!(f, "has a step larger than the field; the largest is {step_max}")
             }
             Self::Question => f.write_str(
                 "misplaces `?`: it stands alone, and only in day of month or day of week",
@@ -203,11 +200,7 @@ impl fmt::Display for FieldFault {
 /// Offending text for a message: control characters made visible, long text cut.
 pub(super) fn quote(text: &str) -> String {
     const CHARS_MAX: usize = 60;
-    let mut quoted: String = text
-        .chars()
-        .take(CHARS_MAX)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut quoted: String = text.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(CHARS_MAX).is_some() {
         quoted.push('…');
     }
@@ -225,10 +218,6 @@ impl fmt::Display for Near<'_> {
         for (index, name) in before.iter().enumerate() {
             write!(f, "{}`{name}`", if index == 0 { "" } else { ", " })?;
         }
-        write!(
-            f,
-            "{}`{last}`?)",
-            if before.is_empty() { "" } else { " or " }
-        )
+        write!(f, "{}`{last}`?)", if before.is_empty() { "" } else { " or " })
     }
 }

@@ -41,15 +41,8 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-const WEEKDAYS: [&str; 7] = [
-    "sunday",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-];
+const WEEKDAYS: [&str; 7] =
+    ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
 impl Field {
     pub(super) const ALL: [Field; 7] = [
@@ -139,10 +132,7 @@ impl Field {
                 || (name.eq_ignore_ascii_case("tues") && *full == "tuesday")
                 || (name.eq_ignore_ascii_case("thurs") && *full == "thursday")
         };
-        (first..)
-            .zip(names)
-            .find(|(_, full)| matches(full))
-            .map(|(value, _)| value)
+        (first..).zip(names).find(|(_, full)| matches(full)).map(|(value, _)| value)
     }
 }
 

@@ -61,11 +61,7 @@ impl Search<'_> {
         }
         match self.zone.place(shown) {
             // On the second showing all times until the end of the stretch have run.
-            Place::Twice {
-                first,
-                second,
-                change,
-            } if second == from => shown.plus(change - first),
+            Place::Twice { first, second, change } if second == from => shown.plus(change - first),
             _ => shown,
         }
     }

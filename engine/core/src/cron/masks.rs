@@ -64,27 +64,14 @@ impl Masks {
             days: word(Field::DayOfMonth) as u32,
             months: word(Field::Month) as u16,
             weekdays: word(Field::DayOfWeek) as u8,
-            years: if year.is_every {
-                Years::Every
-            } else {
-                Years::Listed(year.values)
-            },
-            join: if rule.joins_days_by_or() {
-                Join::Or
-            } else {
-                Join::And
-            },
+            years: if year.is_every { Years::Every } else { Years::Listed(year.values) },
+            join: if rule.joins_days_by_or() { Join::Or } else { Join::And },
         })
     }
 
     /// The days of a month that match, bit 1 for the first.
     pub(super) fn days_of(&self, year: i32, month: u32) -> u32 {
-        let first = Date {
-            year,
-            month,
-            day: 1,
-        }
-        .weekday();
+        let first = Date { year, month, day: 1 }.weekday();
         // Bit 0 becomes the weekday of the first of the month; then the week is repeated.
         let week = u64::from(self.weekdays);
         let week = (week >> first | week << (7 - first)) & 0x7f;
@@ -113,10 +100,8 @@ impl Masks {
 
 /// Has the `cron` crate parse the translated text and compares what it selects.
 fn confirm(rule: &Rule) -> Result<(), CronError> {
-    let [second, minute, hour, day, month, weekday, year] = rule
-        .fields
-        .each_ref()
-        .map(|field| field.translated.as_str());
+    let [second, minute, hour, day, month, weekday, year] =
+        rule.fields.each_ref().map(|field| field.translated.as_str());
     let translated = format!("{second} {minute} {hour} {day} {month} {weekday} {year}");
     let unconfirmed = |detail| CronError::Unconfirmed {
         text: rule.text.clone(),
@@ -145,11 +130,7 @@ fn agrees(field: Field, rule: &Rule, parsed: &impl TimeUnitSpec) -> bool {
     let mut theirs = Values::default();
     for ordinal in parsed.iter() {
         // That crate counts the days of the week from 1 for Sunday.
-        let value = if field == Field::DayOfWeek {
-            ordinal - 1
-        } else {
-            ordinal
-        };
+        let value = if field == Field::DayOfWeek { ordinal - 1 } else { ordinal };
         theirs.insert(index_of(field, value));
     }
     theirs == *values

@@ -157,9 +157,7 @@ impl Cron {
     /// # Ok::<(), tickwheel_core::cron::CronError>(())
     /// ```
     pub fn upcoming(&self, after_unix_ns: i64) -> impl Iterator<Item = i64> + '_ {
-        core::iter::successors(self.next_after(after_unix_ns), |last| {
-            self.next_after(*last)
-        })
+        core::iter::successors(self.next_after(after_unix_ns), |last| self.next_after(*last))
     }
 
     /// The rule in a short English phrase, for people to check what they wrote.
@@ -181,11 +179,7 @@ impl Cron {
         Ok(Cron {
             source: text.trim_ascii().into(),
             zone: Zone::utc(),
-            pace: if rule.recurs_within_day() {
-                Pace::Recurring
-            } else {
-                Pace::Fixed
-            },
+            pace: if rule.recurs_within_day() { Pace::Recurring } else { Pace::Fixed },
             masks: Masks::compile(&rule)?,
         })
     }

@@ -45,13 +45,7 @@ fn rank(wanted: &str, name: &str) -> Option<usize> {
 /// Lower case, with every kind of blank written as in zone names.
 fn folded(name: &str) -> String {
     name.chars()
-        .map(|letter| {
-            if letter == ' ' || letter == '-' {
-                '_'
-            } else {
-                letter
-            }
-        })
+        .map(|letter| if letter == ' ' || letter == '-' { '_' } else { letter })
         .map(|letter| letter.to_ascii_lowercase())
         .collect()
 }

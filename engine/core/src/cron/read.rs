@@ -57,11 +57,7 @@ pub(super) fn read(text: &str, form: Form) -> Result<Rule, CronError> {
     if text.is_empty() {
         return Err(CronError::Empty);
     }
-    let line = if text.starts_with('@') {
-        nickname(text)?
-    } else {
-        text
-    };
+    let line = if text.starts_with('@') { nickname(text)? } else { text };
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     if let Some(first) = words.first().filter(|word| word.contains('=')) {
         return Err(CronError::ZoneInText { text: quote(first) });
@@ -70,10 +66,7 @@ pub(super) fn read(text: &str, form: Form) -> Result<Rule, CronError> {
     let words: [&str; 7] = match (form, words.as_slice()) {
         (_, &[minute, hour, day, month, weekday]) => ["0", minute, hour, day, month, weekday, "*"],
         (Form::Crontab, _) => {
-            return Err(CronError::CrontabFieldCount {
-                text: quote(text),
-                count,
-            });
+            return Err(CronError::CrontabFieldCount { text: quote(text), count });
         }
         (Form::Any, &[second, minute, hour, day, month, weekday]) => {
             [second, minute, hour, day, month, weekday, "*"]
@@ -82,10 +75,7 @@ pub(super) fn read(text: &str, form: Form) -> Result<Rule, CronError> {
             [second, minute, hour, day, month, weekday, year]
         }
         (Form::Any, _) => {
-            return Err(CronError::FieldCount {
-                text: quote(text),
-                count,
-            });
+            return Err(CronError::FieldCount { text: quote(text), count });
         }
     };
     let [second, minute, hour, day, month, weekday, year] = Field::ALL;
@@ -131,10 +121,7 @@ fn nickname(text: &str) -> Result<&'static str, CronError> {
         ("@midnight", "0 0 * * *"),
         ("@hourly", "0 * * * *"),
     ];
-    if let Some((_, line)) = NICKNAMES
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text))
-    {
+    if let Some((_, line)) = NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
         return Ok(line);
     }
     let first = text.split_ascii_whitespace().next().unwrap_or(text);
@@ -232,17 +219,8 @@ fn read_item(field: Field, text: &str) -> Result<Item, FieldFault> {
     };
     let step_by = step.unwrap_or(1);
     if base == "*" || base == "?" {
-        let form = if step.is_none() {
-            ItemForm::Every
-        } else {
-            ItemForm::Some
-        };
-        return Ok(Item {
-            first: field.min(),
-            last: field.last(),
-            step: step_by,
-            form,
-        });
+        let form = if step.is_none() { ItemForm::Every } else { ItemForm::Some };
+        return Ok(Item { first: field.min(), last: field.last(), step: step_by, form });
     }
     let (first, last) = match base.split_once('-') {
         Some((first, last)) => read_range(field, first, last)?,
@@ -252,32 +230,19 @@ fn read_item(field: Field, text: &str) -> Result<Item, FieldFault> {
             (first, if step.is_some() { field.last() } else { first })
         }
     };
-    Ok(Item {
-        first,
-        last,
-        step: step_by,
-        form: ItemForm::Some,
-    })
+    Ok(Item { first, last, step: step_by, form: ItemForm::Some })
 }
 
 fn read_range(field: Field, first: &str, last: &str) -> Result<(u32, u32), FieldFault> {
     let (first, last) = (read_value(field, first)?, read_value(field, last)?);
     if field == Field::DayOfWeek {
         // A range that begins with Sunday as 7 begins with it as 0, and `7-7` is that one day.
-        let (first, last) = if first == 7 {
-            (0, last % 7)
-        } else {
-            (first, last)
-        };
+        let (first, last) = if first == 7 { (0, last % 7) } else { (first, last) };
         return Ok((first, if last < first { last + 7 } else { last }));
     }
     if last < first {
         let part = |from: u32, to: u32| {
-            if from == to {
-                from.to_string()
-            } else {
-                format!("{from}-{to}")
-            }
+            if from == to { from.to_string() } else { format!("{from}-{to}") }
         };
         let instead = format!("{},{}", part(first, field.max()), part(field.min(), last));
         return Err(FieldFault::Backwards { instead });
@@ -298,12 +263,10 @@ fn read_value(field: Field, text: &str) -> Result<u32, FieldFault> {
             Err(FieldFault::OutOfRange)
         };
     }
-    field
-        .value_of(text)
-        .ok_or_else(|| match other_dialect(text) {
-            Some(sign) => FieldFault::OtherDialect { sign },
-            None => FieldFault::NotAValue,
-        })
+    field.value_of(text).ok_or_else(|| match other_dialect(text) {
+        Some(sign) => FieldFault::OtherDialect { sign },
+        None => FieldFault::NotAValue,
+    })
 }
 
 fn read_step(field: Field, text: &str) -> Result<u32, FieldFault> {
@@ -350,9 +313,5 @@ pub(super) const fn index_of(field: Field, value: u32) -> u32 {
 }
 
 fn error(field: Field, text: &str, fault: FieldFault) -> CronError {
-    CronError::Field {
-        field,
-        text: quote(text),
-        fault,
-    }
+    CronError::Field { field, text: quote(text), fault }
 }

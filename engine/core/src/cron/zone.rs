@@ -28,11 +28,7 @@ pub(super) enum Place {
     /// At one instant.
     Once(i64),
     /// At two, because the clock is set back at `change`, after the first and not after the second.
-    Twice {
-        first: i64,
-        second: i64,
-        change: i64,
-    },
+    Twice { first: i64, second: i64, change: i64 },
     /// Never, because the clock jumps over it at `change`, and then shows `resumes`.
     Never { change: i64, resumes: Local },
 }
@@ -46,10 +42,7 @@ const UTC: &str = "UTC";
 
 impl Zone {
     pub(super) const fn utc() -> Zone {
-        Zone {
-            name: UTC,
-            rules: None,
-        }
+        Zone { name: UTC, rules: None }
     }
 
     /// The zone of an IANA name in any letter case.
@@ -62,10 +55,7 @@ impl Zone {
                 let rules = Some(TimeZone::tzif(name, data).ok()?);
                 Some(Zone { name, rules })
             })
-            .ok_or_else(|| CronError::UnknownZone {
-                name: quote(name),
-                near: near::names(name),
-            })
+            .ok_or_else(|| CronError::UnknownZone { name: quote(name), near: near::names(name) })
     }
 
     pub(super) const fn name(&self) -> &'static str {
@@ -99,21 +89,14 @@ impl Zone {
                 let second = local.0 - i64::from(after.seconds());
                 // Without a change there would be no repeated time to begin with.
                 let change = change_after(rules, first).unwrap_or(second);
-                Place::Twice {
-                    first,
-                    second,
-                    change,
-                }
+                Place::Twice { first, second, change }
             }
             AmbiguousOffset::Gap { before, after } => {
                 // The new offset carried back over the gap gives an instant before the change.
                 let early = local.0 - i64::from(after.seconds());
                 let late = local.0 - i64::from(before.seconds());
                 let change = change_after(rules, early).unwrap_or(late);
-                Place::Never {
-                    change,
-                    resumes: Local(change + i64::from(after.seconds())),
-                }
+                Place::Never { change, resumes: Local(change + i64::from(after.seconds())) }
             }
         }
     }
@@ -129,10 +112,7 @@ impl Zone {
 
 /// The first change of offset after an instant.
 fn change_after(rules: &TimeZone, instant: i64) -> Option<i64> {
-    rules
-        .following(timestamp(instant))
-        .next()
-        .map(|change| change.timestamp().as_second())
+    rules.following(timestamp(instant)).next().map(|change| change.timestamp().as_second())
 }
 
 /// Searches run from the instants of an `i64` of nanoseconds, the years 1677 to 2262, to the end

@@ -17,10 +17,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// One second, doubling up to one hour.
-    pub const DEFAULT: Self = Self {
-        base_ms: 1000,
-        max_ms: 3_600_000,
-    };
+    pub const DEFAULT: Self = Self { base_ms: 1000, max_ms: 3_600_000 };
 
     /// The wait after attempt `attempt` (from 1) of `job` failed, in nanoseconds.
     ///
@@ -49,10 +46,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap_within_a_quarter() {
-        let backoff = Backoff {
-            base_ms: 100,
-            max_ms: 5_000,
-        };
+        let backoff = Backoff { base_ms: 100, max_ms: 5_000 };
         for sequence in 1..200 {
             let job = JobId::new(ShardId(1), sequence);
             for attempt in 1..40_u16 {
@@ -77,18 +71,8 @@ mod tests {
     #[test]
     fn a_zero_base_retries_at_once_and_extremes_do_not_overflow() {
         let job = JobId::new(ShardId(0), 1);
-        assert_eq!(
-            Backoff {
-                base_ms: 0,
-                max_ms: 0
-            }
-            .wait_ns(job, 9),
-            0
-        );
-        let longest = Backoff {
-            base_ms: u32::MAX,
-            max_ms: u32::MAX,
-        };
+        assert_eq!(Backoff { base_ms: 0, max_ms: 0 }.wait_ns(job, 9), 0);
+        let longest = Backoff { base_ms: u32::MAX, max_ms: u32::MAX };
         assert!(longest.wait_ns(job, u16::MAX) <= u64::from(u32::MAX) * 1_000_000);
     }
 }

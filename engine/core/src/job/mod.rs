@@ -101,14 +101,10 @@ impl<'a> NewJob<'a> {
             });
         }
         if self.priority > limits::PRIORITY_MAX {
-            return Err(Refusal::PriorityOutOfRange {
-                priority: self.priority,
-            });
+            return Err(Refusal::PriorityOutOfRange { priority: self.priority });
         }
         if self.attempts_max == 0 || self.attempts_max > limits::ATTEMPTS_MAX {
-            return Err(Refusal::AttemptsOutOfRange {
-                attempts: self.attempts_max,
-            });
+            return Err(Refusal::AttemptsOutOfRange { attempts: self.attempts_max });
         }
         if self.timeout_ms == 0 {
             return Err(Refusal::TimeoutZero);
@@ -131,10 +127,7 @@ impl<'a> NewJob<'a> {
 
 pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), Refusal> {
     if name.is_empty() || name.len() > limits::NAME_BYTES_MAX {
-        return Err(Refusal::NameLength {
-            field,
-            len_bytes: name.len(),
-        });
+        return Err(Refusal::NameLength { field, len_bytes: name.len() });
     }
     Ok(())
 }

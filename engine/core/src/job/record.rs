@@ -52,10 +52,7 @@ impl Default for Record {
             ready_ns: 0,
             schedule: NO_SCHEDULE,
             token: Token(0),
-            backoff: Backoff {
-                base_ms: 0,
-                max_ms: 0,
-            },
+            backoff: Backoff { base_ms: 0, max_ms: 0 },
             timeout_ms: 0,
             kind: KindId(0),
             payload_offset: 0,

@@ -56,10 +56,7 @@ impl JobState {
     /// Whether the job is over: no state follows.
     #[must_use]
     pub const fn is_end(self) -> bool {
-        matches!(
-            self,
-            Self::Succeeded | Self::Cancelled | Self::Dead | Self::Expired
-        )
+        matches!(self, Self::Succeeded | Self::Cancelled | Self::Dead | Self::Expired)
     }
 
     /// The word used in logs, metrics and pages.
@@ -113,11 +110,7 @@ mod tests {
         let mut pairs = 0;
         for from in JobState::ALL {
             for to in JobState::ALL {
-                assert_eq!(
-                    from.may_become(to),
-                    allowed.contains(&(from, to)),
-                    "{from} → {to}"
-                );
+                assert_eq!(from.may_become(to), allowed.contains(&(from, to)), "{from} → {to}");
                 pairs += 1;
             }
         }
@@ -127,10 +120,7 @@ mod tests {
     #[test]
     fn an_end_is_a_state_without_a_successor() {
         for state in JobState::ALL {
-            let successors = JobState::ALL
-                .iter()
-                .filter(|next| state.may_become(**next))
-                .count();
+            let successors = JobState::ALL.iter().filter(|next| state.may_become(**next)).count();
             assert_eq!(state.is_end(), successors == 0, "{state}");
         }
     }

@@ -81,11 +81,8 @@ impl JobTable {
                 entry.remove();
             }
         }
-        self.records[slot.0] = Record {
-            due_ns: u64::from(self.free),
-            role: Role::Free,
-            ..Record::default()
-        };
+        self.records[slot.0] =
+            Record { due_ns: u64::from(self.free), role: Role::Free, ..Record::default() };
         self.free = slot.0;
     }
 
@@ -93,9 +90,7 @@ impl JobTable {
     pub(crate) fn find(&self, id: JobId) -> Option<Slot> {
         let hash = mix(id.0);
         let records = &self.records;
-        self.index[part(hash)]
-            .find(hash, |slot| records[*slot].id == id)
-            .map(|slot| Slot(*slot))
+        self.index[part(hash)].find(hash, |slot| records[*slot].id == id).map(|slot| Slot(*slot))
     }
 
     /// Whether `slot` holds job `id`: the check of a hint that came from outside.
@@ -126,11 +121,7 @@ mod tests {
     use crate::id::ShardId;
 
     fn job(n: u64) -> Record {
-        Record {
-            id: JobId::new(ShardId(0), n),
-            role: Role::Job,
-            ..Record::default()
-        }
+        Record { id: JobId::new(ShardId(0), n), role: Role::Job, ..Record::default() }
     }
 
     #[test]

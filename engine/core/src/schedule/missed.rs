@@ -31,23 +31,13 @@ pub(crate) fn decide(
 ) -> Decision {
     let in_time = now.0.saturating_sub(due.0) <= ms_to_ns(u64::from(grace_ms));
     if in_time || due <= catch_up_until {
-        return Decision {
-            run: Some(due),
-            next: timing.next_after(due),
-            catch_up_until,
-        };
+        return Decision { run: Some(due), next: timing.next_after(due), catch_up_until };
     }
     match missed {
-        Missed::Skip => Decision {
-            run: None,
-            next: first_after(timing, due, now),
-            catch_up_until,
-        },
-        Missed::One => Decision {
-            run: Some(due),
-            next: first_after(timing, due, now),
-            catch_up_until,
-        },
+        Missed::Skip => Decision { run: None, next: first_after(timing, due, now), catch_up_until },
+        Missed::One => {
+            Decision { run: Some(due), next: first_after(timing, due, now), catch_up_until }
+        }
         Missed::All { limit, window_ns } => {
             let kept = newest(timing, due, now, limit, window_ns);
             match (kept.front(), kept.back()) {
@@ -56,11 +46,7 @@ pub(crate) fn decide(
                     next: timing.next_after(*first),
                     catch_up_until: *last,
                 },
-                _ => Decision {
-                    run: None,
-                    next: first_after(timing, due, now),
-                    catch_up_until,
-                },
+                _ => Decision { run: None, next: first_after(timing, due, now), catch_up_until },
             }
         }
     }
@@ -71,9 +57,7 @@ fn first_after(timing: &Timing, due: WallTime, now: WallTime) -> Option<WallTime
     match timing {
         Timing::Every(every_ns) => {
             let passed = now.0.saturating_sub(due.0) / every_ns;
-            timing.next_after(WallTime(
-                due.0.saturating_add(passed.saturating_mul(*every_ns)),
-            ))
+            timing.next_after(WallTime(due.0.saturating_add(passed.saturating_mul(*every_ns))))
         }
         Timing::Cron(_) | Timing::Once(_) => timing.next_after(now.max(due)),
     }
@@ -150,20 +134,9 @@ mod tests {
 
     #[test]
     fn in_time_runs_whatever_the_policy() {
-        for missed in [
-            Missed::Skip,
-            Missed::One,
-            Missed::All {
-                limit: 3,
-                window_ns: HOUR,
-            },
-        ] {
+        for missed in [Missed::Skip, Missed::One, Missed::All { limit: 3, window_ns: HOUR }] {
             let now = START + 30_000_000_000;
-            assert_eq!(
-                runs(&hourly(), missed, START, now),
-                ([0].into(), Some(60)),
-                "{missed:?}"
-            );
+            assert_eq!(runs(&hourly(), missed, START, now), ([0].into(), Some(60)), "{missed:?}");
         }
     }
 
@@ -195,31 +168,15 @@ mod tests {
         let now = START + HOUR;
         assert_eq!(runs(&once, Missed::One, START, now), ([0].into(), None));
         assert_eq!(runs(&once, Missed::Skip, START, now), ([].into(), None));
-        let all = Missed::All {
-            limit: 1,
-            window_ns: 2 * HOUR,
-        };
+        let all = Missed::All { limit: 1, window_ns: 2 * HOUR };
         assert_eq!(runs(&once, all, START, now), ([0].into(), None));
     }
 
     #[test]
     fn a_short_interval_after_a_long_outage_is_counted_not_walked() {
         let every = Timing::Every(Timing::EVERY_NS_MIN);
-        let all = Missed::All {
-            limit: 2,
-            window_ns: 1000 * HOUR,
-        };
-        let decision = decide(
-            &every,
-            all,
-            60_000,
-            at(0),
-            at(START),
-            at(START + 1000 * HOUR),
-        );
-        assert_eq!(
-            decision.run,
-            Some(at(START + 1000 * HOUR - Timing::EVERY_NS_MIN))
-        );
+        let all = Missed::All { limit: 2, window_ns: 1000 * HOUR };
+        let decision = decide(&every, all, 60_000, at(0), at(START), at(START + 1000 * HOUR));
+        assert_eq!(decision.run, Some(at(START + 1000 * HOUR - Timing::EVERY_NS_MIN)));
     }
 }

@@ -139,9 +139,9 @@ impl<'a> Schedule<'a> {
             _ => {}
         }
         match self.missed {
-            Missed::All { limit, .. } if limit == 0 || limit > limits::CATCH_UP_MAX => Err(
-                Refusal::Schedule("the limit of missed runs must be 1 to 10000"),
-            ),
+            Missed::All { limit, .. } if limit == 0 || limit > limits::CATCH_UP_MAX => {
+                Err(Refusal::Schedule("the limit of missed runs must be 1 to 10000"))
+            }
             _ => Ok(()),
         }
     }

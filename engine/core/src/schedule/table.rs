@@ -43,9 +43,7 @@ impl ScheduleTable {
 
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         let matches = |number: &u32| {
-            self.entries[*number as usize]
-                .as_ref()
-                .is_some_and(|state| state.rule.name == name)
+            self.entries[*number as usize].as_ref().is_some_and(|state| state.rule.name == name)
         };
         self.names.find(hash_text(name), matches).copied()
     }
@@ -60,10 +58,7 @@ impl ScheduleTable {
 
     /// The number that the next [`ScheduleTable::insert`] gives.
     pub(crate) fn next_number(&self) -> u32 {
-        self.free
-            .last()
-            .copied()
-            .unwrap_or(self.entries.len() as u32)
+        self.free.last().copied().unwrap_or(self.entries.len() as u32)
     }
 
     /// Adds a schedule whose name is not held yet.
@@ -77,18 +72,13 @@ impl ScheduleTable {
         }
         let entries = &self.entries;
         self.names.insert_unique(hash, number, |number| {
-            entries[*number as usize]
-                .as_ref()
-                .map_or(0, |state| hash_text(&state.rule.name))
+            entries[*number as usize].as_ref().map_or(0, |state| hash_text(&state.rule.name))
         });
     }
 
     pub(crate) fn remove(&mut self, number: u32) -> Option<ScheduleState> {
         let state = self.entries.get_mut(number as usize)?.take()?;
-        if let Ok(entry) = self
-            .names
-            .find_entry(hash_text(&state.rule.name), |n| *n == number)
-        {
+        if let Ok(entry) = self.names.find_entry(hash_text(&state.rule.name), |n| *n == number) {
             entry.remove();
         }
         self.free.push(number);

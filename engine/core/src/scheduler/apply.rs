@@ -66,18 +66,13 @@ impl Scheduler {
                 self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
                 Ok(())
             }
-            Event::Succeeded { job, .. } => self.end(JobId(*job), JobState::Succeeded, |counts| {
-                &mut counts.succeeded
-            }),
-            Event::Cancelled { job, .. } => self.end(JobId(*job), JobState::Cancelled, |counts| {
-                &mut counts.cancelled
-            }),
-            Event::Failed {
-                job,
-                at,
-                retry_at: Some(retry_at),
-                ..
-            } => {
+            Event::Succeeded { job, .. } => {
+                self.end(JobId(*job), JobState::Succeeded, |counts| &mut counts.succeeded)
+            }
+            Event::Cancelled { job, .. } => {
+                self.end(JobId(*job), JobState::Cancelled, |counts| &mut counts.cancelled)
+            }
+            Event::Failed { job, at, retry_at: Some(retry_at), .. } => {
                 let slot = self.enter(JobId(*job), JobState::Scheduled)?;
                 self.counts.failed_attempts += 1;
                 let due_ns = WallTime(*retry_at).to_mono(self.offset_ns).0;
@@ -87,11 +82,7 @@ impl Scheduler {
                 self.wait_for_due(slot, retry_at <= at);
                 Ok(())
             }
-            Event::Failed {
-                job,
-                retry_at: None,
-                ..
-            } => {
+            Event::Failed { job, retry_at: None, .. } => {
                 self.counts.failed_attempts += 1;
                 self.end(JobId(*job), JobState::Dead, |counts| &mut counts.dead)
             }
@@ -105,17 +96,8 @@ impl Scheduler {
             Event::SchedulePut { rule, next, .. } => {
                 self.apply_put(rule, payload, next.map(WallTime))
             }
-            Event::ScheduleFired {
-                name,
-                next,
-                catch_up_until,
-                job,
-                ..
-            } => {
-                let number = self
-                    .schedules
-                    .find(name)
-                    .ok_or(ReplayError::UnknownSchedule)?;
+            Event::ScheduleFired { name, next, catch_up_until, job, .. } => {
+                let number = self.schedules.find(name).ok_or(ReplayError::UnknownSchedule)?;
                 self.set_next(number, next.map(WallTime));
                 if let Some(state) = self.schedules.get_mut(number) {
                     state.catch_up_until = WallTime(*catch_up_until);
@@ -127,10 +109,7 @@ impl Scheduler {
                 }
             }
             Event::ScheduleRemoved { name, .. } => {
-                let number = self
-                    .schedules
-                    .find(name)
-                    .ok_or(ReplayError::UnknownSchedule)?;
+                let number = self.schedules.find(name).ok_or(ReplayError::UnknownSchedule)?;
                 self.remove_schedule_state(number);
                 Ok(())
             }
@@ -144,10 +123,7 @@ impl Scheduler {
         payload_offset: usize,
         schedule: u32,
     ) -> Result<(), ReplayError> {
-        let kind = self
-            .kinds
-            .intern(added.kind)
-            .ok_or(ReplayError::TooManyKinds)?;
+        let kind = self.kinds.intern(added.kind).ok_or(ReplayError::TooManyKinds)?;
         let clock = added.clock();
         let due_ns = match clock {
             Clock::Mono => WallTime(added.due).to_mono(self.offset_ns).0,
@@ -212,13 +188,7 @@ impl Scheduler {
             catch_up_until = before.catch_up_until;
             let clock_before = before.rule.timing.clock();
             let timer = before.timer;
-            *before = ScheduleState {
-                rule,
-                next: None,
-                catch_up_until,
-                fired,
-                timer,
-            };
+            *before = ScheduleState { rule, next: None, catch_up_until, fired, timer };
             debug_assert_eq!(clock_before, self.table.get(timer).clock);
             self.set_next(number, next);
             return Ok(());
@@ -229,13 +199,7 @@ impl Scheduler {
             ..Record::default()
         });
         self.links.grow_to(timer.0);
-        self.schedules.insert(ScheduleState {
-            rule,
-            next: None,
-            catch_up_until,
-            fired,
-            timer,
-        });
+        self.schedules.insert(ScheduleState { rule, next: None, catch_up_until, fired, timer });
         self.set_next(self.table.get(timer).schedule, next);
         Ok(())
     }
@@ -281,7 +245,11 @@ impl Scheduler {
 
     /// Moves a job out of its line and into `state`; the caller puts it where that state waits.
     pub(super) fn enter(&mut self, job: JobId, state: JobState) -> Result<Slot, ReplayError> {
-        let slot = self.table.find(job).ok_or(ReplayError::UnknownJob(job))?;
+        let slot = if self.table.holds(self.hint, job) {
+            self.hint
+        } else {
+            self.table.find(job).ok_or(ReplayError::UnknownJob(job))?
+        };
         // A job that is due may be started: the step from scheduled to ready is not written.
         if state == JobState::Running && self.table.get(slot).state == JobState::Scheduled {
             self.disarm(slot);
@@ -289,11 +257,7 @@ impl Scheduler {
         }
         let from = self.table.get(slot).state;
         if !from.may_become(state) {
-            return Err(ReplayError::Transition {
-                job,
-                from,
-                to: state,
-            });
+            return Err(ReplayError::Transition { job, from, to: state });
         }
         self.disarm(slot);
         if from == JobState::Running {

@@ -47,9 +47,7 @@ impl Scheduler {
     /// Whether one more job of this shape can be taken.
     fn admit(&self, job: &NewJob<'_>, journal: &impl Journal) -> Result<(), Refusal> {
         if self.table.len() >= self.config.jobs_max {
-            return Err(Refusal::TooManyJobs {
-                max: self.config.jobs_max,
-            });
+            return Err(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
         if !self.kinds.has_room_for(&job.kind) {
             return Err(Refusal::TooManyKinds);
@@ -61,10 +59,7 @@ impl Scheduler {
     /// Room for a new event of `len_bytes`, beside what running attempts need to end, and above
     /// the low-water mark.
     fn room_for_new(&self, journal: &impl Journal, len_bytes: usize) -> Result<(), Refusal> {
-        self.room_for(
-            journal,
-            self.config.low_water_bytes + journal.record_bytes(len_bytes),
-        )
+        self.room_for(journal, self.config.low_water_bytes + journal.record_bytes(len_bytes))
     }
 
     /// Room for `bytes` beside what running attempts need to end.
@@ -72,9 +67,9 @@ impl Scheduler {
         if self.failed {
             return Err(Refusal::LogFailed);
         }
-        let room = journal.room();
-        if bytes + u64::from(self.running) * limits::OUTCOME_BYTES_MAX > room.available_bytes {
-            return Err(room.reason.into());
+        let needed = bytes + u64::from(self.running) * limits::OUTCOME_BYTES_MAX;
+        if needed > journal.available_bytes() {
+            return Err(journal.shortage().into());
         }
         Ok(())
     }
@@ -116,21 +111,11 @@ impl Scheduler {
             return refused(refusal);
         }
         if running {
-            out.stops.push(Attempt {
-                job: id,
-                slot,
-                token: record.token,
-            });
+            out.stops.push(Attempt { job: id, slot, token: record.token });
             self.notice(out, slot, OutcomeKind::Cancelled, "", Next::Done);
         }
-        let position = self.commit(
-            &Event::Cancelled {
-                job: id.0,
-                at: now.wall.0,
-            },
-            &[],
-            journal,
-        );
+        let event = Event::Cancelled { job: id.0, at: now.wall.0 };
+        let position = self.commit_at(slot, &event, journal);
         (Answer::Cancelled(Some(record.state)), position.end)
     }
 
@@ -143,10 +128,7 @@ impl Scheduler {
         if let Err(refusal) = schedule.check() {
             return refused(refusal);
         }
-        let before = self
-            .schedules
-            .find(&schedule.name)
-            .and_then(|n| self.schedules.get(n));
+        let before = self.schedules.find(&schedule.name).and_then(|n| self.schedules.get(n));
         let next = match before {
             Some(state) if state.rule == *schedule => {
                 return (Answer::SchedulePut(state.next), Lsn(0));
@@ -187,10 +169,7 @@ impl Scheduler {
         if let Err(refusal) = self.room_for(journal, need) {
             return refused(refusal);
         }
-        let event = Event::ScheduleRemoved {
-            at: now.wall.0,
-            name,
-        };
+        let event = Event::ScheduleRemoved { at: now.wall.0, name };
         let position = self.commit(&event, &[], journal);
         (Answer::ScheduleRemoved(true), position.end)
     }
@@ -216,18 +195,12 @@ impl Scheduler {
         match outcome {
             Outcome::Succeeded => {
                 self.notice(out, slot, OutcomeKind::Succeeded, "", Next::Done);
-                let event = Event::Succeeded {
-                    job: job.0,
-                    at: now.wall.0,
-                };
-                out.completed_end = Some(self.commit(&event, &[], journal).end);
+                let event = Event::Succeeded { job: job.0, at: now.wall.0 };
+                out.completed_end = Some(self.commit_at(slot, &event, journal).end);
             }
             Outcome::NotBegun => {
-                let event = Event::Released {
-                    job: job.0,
-                    at: now.wall.0,
-                };
-                self.commit(&event, &[], journal);
+                let event = Event::Released { job: job.0, at: now.wall.0 };
+                self.commit_at(slot, &event, journal);
             }
             Outcome::Retryable(message) => {
                 self.fail(now, slot, Failure::Retryable, message, journal, out);
@@ -267,13 +240,7 @@ impl Scheduler {
             Failure::TimedOut => OutcomeKind::TimedOut,
             Failure::Lost => OutcomeKind::Lost,
         };
-        self.notice(
-            out,
-            slot,
-            kind,
-            message,
-            retry_at.map_or(Next::Dead, Next::Retry),
-        );
+        self.notice(out, slot, kind, message, retry_at.map_or(Next::Dead, Next::Retry));
         let event = Event::Failed {
             job: record.id.0,
             at: now.wall.0,
@@ -281,7 +248,7 @@ impl Scheduler {
             retry_at: retry_at.map(|at| at.0),
             message,
         };
-        out.completed_end = Some(self.commit(&event, &[], journal).end);
+        out.completed_end = Some(self.commit_at(slot, &event, journal).end);
     }
 
     fn notice(

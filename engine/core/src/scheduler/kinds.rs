@@ -19,10 +19,7 @@ pub(crate) struct Kinds {
 
 impl Kinds {
     pub(crate) fn new() -> Self {
-        Self {
-            names: Vec::new(),
-            index: HashTable::new(),
-        }
+        Self { names: Vec::new(), index: HashTable::new() }
     }
 
     pub(crate) fn name(&self, kind: KindId) -> &str {
@@ -46,15 +43,12 @@ impl Kinds {
         let number = self.names.len() as u16;
         self.names.push(name.into());
         let names = &self.names;
-        self.index
-            .insert_unique(hash, number, |n| hash_text(&names[usize::from(*n)]));
+        self.index.insert_unique(hash, number, |n| hash_text(&names[usize::from(*n)]));
         Some(KindId(number))
     }
 
     fn find(&self, hash: u64, name: &str) -> Option<u16> {
-        self.index
-            .find(hash, |n| *self.names[usize::from(*n)] == *name)
-            .copied()
+        self.index.find(hash, |n| *self.names[usize::from(*n)] == *name).copied()
     }
 }
 

@@ -89,6 +89,8 @@ pub struct Scheduler {
     /// Dispatch waits for room in the journal.
     starved: bool,
     counts: Counts,
+    /// Where the job of the event to be applied probably lies: spares a look into the index.
+    hint: Slot,
     /// Scratch space for encoding events.
     head: Vec<u8>,
 }
@@ -113,7 +115,8 @@ impl Scheduler {
             failed: false,
             starved: false,
             counts: Counts::default(),
-            head: Vec::with_capacity(limits::EVENT_HEAD_BYTES_MAX),
+            hint: Slot(0),
+            head: Vec::new(),
         }
     }
 
@@ -203,14 +206,8 @@ impl Scheduler {
         let can_dispatch = !self.ready.is_empty() && self.running < self.config.running_max;
         Wake {
             now: can_dispatch && !self.starved,
-            mono: self
-                .mono_wheel
-                .next_tick()
-                .map(|tick| MonoTime(tick.saturating_mul(TICK_NS))),
-            wall: self
-                .wall_wheel
-                .next_tick()
-                .map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
+            mono: self.mono_wheel.next_tick().map(|tick| MonoTime(tick.saturating_mul(TICK_NS))),
+            wall: self.wall_wheel.next_tick().map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
         }
     }
 
@@ -268,6 +265,12 @@ impl Scheduler {
         self.kinds.name(kind)
     }
 
+    /// Appends an event about the job in `slot`, and applies it.
+    fn commit_at(&mut self, slot: Slot, event: &Event<'_>, journal: &mut impl Journal) -> Position {
+        self.hint = slot;
+        self.commit(event, &[], journal)
+    }
+
     /// Appends `event` and `payload`, and applies them.
     fn commit(
         &mut self,
@@ -276,9 +279,9 @@ impl Scheduler {
         journal: &mut impl Journal,
     ) -> Position {
         let mut head = core::mem::take(&mut self.head);
-        event.encode(&mut head);
-        let position = journal.append(&head, payload);
-        let applied = self.apply(event, payload, position.lsn, head.len());
+        let len = event.encode(&mut head);
+        let position = journal.append(&head[..len], payload);
+        let applied = self.apply(event, payload, position.lsn, len);
         self.head = head;
         if let Err(error) = applied {
             panic!("an event that was just decided cannot be applied: {error}");
@@ -315,18 +318,12 @@ impl Scheduler {
         if record.schedule == NO_SCHEDULE {
             return None;
         }
-        self.schedules
-            .get(record.schedule)
-            .map(|state| (*state.rule.name).into())
+        self.schedules.get(record.schedule).map(|state| (*state.rule.name).into())
     }
 }
 
 fn reply(out: &mut Outputs, caller: CallerId, (answer, after): (Answer, Lsn)) {
-    out.replies.push(Reply {
-        caller,
-        after,
-        answer,
-    });
+    out.replies.push(Reply { caller, after, answer });
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     cron::Cron,
     job::{Backoff, Due, NewJob, Refusal},
-    journal::{NoRoom, Room},
+    journal::NoRoom,
     schedule::{Missed, Schedule, Timing},
 };
 use alloc::{format, string::String, vec};
@@ -22,11 +22,12 @@ struct Memory {
 }
 
 impl Journal for Memory {
-    fn room(&self) -> Room {
-        Room {
-            available_bytes: self.size_bytes - self.used_bytes,
-            reason: NoRoom::Full,
-        }
+    fn available_bytes(&self) -> u64 {
+        self.size_bytes - self.used_bytes
+    }
+
+    fn shortage(&self) -> NoRoom {
+        NoRoom::Full
     }
 
     fn record_bytes(&self, len_bytes: usize) -> u64 {
@@ -36,15 +37,9 @@ impl Journal for Memory {
     fn append(&mut self, head: &[u8], payload: &[u8]) -> Position {
         let lsn = Lsn(self.events.len() as u64);
         self.used_bytes += self.record_bytes(head.len() + payload.len());
-        assert!(
-            self.used_bytes <= self.size_bytes,
-            "more was appended than there was room for"
-        );
+        assert!(self.used_bytes <= self.size_bytes, "more was appended than there was room for");
         self.events.push([head, payload].concat());
-        Position {
-            lsn,
-            end: Lsn(lsn.0 + 1),
-        }
+        Position { lsn, end: Lsn(lsn.0 + 1) }
     }
 }
 
@@ -58,32 +53,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with(
-            Memory {
-                size_bytes: 1 << 40,
-                ..Memory::default()
-            },
-            SECOND,
-            START_WALL,
-        )
+        Self::with(Memory { size_bytes: 1 << 40, ..Memory::default() }, SECOND, START_WALL)
     }
 
     fn with(journal: Memory, mono: u64, wall: u64) -> Self {
-        let now = Now {
-            mono: MonoTime(mono),
-            wall: WallTime(wall),
-        };
-        let config = Config {
-            notices: true,
-            low_water_bytes: 4096,
-            ..Config::new(ShardId(0))
-        };
-        Self {
-            core: Scheduler::new(config, now),
-            journal,
-            now,
-            out: Outputs::default(),
-        }
+        let now = Now { mono: MonoTime(mono), wall: WallTime(wall) };
+        let config = Config { notices: true, low_water_bytes: 4096, ..Config::new(ShardId(0)) };
+        Self { core: Scheduler::new(config, now), journal, now, out: Outputs::default() }
     }
 
     /// Ends the process and starts another on the same journal, `down_ns` later.
@@ -92,14 +68,12 @@ impl World {
         for (number, event) in next.journal.events.iter().enumerate() {
             next.core.replay(Lsn(number as u64), event).unwrap();
         }
-        next.core
-            .recovered(next.now, &mut next.journal, &mut next.out);
+        next.core.recovered(next.now, &mut next.journal, &mut next.out);
         next
     }
 
     fn step(&mut self, input: Input<'_>) {
-        self.core
-            .step(self.now, input, &mut self.journal, &mut self.out);
+        self.core.step(self.now, input, &mut self.journal, &mut self.out);
     }
 
     fn answer(&mut self, input: Input<'_>) -> Answer {
@@ -108,20 +82,14 @@ impl World {
     }
 
     fn submit(&mut self, job: &NewJob<'_>) -> JobId {
-        match self.answer(Input::Submit {
-            caller: CallerId(0),
-            job,
-        }) {
+        match self.answer(Input::Submit { caller: CallerId(0), job }) {
             Answer::Submitted(id) => id,
             other => panic!("{other:?}"),
         }
     }
 
     fn put(&mut self, schedule: &Schedule<'_>) -> Answer {
-        self.answer(Input::PutSchedule {
-            caller: CallerId(0),
-            schedule,
-        })
+        self.answer(Input::PutSchedule { caller: CallerId(0), schedule })
     }
 
     /// Lets `ns` pass on both clocks, then takes what is dispatched.
@@ -134,18 +102,13 @@ impl World {
     fn time(&mut self) -> Vec<Dispatch> {
         // A few steps, since one has a budget.
         for _ in 0..3 {
-            self.step(Input::Time {
-                dispatch_max: u32::MAX,
-            });
+            self.step(Input::Time { dispatch_max: u32::MAX });
         }
         core::mem::take(&mut self.out.dispatches)
     }
 
     fn complete(&mut self, dispatch: Dispatch, outcome: Outcome<'_>) {
-        self.step(Input::Complete {
-            attempt: dispatch.attempt,
-            outcome,
-        });
+        self.step(Input::Complete { attempt: dispatch.attempt, outcome });
     }
 
     fn state(&self, id: JobId) -> Option<JobState> {
@@ -153,10 +116,7 @@ impl World {
     }
 
     fn notices(&mut self) -> Vec<(OutcomeKind, Next)> {
-        core::mem::take(&mut self.out.notices)
-            .into_iter()
-            .map(|n| (n.outcome, n.next))
-            .collect()
+        core::mem::take(&mut self.out.notices).into_iter().map(|n| (n.outcome, n.next)).collect()
     }
 }
 
@@ -165,19 +125,13 @@ fn job() -> NewJob<'static> {
 }
 
 fn delayed(seconds: u64) -> NewJob<'static> {
-    NewJob {
-        due: Due::After(seconds * SECOND),
-        ..job()
-    }
+    NewJob { due: Due::After(seconds * SECOND), ..job() }
 }
 
 #[test]
 fn a_job_is_due_not_before_its_time_and_succeeds() {
     let mut world = World::new();
-    let id = world.submit(&NewJob {
-        payload: b"to: you".as_slice().into(),
-        ..delayed(2)
-    });
+    let id = world.submit(&NewJob { payload: b"to: you".as_slice().into(), ..delayed(2) });
     assert_eq!(world.state(id), Some(JobState::Scheduled));
     assert!(world.pass(2 * SECOND - 1).is_empty());
     let wake = world.core.wake().mono.unwrap().0;
@@ -199,22 +153,12 @@ fn a_job_is_due_not_before_its_time_and_succeeds() {
 #[test]
 fn a_failure_is_tried_again_after_its_back_off_until_attempts_run_out() {
     let mut world = World::new();
-    let backoff = Backoff {
-        base_ms: 1000,
-        max_ms: 60_000,
-    };
-    let id = world.submit(&NewJob {
-        attempts_max: 2,
-        backoff,
-        ..job()
-    });
+    let backoff = Backoff { base_ms: 1000, max_ms: 60_000 };
+    let id = world.submit(&NewJob { attempts_max: 2, backoff, ..job() });
     let first = world.pass(0)[0];
     world.complete(first, Outcome::Retryable("no route"));
     assert_eq!(world.state(id), Some(JobState::Scheduled));
-    assert!(matches!(
-        world.notices()[..],
-        [(OutcomeKind::Failed, Next::Retry(_))]
-    ));
+    assert!(matches!(world.notices()[..], [(OutcomeKind::Failed, Next::Retry(_))]));
     assert!(world.pass(SECOND / 2).is_empty());
     let second = world.pass(SECOND)[0];
     assert_eq!(second.number, 2);
@@ -236,28 +180,16 @@ fn a_permanent_failure_is_not_tried_again() {
 #[test]
 fn a_lease_that_ends_stops_the_attempt_and_its_late_end_is_refused() {
     let mut world = World::new();
-    let id = world.submit(&NewJob {
-        timeout_ms: 1000,
-        ..job()
-    });
+    let id = world.submit(&NewJob { timeout_ms: 1000, ..job() });
     let first = world.pass(0)[0];
     world.pass(SECOND + TICK_NS);
     assert_eq!(world.out.stops, [first.attempt]);
-    assert!(matches!(
-        world.notices()[..],
-        [(OutcomeKind::TimedOut, Next::Retry(_))]
-    ));
+    assert!(matches!(world.notices()[..], [(OutcomeKind::TimedOut, Next::Retry(_))]));
     world.complete(first, Outcome::Succeeded);
-    assert_eq!(
-        (world.out.stale, world.state(id)),
-        (1, Some(JobState::Scheduled))
-    );
+    assert_eq!((world.out.stale, world.state(id)), (1, Some(JobState::Scheduled)));
     let second = world.pass(2 * SECOND)[0];
     world.complete(first, Outcome::Succeeded);
-    assert_eq!(
-        (world.out.stale, world.state(id)),
-        (2, Some(JobState::Running))
-    );
+    assert_eq!((world.out.stale, world.state(id)), (2, Some(JobState::Running)));
     world.complete(second, Outcome::Succeeded);
     assert_eq!((world.out.stale, world.state(id)), (2, None));
 }
@@ -265,10 +197,7 @@ fn a_lease_that_ends_stops_the_attempt_and_its_late_end_is_refused() {
 #[test]
 fn an_attempt_that_was_given_back_does_not_count() {
     let mut world = World::new();
-    let id = world.submit(&NewJob {
-        attempts_max: 1,
-        ..job()
-    });
+    let id = world.submit(&NewJob { attempts_max: 1, ..job() });
     let first = world.pass(0)[0];
     world.complete(first, Outcome::NotBegun);
     assert_eq!(world.state(id), Some(JobState::Ready));
@@ -277,10 +206,7 @@ fn an_attempt_that_was_given_back_does_not_count() {
     assert_eq!((second.number, second.attempt.job), (1, id));
     assert!(second.attempt.token > first.attempt.token);
     world.complete(first, Outcome::Succeeded);
-    assert_eq!(
-        (world.out.stale, world.state(id)),
-        (1, Some(JobState::Running))
-    );
+    assert_eq!((world.out.stale, world.state(id)), (1, Some(JobState::Running)));
     world.complete(second, Outcome::Retryable("its only one"));
     assert_eq!(world.core.counts().dead, 1);
 }
@@ -288,30 +214,16 @@ fn an_attempt_that_was_given_back_does_not_count() {
 #[test]
 fn a_cancelled_job_is_never_dispatched_in_whichever_state_it_was() {
     let mut world = World::new();
-    let cancel = |world: &mut World, job| {
-        world.answer(Input::Cancel {
-            caller: CallerId(0),
-            job,
-        })
-    };
+    let cancel = |world: &mut World, job| world.answer(Input::Cancel { caller: CallerId(0), job });
     let waiting = world.submit(&delayed(5));
-    assert_eq!(
-        cancel(&mut world, waiting),
-        Answer::Cancelled(Some(JobState::Scheduled))
-    );
+    assert_eq!(cancel(&mut world, waiting), Answer::Cancelled(Some(JobState::Scheduled)));
     let running = world.submit(&job());
     let dispatch = world.pass(0)[0];
-    assert_eq!(
-        cancel(&mut world, running),
-        Answer::Cancelled(Some(JobState::Running))
-    );
+    assert_eq!(cancel(&mut world, running), Answer::Cancelled(Some(JobState::Running)));
     assert_eq!(world.out.stops, [dispatch.attempt]);
     let ready = world.submit(&job());
     world.step(Input::Time { dispatch_max: 0 });
-    assert_eq!(
-        cancel(&mut world, ready),
-        Answer::Cancelled(Some(JobState::Ready))
-    );
+    assert_eq!(cancel(&mut world, ready), Answer::Cancelled(Some(JobState::Ready)));
     assert_eq!(cancel(&mut world, ready), Answer::Cancelled(None));
     assert!(world.pass(100 * SECOND).is_empty());
     world.complete(dispatch, Outcome::Succeeded);
@@ -322,9 +234,8 @@ fn a_cancelled_job_is_never_dispatched_in_whichever_state_it_was() {
 fn higher_priorities_go_first_and_running_jobs_are_bounded() {
     let mut world = World::new();
     world.core.config.running_max = 2;
-    let ids: Vec<JobId> = [1, 9, 5, 9]
-        .map(|priority| world.submit(&NewJob { priority, ..job() }))
-        .into();
+    let ids: Vec<JobId> =
+        [1, 9, 5, 9].map(|priority| world.submit(&NewJob { priority, ..job() })).into();
     let first = world.pass(0);
     let order: Vec<JobId> = first.iter().map(|d| d.attempt.job).collect();
     assert_eq!(order, [ids[1], ids[3]]);
@@ -338,19 +249,10 @@ fn higher_priorities_go_first_and_running_jobs_are_bounded() {
 fn a_restart_brings_back_waiting_jobs_and_counts_lost_attempts() {
     let mut world = World::new();
     let delay = world.submit(&delayed(100));
-    let instant = NewJob {
-        due: Due::At(WallTime(START_WALL + 50 * SECOND)),
-        ..job()
-    };
+    let instant = NewJob { due: Due::At(WallTime(START_WALL + 50 * SECOND)), ..job() };
     let instant = world.submit(&instant);
-    let running = world.submit(&NewJob {
-        attempts_max: 2,
-        ..job()
-    });
-    let poison = world.submit(&NewJob {
-        attempts_max: 1,
-        ..job()
-    });
+    let running = world.submit(&NewJob { attempts_max: 2, ..job() });
+    let poison = world.submit(&NewJob { attempts_max: 1, ..job() });
     let done = world.submit(&job());
     for dispatch in world.pass(0) {
         if dispatch.attempt.job == done {
@@ -360,11 +262,8 @@ fn a_restart_brings_back_waiting_jobs_and_counts_lost_attempts() {
     let mut world = world.restart(60 * SECOND);
     assert_eq!(world.state(poison), None, "its only attempt is spent");
     assert_eq!(world.core.counts().dead, 1);
-    let resumed: Vec<(JobId, u16)> = world
-        .pass(0)
-        .iter()
-        .map(|d| (d.attempt.job, d.number))
-        .collect();
+    let resumed: Vec<(JobId, u16)> =
+        world.pass(0).iter().map(|d| (d.attempt.job, d.number)).collect();
     assert_eq!(resumed.len(), 2, "{resumed:?}");
     assert!(resumed.contains(&(running, 2)) && resumed.contains(&(instant, 1)));
     assert!(world.pass(40 * SECOND - 1).is_empty());
@@ -375,10 +274,7 @@ fn a_restart_brings_back_waiting_jobs_and_counts_lost_attempts() {
 #[test]
 fn setting_the_wall_clock_moves_instants_and_leaves_delays_alone() {
     let mut world = World::new();
-    let instant = NewJob {
-        due: Due::At(WallTime(START_WALL + 3600 * SECOND)),
-        ..job()
-    };
+    let instant = NewJob { due: Due::At(WallTime(START_WALL + 3600 * SECOND)), ..job() };
     let instant = world.submit(&instant);
     let delay = world.submit(&delayed(3600));
     // Set back by an hour: the delay still ends after an hour, the instant after two.
@@ -408,56 +304,31 @@ fn a_schedule_fires_at_each_of_its_times() {
     }
     // The tick that follows a due time is at most one second of this walk late.
     let of = |kind: &str| -> Vec<i32> {
-        fired
-            .iter()
-            .filter(|(_, k)| k == kind)
-            .map(|(s, _)| *s / 10 * 10)
-            .collect()
+        fired.iter().filter(|(_, k)| k == kind).map(|(s, _)| *s / 10 * 10).collect()
     };
-    assert_eq!(
-        of("send_email"),
-        (1..=12).map(|n| n * 10).collect::<Vec<_>>()
-    );
+    assert_eq!(of("send_email"), (1..=12).map(|n| n * 10).collect::<Vec<_>>());
     assert_eq!(of("cron"), [60, 120]);
 }
 
 #[test]
 fn a_schedule_that_was_put_again_keeps_its_place_and_catches_up() {
     let hourly = || Timing::Cron(Cron::parse("0 * * * *").unwrap());
-    let all = Missed::All {
-        limit: 3,
-        window_ns: 100 * 3600 * SECOND,
-    };
-    let schedule = Schedule {
-        missed: all,
-        ..Schedule::new("hourly", hourly(), job())
-    };
+    let all = Missed::All { limit: 3, window_ns: 100 * 3600 * SECOND };
+    let schedule = Schedule { missed: all, ..Schedule::new("hourly", hourly(), job()) };
     let mut world = World::new();
     world.put(&schedule);
     let mut world = world.restart(10 * 3600 * SECOND + TICK_NS);
     // Its job has changed, its timing has not: what was missed still counts.
-    let schedule = Schedule {
-        job: NewJob::new("other"),
-        ..schedule
-    };
+    let schedule = Schedule { job: NewJob::new("other"), ..schedule };
     world.put(&schedule);
     let ran = world.pass(0);
     assert_eq!(ran.len(), 3);
     assert!(ran.iter().all(|d| world.core.kind_name(d.kind) == "other"));
     assert_eq!(world.core.schedules()[0].fired, 3);
     // Another timing starts afresh.
-    let next = world.put(&Schedule {
-        timing: Timing::Every(SECOND),
-        ..schedule
-    });
-    assert_eq!(
-        next,
-        Answer::SchedulePut(Some(WallTime(world.now.wall.0 + SECOND)))
-    );
-    let removed = world.answer(Input::RemoveSchedule {
-        caller: CallerId(0),
-        name: "hourly",
-    });
+    let next = world.put(&Schedule { timing: Timing::Every(SECOND), ..schedule });
+    assert_eq!(next, Answer::SchedulePut(Some(WallTime(world.now.wall.0 + SECOND))));
+    let removed = world.answer(Input::RemoveSchedule { caller: CallerId(0), name: "hourly" });
     assert_eq!(removed, Answer::ScheduleRemoved(true));
     assert!(world.pass(7200 * SECOND).is_empty());
 }
@@ -476,24 +347,11 @@ fn a_one_off_runs_once_however_often_it_is_put() {
 
 #[test]
 fn without_space_new_jobs_are_refused_and_running_ones_complete() {
-    let mut world = World::with(
-        Memory {
-            size_bytes: 20_000,
-            ..Memory::default()
-        },
-        1,
-        START_WALL,
-    );
-    let big = NewJob {
-        payload: vec![7; 1000].into(),
-        ..job()
-    };
+    let mut world = World::with(Memory { size_bytes: 20_000, ..Memory::default() }, 1, START_WALL);
+    let big = NewJob { payload: vec![7; 1000].into(), ..job() };
     let mut accepted = 0;
     let refusal = loop {
-        match world.answer(Input::Submit {
-            caller: CallerId(0),
-            job: &big,
-        }) {
+        match world.answer(Input::Submit { caller: CallerId(0), job: &big }) {
             Answer::Submitted(_) => accepted += 1,
             Answer::Refused(refusal) => break refusal,
             other => panic!("{other:?}"),
@@ -510,10 +368,7 @@ fn without_space_new_jobs_are_refused_and_running_ones_complete() {
         dispatched.extend(world.pass(0));
     }
     assert_eq!(world.core.counts().dead, completed);
-    assert!(
-        world.core.counts().pending == 0 || !world.core.wake().now,
-        "it does not spin"
-    );
+    assert!(world.core.counts().pending == 0 || !world.core.wake().now, "it does not spin");
     // Space returns: the rest runs.
     world.journal.size_bytes = 1 << 20;
     for _ in 0..accepted {
@@ -530,10 +385,7 @@ fn a_failed_journal_stops_everything() {
     world.submit(&job());
     world.step(Input::JournalFailed);
     assert!(world.pass(SECOND).is_empty());
-    let answer = world.answer(Input::Submit {
-        caller: CallerId(0),
-        job: &job(),
-    });
+    let answer = world.answer(Input::Submit { caller: CallerId(0), job: &job() });
     assert_eq!(answer, Answer::Refused(Refusal::LogFailed));
     assert_eq!(world.core.wake(), Wake::default());
 }
@@ -545,45 +397,21 @@ fn bad_jobs_are_refused_by_name_and_change_nothing() {
     let bad = [
         NewJob::new(""),
         NewJob::new(name.as_str()),
-        NewJob {
-            payload: vec![0; limits::PAYLOAD_BYTES_MAX + 1].into(),
-            ..job()
-        },
-        NewJob {
-            priority: 10,
-            ..job()
-        },
-        NewJob {
-            attempts_max: 0,
-            ..job()
-        },
-        NewJob {
-            timeout_ms: 0,
-            ..job()
-        },
-        NewJob {
-            due: Due::At(WallTime(u64::MAX)),
-            ..job()
-        },
-        NewJob {
-            due: Due::After(u64::MAX),
-            ..job()
-        },
+        NewJob { payload: vec![0; limits::PAYLOAD_BYTES_MAX + 1].into(), ..job() },
+        NewJob { priority: 10, ..job() },
+        NewJob { attempts_max: 0, ..job() },
+        NewJob { timeout_ms: 0, ..job() },
+        NewJob { due: Due::At(WallTime(u64::MAX)), ..job() },
+        NewJob { due: Due::After(u64::MAX), ..job() },
     ];
     for job in &bad {
-        let answer = world.answer(Input::Submit {
-            caller: CallerId(0),
-            job,
-        });
+        let answer = world.answer(Input::Submit { caller: CallerId(0), job });
         assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
     }
     assert!(world.journal.events.is_empty());
     world.core.config.jobs_max = 1;
     world.submit(&job());
-    let answer = world.answer(Input::Submit {
-        caller: CallerId(0),
-        job: &job(),
-    });
+    let answer = world.answer(Input::Submit { caller: CallerId(0), job: &job() });
     assert_eq!(answer, Answer::Refused(Refusal::TooManyJobs { max: 1 }));
 }
 
@@ -595,14 +423,8 @@ fn events_that_do_not_follow_are_refused_on_replay() {
     world.complete(dispatch, Outcome::Succeeded);
     let events = world.journal.events.clone();
     let mut fresh = World::new();
-    assert!(matches!(
-        fresh.core.replay(Lsn(0), &events[1]),
-        Err(ReplayError::UnknownJob(_))
-    ));
-    assert!(matches!(
-        fresh.core.replay(Lsn(0), &[99; 4]),
-        Err(ReplayError::Decode(_))
-    ));
+    assert!(matches!(fresh.core.replay(Lsn(0), &events[1]), Err(ReplayError::UnknownJob(_))));
+    assert!(matches!(fresh.core.replay(Lsn(0), &[99; 4]), Err(ReplayError::Decode(_))));
     fresh.core.replay(Lsn(0), &events[0]).unwrap();
     let error = fresh.core.replay(Lsn(0), &events[2]).unwrap_err();
     assert!(matches!(error, ReplayError::Transition { .. }), "{error}");
@@ -614,45 +436,23 @@ fn census(world: &World) -> String {
         .filter_map(|n| world.core.job(JobId::new(ShardId(0), n)))
         .map(|view| {
             // Which of the two a waiting job is in follows from the time.
-            let state = if view.state == JobState::Ready {
-                JobState::Scheduled
-            } else {
-                view.state
-            };
+            let state =
+                if view.state == JobState::Ready { JobState::Scheduled } else { view.state };
             JobView { state, ..view }
         })
         .collect();
-    let counts = Counts {
-        ready: 0,
-        ..world.core.counts()
-    };
+    let counts = Counts { ready: 0, ..world.core.counts() };
     format!("{jobs:?} {:?} {counts:?}", world.core.schedules())
 }
 
 #[derive(Clone, Debug)]
 enum Op {
-    Submit {
-        delay_s: u64,
-        attempts_max: u16,
-        at: bool,
-    },
-    Cancel {
-        pick: usize,
-    },
-    Complete {
-        pick: usize,
-        outcome: u8,
-    },
-    Pass {
-        ms: u64,
-    },
-    Put {
-        name: u8,
-        every_s: u64,
-    },
-    Remove {
-        name: u8,
-    },
+    Submit { delay_s: u64, attempts_max: u16, at: bool },
+    Cancel { pick: usize },
+    Complete { pick: usize, outcome: u8 },
+    Pass { ms: u64 },
+    Put { name: u8, every_s: u64 },
+    Remove { name: u8 },
 }
 
 fn any_op() -> impl Strategy<Value = Op> {

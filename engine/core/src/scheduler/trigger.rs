@@ -22,18 +22,12 @@ impl Scheduler {
         }
         let mut work = limits::TIMER_WORK_PER_STEP;
         let mono_tick = tick_at_or_before(now.mono.0);
-        while let Some(slot) = self
-            .mono_wheel
-            .pop_due(&mut self.links, mono_tick, &mut work)
-        {
+        while let Some(slot) = self.mono_wheel.pop_due(&mut self.links, mono_tick, &mut work) {
             self.fire(now, Slot(slot), journal, out);
         }
         let mut work = limits::TIMER_WORK_PER_STEP;
         let wall_tick = tick_at_or_before(now.wall.0);
-        while let Some(slot) = self
-            .wall_wheel
-            .pop_due(&mut self.links, wall_tick, &mut work)
-        {
+        while let Some(slot) = self.wall_wheel.pop_due(&mut self.links, wall_tick, &mut work) {
             self.fire(now, Slot(slot), journal, out);
         }
     }
@@ -52,11 +46,7 @@ impl Scheduler {
                 self.ready.push(&mut self.links, slot, priority);
             }
             (Role::Job, JobState::Running) => {
-                let attempt = Attempt {
-                    job: record.id,
-                    slot,
-                    token: record.token,
-                };
+                let attempt = Attempt { job: record.id, slot, token: record.token };
                 out.stops.push(attempt);
                 let message = "the attempt took longer than its timeout";
                 self.fail(now, slot, Failure::TimedOut, message, journal, out);
@@ -91,9 +81,7 @@ impl Scheduler {
             now.wall,
         );
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
-        if self
-            .room_for(journal, journal.record_bytes(len_bytes))
-            .is_err()
+        if self.room_for(journal, journal.record_bytes(len_bytes)).is_err()
             || self.table.len() >= self.config.jobs_max
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
@@ -109,14 +97,11 @@ impl Scheduler {
             name: &rule.name,
             next: decision.next.map(|next| next.0),
             catch_up_until: decision.catch_up_until.0,
-            job: decision
-                .run
-                .map(|due| self.added(now, &rule.job, due, clock)),
+            job: decision.run.map(|due| self.added(now, &rule.job, due, clock)),
         };
         self.commit(&event, &rule.job.payload, journal);
         // The job is ready at once: its trigger was this timer's.
-        out.lateness_ns
-            .extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
+        out.lateness_ns.extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
     }
 
     /// Hands ready jobs out: the highest priority first, at most `dispatch_max`.
@@ -141,19 +126,11 @@ impl Scheduler {
             }
             let record = *self.table.get(slot);
             let token = Token(record.token.0.wrapping_add(1));
-            let event = Event::Started {
-                job: record.id.0,
-                token: token.0,
-                at: now.wall.0,
-            };
-            self.commit(&event, &[], journal);
+            let event = Event::Started { job: record.id.0, token: token.0, at: now.wall.0 };
+            self.commit_at(slot, &event, journal);
             out.dispatches.push(Dispatch {
                 ready_ns: now.mono.0.saturating_sub(record.ready_ns),
-                attempt: Attempt {
-                    job: record.id,
-                    slot,
-                    token,
-                },
+                attempt: Attempt { job: record.id, slot, token },
                 kind: record.kind,
                 number: record.attempt.saturating_add(1),
                 attempts_max: record.attempts_max,

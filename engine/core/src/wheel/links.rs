@@ -21,11 +21,7 @@ pub(crate) struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        Self {
-            tick: 0,
-            previous: NONE,
-            next: NONE,
-        }
+        Self { tick: 0, previous: NONE, next: NONE }
     }
 }
 
@@ -39,9 +35,7 @@ impl Links {
     /// No links yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            entries: Pages::new(),
-        }
+        Self { entries: Pages::new() }
     }
 
     /// Makes the links of `slot` valid.
@@ -74,10 +68,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) const EMPTY: Self = Self {
-        first: NONE,
-        last: NONE,
-    };
+    pub(crate) const EMPTY: Self = Self { first: NONE, last: NONE };
 
     pub(crate) fn is_empty(self) -> bool {
         self.first == NONE
@@ -96,10 +87,7 @@ pub(crate) fn next_of(links: &Links, slot: u32) -> Option<u32> {
 
 /// Appends `slot` to line `number` of `lines`.
 pub(crate) fn push_back(links: &mut Links, lines: &mut [Line], number: usize, slot: u32) {
-    debug_assert!(
-        !links.is_linked(slot),
-        "slot {slot} stands in a line already"
-    );
+    debug_assert!(!links.is_linked(slot), "slot {slot} stands in a line already");
     let code = LINE | number as u32;
     let last = lines[number].last;
     links.entries[slot].next = code;

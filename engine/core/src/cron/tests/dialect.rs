@@ -80,10 +80,7 @@ fn texts_that_mean_the_same() {
 #[test]
 fn the_largest_text_that_makes_sense_is_read() {
     let list = |values: core::ops::RangeInclusive<u32>| {
-        values
-            .map(|value| value.to_string())
-            .collect::<alloc::vec::Vec<_>>()
-            .join(",")
+        values.map(|value| value.to_string()).collect::<alloc::vec::Vec<_>>().join(",")
     };
     let text = format!(
         "{} {} {} {} {} {} {}",
@@ -102,9 +99,7 @@ fn the_largest_text_that_makes_sense_is_read() {
 #[test]
 fn a_wrong_item_is_told_with_field_text_reason_range_and_example() {
     use Field::{DayOfMonth, DayOfWeek, Hour, Minute, Month, Second, Year};
-    let backwards = |instead: &str| FieldFault::Backwards {
-        instead: instead.into(),
-    };
+    let backwards = |instead: &str| FieldFault::Backwards { instead: instead.into() };
     let other = |sign| FieldFault::OtherDialect { sign };
     for (rule, field, item, fault) in [
         ("60 * * * *", Minute, "60", FieldFault::OutOfRange),
@@ -116,12 +111,7 @@ fn a_wrong_item_is_told_with_field_text_reason_range_and_example() {
         ("60 0 0 * * *", Second, "60", FieldFault::OutOfRange),
         ("0 0 0 1 1 * 1969", Year, "1969", FieldFault::OutOfRange),
         ("0 0 0 1 1 * 2101", Year, "2101", FieldFault::OutOfRange),
-        (
-            "99999999999999999999 * * * *",
-            Minute,
-            "99999999999999999999",
-            FieldFault::OutOfRange,
-        ),
+        ("99999999999999999999 * * * *", Minute, "99999999999999999999", FieldFault::OutOfRange),
         ("1,,2 * * * *", Minute, "1,,2", FieldFault::Empty),
         ("1, * * * *", Minute, "1,", FieldFault::Empty),
         (", * * * *", Minute, ",", FieldFault::Empty),
@@ -130,18 +120,8 @@ fn a_wrong_item_is_told_with_field_text_reason_range_and_example() {
         ("0 23-0 * * *", Hour, "23-0", backwards("23,0")),
         ("0 0 * nov-feb *", Month, "nov-feb", backwards("11-12,1-2")),
         ("*/0 * * * *", Minute, "*/0", FieldFault::StepZero),
-        (
-            "*/60 * * * *",
-            Minute,
-            "*/60",
-            FieldFault::StepTooLarge { step_max: 59 },
-        ),
-        (
-            "0 0 * * */8",
-            DayOfWeek,
-            "*/8",
-            FieldFault::StepTooLarge { step_max: 7 },
-        ),
+        ("*/60 * * * *", Minute, "*/60", FieldFault::StepTooLarge { step_max: 59 }),
+        ("0 0 * * */8", DayOfWeek, "*/8", FieldFault::StepTooLarge { step_max: 7 }),
         ("? * * * *", Minute, "?", FieldFault::Question),
         ("0 0 1,? * *", DayOfMonth, "1,?", FieldFault::Question),
         ("0 0 ?/2 * *", DayOfMonth, "?/2", FieldFault::Question),
@@ -167,11 +147,7 @@ fn a_wrong_item_is_told_with_field_text_reason_range_and_example() {
         ("٣ * * * *", Minute, "٣", FieldFault::NotAValue),
     ] {
         let error = Cron::parse(rule).expect_err(rule);
-        let expected = CronError::Field {
-            field,
-            text: item.into(),
-            fault,
-        };
+        let expected = CronError::Field { field, text: item.into(), fault };
         assert_eq!(error, expected, "`{rule}`");
         let told = error.to_string();
         for part in [&field.to_string(), item, field.allowed(), field.example()] {
@@ -180,11 +156,7 @@ fn a_wrong_item_is_told_with_field_text_reason_range_and_example() {
         // The example that the message gives is right where it tells to put it.
         let mut words = ["0", "0", "0", "*", "*", "*", "*"];
         words[field as usize] = field.example();
-        assert!(
-            Cron::parse(&words.join(" ")).is_ok(),
-            "{field}: {}",
-            field.example()
-        );
+        assert!(Cron::parse(&words.join(" ")).is_ok(), "{field}: {}", field.example());
     }
 }
 
@@ -220,9 +192,7 @@ fn wrong_texts_as_a_whole() {
         ("", |e| matches!(e, E::Empty)),
         (" \t ", |e| matches!(e, E::Empty)),
         ("* * * *", |e| matches!(e, E::FieldCount { count: 4, .. })),
-        ("* * * * * * * *", |e| {
-            matches!(e, E::FieldCount { count: 8, .. })
-        }),
+        ("* * * * * * * *", |e| matches!(e, E::FieldCount { count: 8, .. })),
         ("@reboot", |e| matches!(e, E::Reboot)),
         ("@Reboot", |e| matches!(e, E::Reboot)),
         ("@every 5m", |e| matches!(e, E::Every { .. })),
@@ -230,12 +200,8 @@ fn wrong_texts_as_a_whole() {
         ("@fortnightly", |e| matches!(e, E::UnknownNickname { .. })),
         ("@daily 5", |e| matches!(e, E::UnknownNickname { .. })),
         ("@", |e| matches!(e, E::UnknownNickname { .. })),
-        ("TZ=Europe/Berlin 0 2 * * *", |e| {
-            matches!(e, E::ZoneInText { .. })
-        }),
-        ("CRON_TZ=UTC 0 2 * * *", |e| {
-            matches!(e, E::ZoneInText { .. })
-        }),
+        ("TZ=Europe/Berlin 0 2 * * *", |e| matches!(e, E::ZoneInText { .. })),
+        ("CRON_TZ=UTC 0 2 * * *", |e| matches!(e, E::ZoneInText { .. })),
         ("\u{0} * * * *", |e| matches!(e, E::Field { .. })),
     ];
     for (text, is) in cases {
@@ -247,10 +213,7 @@ fn wrong_texts_as_a_whole() {
     let long = "1,".repeat(TEXT_LEN_BYTES_MAX);
     assert!(matches!(Cron::parse(&long), Err(E::TooLong { .. })));
     let told = Cron::parse(&format!("{} * * * *", "9".repeat(1500))).expect_err("too large");
-    assert!(
-        told.to_string().len() < 250,
-        "a message must not repeat a huge item: {told}"
-    );
+    assert!(told.to_string().len() < 250, "a message must not repeat a huge item: {told}");
 }
 
 #[test]
@@ -259,15 +222,9 @@ fn a_crontab_line_has_five_fields_or_a_nickname() {
     assert!(Cron::parse_crontab("@daily").is_ok());
     for text in ["0 30 2 * * *", "0 30 2 * * * 2030", "* * * *"] {
         let error = Cron::parse_crontab(text).expect_err(text);
-        assert!(
-            matches!(error, CronError::CrontabFieldCount { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, CronError::CrontabFieldCount { .. }), "{error:?}");
     }
-    assert!(matches!(
-        Cron::parse_crontab("@reboot"),
-        Err(CronError::Reboot)
-    ));
+    assert!(matches!(Cron::parse_crontab("@reboot"), Err(CronError::Reboot)));
 }
 
 #[test]
@@ -286,11 +243,7 @@ fn when_both_day_fields_restrict_either_one_is_enough() {
         "0 0 13 * fri",
         "UTC",
         "2025-07-04T00:00:00Z",
-        &[
-            "2025-07-11T00:00:00+00:00",
-            "2025-07-13T00:00:00+00:00",
-            "2025-07-18T00:00:00+00:00",
-        ],
+        &["2025-07-11T00:00:00+00:00", "2025-07-13T00:00:00+00:00", "2025-07-18T00:00:00+00:00"],
     );
 }
 
@@ -301,36 +254,18 @@ fn a_day_field_that_begins_with_a_star_joins_by_and() {
         "0 0 */2 6 fri",
         "UTC",
         "2025-06-01T00:00:00Z",
-        &[
-            "2025-06-13T00:00:00+00:00",
-            "2025-06-27T00:00:00+00:00",
-            "2026-06-05T00:00:00+00:00",
-        ],
+        &["2025-06-13T00:00:00+00:00", "2025-06-27T00:00:00+00:00", "2026-06-05T00:00:00+00:00"],
     );
     // The first, if it is a Sunday, Tuesday, Thursday or Saturday.
     check(
         "0 0 1 * */2",
         "UTC",
         "2025-01-01T00:00:00Z",
-        &[
-            "2025-02-01T00:00:00+00:00",
-            "2025-03-01T00:00:00+00:00",
-            "2025-04-01T00:00:00+00:00",
-        ],
+        &["2025-02-01T00:00:00+00:00", "2025-03-01T00:00:00+00:00", "2025-04-01T00:00:00+00:00"],
     );
-    check(
-        "0 0 ? * fri",
-        "UTC",
-        "2025-06-01T00:00:00Z",
-        &["2025-06-06T00:00:00+00:00"],
-    );
+    check("0 0 ? * fri", "UTC", "2025-06-01T00:00:00Z", &["2025-06-06T00:00:00+00:00"]);
     // Every day of the week, but spelled out: it restricts, so every day matches.
-    check(
-        "0 0 13 * 0-6",
-        "UTC",
-        "2025-06-01T00:00:00Z",
-        &["2025-06-02T00:00:00+00:00"],
-    );
+    check("0 0 13 * 0-6", "UTC", "2025-06-01T00:00:00Z", &["2025-06-02T00:00:00+00:00"]);
 }
 
 #[test]
@@ -348,11 +283,7 @@ fn dates_that_are_rare_or_never_come() {
         "2061-01-01T00:00:00Z",
         &["2088-02-29T00:00:00+00:00", "2128-02-29T00:00:00+00:00"],
     );
-    for rule in [
-        "0 0 30 2 *",
-        "0 0 31 2,4,6,9,11 *",
-        "0 0 0 29 2 ? 2099,2100",
-    ] {
+    for rule in ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 0 29 2 ? 2099,2100"] {
         check_all(rule, "UTC", "1970-01-01T00:00:00Z", &[]);
         check_all(rule, "America/New_York", "1970-01-01T00:00:00Z", &[]);
     }
@@ -368,40 +299,19 @@ fn a_calendar_with_years_ends() {
         &["2029-12-31T23:59:59+05:45", "2030-12-31T23:59:59+05:45"],
     );
     check_all("0 0 0 1 1 ? 2020", "UTC", "2025-01-01T00:00:00Z", &[]);
-    check_all(
-        "0 0 0 1 1 ? 1970",
-        "UTC",
-        "1969-12-31T23:59:59.5Z",
-        &["1970-01-01T00:00:00+00:00"],
-    );
-    check_all(
-        "@yearly",
-        "UTC",
-        "2198-06-01T00:00:00Z",
-        &["2199-01-01T00:00:00+00:00"],
-    );
+    check_all("0 0 0 1 1 ? 1970", "UTC", "1969-12-31T23:59:59.5Z", &["1970-01-01T00:00:00+00:00"]);
+    check_all("@yearly", "UTC", "2198-06-01T00:00:00Z", &["2199-01-01T00:00:00+00:00"]);
     // `*` has no end but the search's own; a step over years ends with the last readable year.
-    check_all(
-        "0 0 0 1 1 ? */2",
-        "UTC",
-        "2099-01-01T00:00:00Z",
-        &["2100-01-01T00:00:00+00:00"],
-    );
+    check_all("0 0 0 1 1 ? */2", "UTC", "2099-01-01T00:00:00Z", &["2100-01-01T00:00:00+00:00"]);
 }
 
 #[test]
 fn instants_at_the_ends_of_the_type_are_answered() {
     for zone in ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Pacific/Apia"] {
         for text in ["* * * * * *", "0 0 * * *", "*/7 * * * *"] {
-            let rule = Cron::parse(text)
-                .and_then(|rule| rule.with_zone(zone))
-                .expect("right");
+            let rule = Cron::parse(text).and_then(|rule| rule.with_zone(zone)).expect("right");
             let first = rule.next_after(i64::MIN).expect("the years begin in 1970");
-            assert!(
-                format_time(first, zone)
-                    .expect("known")
-                    .starts_with("1970-01-01T00:00:00")
-            );
+            assert!(format_time(first, zone).expect("known").starts_with("1970-01-01T00:00:00"));
             assert_eq!(rule.next_after(i64::MAX), None);
         }
     }
@@ -429,19 +339,9 @@ fn zones_are_found_by_name_in_any_case() {
     assert!(zone_exists("europe/berlin") && zone_exists("utc"));
     let rule = Cron::parse("@daily").and_then(|rule| rule.with_zone("europe/BERLIN"));
     assert_eq!(rule.expect("known").zone_name(), "Europe/Berlin");
-    for name in [
-        "",
-        "Berlin",
-        "Europe/Atlantis",
-        "+02:00",
-        "/etc/localtime",
-        "local",
-    ] {
+    for name in ["", "Berlin", "Europe/Atlantis", "+02:00", "/etc/localtime", "local"] {
         assert!(!zone_exists(name), "{name}");
-        assert!(matches!(
-            format_time(0, name),
-            Err(CronError::UnknownZone { .. })
-        ));
+        assert!(matches!(format_time(0, name), Err(CronError::UnknownZone { .. })));
     }
 }
 
@@ -452,10 +352,7 @@ fn rules_are_equal_by_text_and_zone() {
     assert_ne!(rule("@daily", "UTC"), rule("0 0 * * *", "UTC"));
     assert_ne!(rule("@daily", "UTC"), rule("@daily", "Etc/UTC"));
     let shown = format!("{:?}", rule("@daily", "Asia/Tokyo").expect("right"));
-    assert_eq!(
-        shown,
-        r#"Cron { source: "@daily", zone: "Asia/Tokyo", .. }"#
-    );
+    assert_eq!(shown, r#"Cron { source: "@daily", zone: "Asia/Tokyo", .. }"#);
 }
 
 #[test]
@@ -467,37 +364,19 @@ fn descriptions_say_what_the_rule_does() {
         ("0 9,12,15 * * *", "at 09:00, 12:00 and 15:00 every day"),
         ("* * * * *", "every minute"),
         ("*/15 * * * *", "every 15 minutes"),
-        (
-            "*/15 9-17 * * mon-fri",
-            "every 15 minutes in hours 9 to 17 on Monday to Friday",
-        ),
+        ("*/15 9-17 * * mon-fri", "every 15 minutes in hours 9 to 17 on Monday to Friday"),
         ("0 * * * *", "at minute 0 of every hour"),
         ("5,35 */2 * * *", "at minutes 5 and 35 of every 2nd hour"),
-        (
-            "*/7 * * * *",
-            "at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour",
-        ),
+        ("*/7 * * * *", "at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour"),
         ("* * * * * *", "every second"),
         ("*/10 * * * * *", "every 10 seconds"),
         ("30 * * * * *", "at second 30 of every minute"),
-        (
-            "*/10 5 * * * *",
-            "every 10 seconds of minute 5 of every hour",
-        ),
+        ("*/10 5 * * * *", "every 10 seconds of minute 5 of every hour"),
         ("30 */5 * * * *", "at second 30 of every 5th minute"),
-        (
-            "30 */5 3 * * *",
-            "at second 30 of every 5th minute in hour 3",
-        ),
+        ("30 */5 3 * * *", "at second 30 of every 5th minute in hour 3"),
         ("0 0 1,15 * *", "at 00:00 on days 1 and 15 of the month"),
-        (
-            "0 0 13 * fri",
-            "at 00:00 on day 13 of the month or on Friday",
-        ),
-        (
-            "0 0 */16 * fri",
-            "at 00:00 on days 1 and 17 of the month if it is Friday",
-        ),
+        ("0 0 13 * fri", "at 00:00 on day 13 of the month or on Friday"),
+        ("0 0 */16 * fri", "at 00:00 on days 1 and 17 of the month if it is Friday"),
         ("0 0 13 * 0-6", "at 00:00 every day"),
         ("0 0 * * fri-mon", "at 00:00 on Monday and Friday to Sunday"),
         ("@yearly", "at 00:00 on day 1 of the month in January"),
@@ -507,11 +386,6 @@ fn descriptions_say_what_the_rule_does() {
         ),
     ] {
         let rule = Cron::parse(rule).expect("right");
-        assert_eq!(
-            rule.describe(),
-            format!("{said}, UTC"),
-            "`{}`",
-            rule.source()
-        );
+        assert_eq!(rule.describe(), format!("{said}, UTC"), "`{}`", rule.source());
     }
 }

@@ -19,17 +19,12 @@ fn at(text: &str) -> i64 {
 
 /// The rule's next fire times after an instant, without the zone's name.
 fn fires(rule: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
-    let rule = Cron::parse(rule)
-        .and_then(|rule| rule.with_zone(zone))
-        .expect("a right rule");
+    let rule = Cron::parse(rule).and_then(|rule| rule.with_zone(zone)).expect("a right rule");
     rule.upcoming(at(after))
         .take(count)
         .map(|fire| {
             let text = format_time(fire, rule.zone_name()).expect("a known zone");
-            text.split('[')
-                .next()
-                .expect("split gives one part at least")
-                .into()
+            text.split('[').next().expect("split gives one part at least").into()
         })
         .collect()
 }
@@ -37,19 +32,11 @@ fn fires(rule: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
 /// Checks the fire times that follow an instant.
 #[track_caller]
 fn check(rule: &str, zone: &str, after: &str, expected: &[&str]) {
-    assert_eq!(
-        fires(rule, zone, after, expected.len()),
-        expected,
-        "`{rule}` in {zone}"
-    );
+    assert_eq!(fires(rule, zone, after, expected.len()), expected, "`{rule}` in {zone}");
 }
 
 /// Checks that the rule has exactly these fire times after an instant and then none.
 #[track_caller]
 fn check_all(rule: &str, zone: &str, after: &str, expected: &[&str]) {
-    assert_eq!(
-        fires(rule, zone, after, expected.len() + 1),
-        expected,
-        "`{rule}` in {zone}"
-    );
+    assert_eq!(fires(rule, zone, after, expected.len() + 1), expected, "`{rule}` in {zone}");
 }

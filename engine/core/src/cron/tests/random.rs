@@ -33,17 +33,11 @@ fn field(min: u32, max: u32) -> impl Strategy<Value = String> {
 }
 
 fn rule() -> impl Strategy<Value = String> {
-    (
-        field(0, 59),
-        field(0, 59),
-        field(0, 23),
-        field(1, 31),
-        field(1, 12),
-        field(0, 7),
-    )
-        .prop_map(|(second, minute, hour, day, month, weekday)| {
+    (field(0, 59), field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)).prop_map(
+        |(second, minute, hour, day, month, weekday)| {
             format!("{second} {minute} {hour} {day} {month} {weekday}")
-        })
+        },
+    )
 }
 
 proptest! {
