@@ -143,10 +143,7 @@ impl Appender {
         self.put(Kind::Seal, &[&seal_end.0.to_le_bytes()], size_of::<u64>());
         let place = self.header.place;
         self.header = SegmentHeader {
-            place: Place {
-                index: place.index + 1,
-                ..place
-            },
+            place: Place { index: place.index + 1, ..place },
             previous_end: seal_end.0,
             durable_mark: durable.0,
             created_ms,
@@ -162,13 +159,8 @@ impl Appender {
     pub(crate) fn read(&self, lsn: Lsn) -> Result<RecordRef, ReadError> {
         let index = lsn.0 / self.header.place.segment_bytes;
         // The segments are numbered from 0 without gaps.
-        let segment = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.segments.get(index));
-        segment
-            .filter(|_| lsn.0.is_multiple_of(8))
-            .ok_or(ReadError::OutOfRange { lsn })?
-            .read(lsn)
+        let segment = usize::try_from(index).ok().and_then(|index| self.segments.get(index));
+        segment.filter(|_| lsn.0.is_multiple_of(8)).ok_or(ReadError::OutOfRange { lsn })?.read(lsn)
     }
 
     fn put_mark(&mut self, kind: Kind, durable: Lsn) {
@@ -186,8 +178,7 @@ impl Appender {
         let record_bytes = padded(payload_len);
         let end = self.offset + record_bytes;
         // The last word first: it holds the padding, if there is any.
-        self.writer
-            .write(end - size_of::<u64>(), &[0; size_of::<u64>()]);
+        self.writer.write(end - size_of::<u64>(), &[0; size_of::<u64>()]);
         let mut at = self.offset + RECORD_HEADER_BYTES;
         let mut payload_crc = 0;
         for part in parts {
@@ -216,11 +207,6 @@ fn begin_segment(
     let mapping = writer.mapping().clone();
     // No bytes after the last record are ever frozen, so the end needs no other bound.
     let end = header.place.segment_bytes as usize;
-    segments.push(Segment {
-        place: header.place,
-        seed,
-        mapping,
-        end,
-    });
+    segments.push(Segment { place: header.place, seed, mapping, end });
     seed
 }

@@ -59,9 +59,7 @@ impl FromStr for Durability {
                 .and_then(parse_interval)
                 .map(Durability::Interval),
         };
-        parsed.ok_or_else(|| ParseDurabilityError {
-            text: text.to_owned(),
-        })
+        parsed.ok_or_else(|| ParseDurabilityError { text: text.to_owned() })
     }
 }
 
@@ -103,13 +101,7 @@ mod tests {
 
     #[test]
     fn text_forms_round_trip() {
-        for text in [
-            "sync",
-            "os",
-            "interval(10ms)",
-            "interval(2s)",
-            "interval(250us)",
-        ] {
+        for text in ["sync", "os", "interval(10ms)", "interval(2s)", "interval(250us)"] {
             let mode: Durability = text.parse().unwrap();
             assert_eq!(mode.to_string(), text);
         }

@@ -47,6 +47,13 @@ pub(crate) const PREPARE_SYNC_BYTES_HURRIED: u64 = 8 << 20;
 /// Pause between two tries to make a segment when the last one failed.
 pub(crate) const PREPARE_RETRY: Duration = Duration::from_millis(500);
 
+/// How long an opening waits for a lock that another holds. A process that was killed keeps its
+/// locks until the system has taken it apart, and with a large log mapped that takes a while; a
+/// restart right after the kill should not fail for it.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two tries to take the lock.
+pub(crate) const LOCK_RETRY: Duration = Duration::from_millis(10);
+
 /// Interval of [`Durability::Interval`](crate::Durability::Interval) when none is given.
 pub(crate) const INTERVAL_DEFAULT: Duration = Duration::from_millis(50);
 /// Longest interval that is accepted as text.

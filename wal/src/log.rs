@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
-use std::thread::{self, JoinHandle};
 
 use crate::appender::Appender;
 use crate::durability::Durability;
@@ -17,7 +16,7 @@ use crate::recovery::RecoveryReport;
 use crate::segment::RecordRef;
 use crate::stats::LogStats;
 use crate::storage::{DirectoryLock, Prepared, Storage};
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use crate::syncer::{OpenSegment, Progress, Syncer};
 
 /// The place of an appended record.
@@ -34,6 +33,13 @@ pub struct Appended {
 /// Dropping it stops those threads without a clean shutdown: what was published is synced or not,
 /// as in a crash, except that the operating system still has it all. [`close`](Log::close) ends it
 /// properly.
+///
+/// It can move to another thread, but not be shared:
+///
+/// ```compile_fail,E0277
+/// fn share<T: Sync>() {}
+/// share::<tickwheel_wal::Log>();
+/// ```
 pub struct Log {
     parts: Parts,
     record_bytes_max: u32,
@@ -78,24 +84,16 @@ impl Log {
         if self.parts.progress.failure().is_some() {
             return Err(AppendError::Poisoned);
         }
-        let payload_len = parts
-            .iter()
-            .fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        let payload_len = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
         let max = self.payload_len_max();
         if payload_len > max {
-            return Err(AppendError::TooLarge {
-                len: payload_len,
-                max,
-            });
+            return Err(AppendError::TooLarge { len: payload_len, max });
         }
         if !self.parts.appender.fits(padded(payload_len)) {
             self.rotate()?;
         }
         let lsn = self.parts.appender.append_data(parts, payload_len);
-        Ok(Appended {
-            lsn,
-            end: self.parts.appender.appended(),
-        })
+        Ok(Appended { lsn, end: self.parts.appender.appended() })
     }
 
     /// Bytes of data records, as [`record_bytes`](Log::record_bytes) counts them, that appends are
@@ -220,9 +218,7 @@ impl Log {
             return Err(CloseError::ThreadPanicked);
         };
         syncer.sync_published().map_err(CloseError::Sync)?;
-        self.parts
-            .appender
-            .clean_shutdown(self.parts.progress.durable());
+        self.parts.appender.clean_shutdown(self.parts.progress.durable());
         self.publish();
         syncer.sync_published().map_err(CloseError::Sync)
     }
@@ -253,12 +249,7 @@ impl Log {
     /// Goes on in the next segment.
     #[cold]
     fn rotate(&mut self) -> Result<(), AppendError> {
-        let Some(Prepared {
-            index,
-            file,
-            writer,
-        }) = self.parts.pool.take()
-        else {
+        let Some(Prepared { index, file, writer }) = self.parts.pool.take() else {
             return Err(match self.parts.pool.shortage() {
                 Some(Shortage::NoSpace { message }) => AppendError::NoSpace { message },
                 Some(Shortage::Preparing) | None => AppendError::SegmentNotReady,
@@ -266,18 +257,10 @@ impl Log {
         };
         self.preparer.wake();
         let created_ms = self.parts.storage.wall_ms();
-        self.parts
-            .appender
-            .rotate(writer, self.parts.progress.durable(), created_ms);
-        assert_eq!(
-            index,
-            self.parts.appender.segment_index(),
-            "segments are made in order"
-        );
+        self.parts.appender.rotate(writer, self.parts.progress.durable(), created_ms);
+        assert_eq!(index, self.parts.appender.segment_index(), "segments are made in order");
         let path = self.parts.storage.path(index);
-        self.parts
-            .progress
-            .add_segment(OpenSegment { index, path, file });
+        self.parts.progress.add_segment(OpenSegment { index, path, file });
         Ok(())
     }
 
@@ -320,7 +303,7 @@ impl std::fmt::Debug for Log {
 }
 
 /// A thread of the log.
-struct Worker<T>(Option<JoinHandle<T>>);
+struct Worker<T>(Option<thread::JoinHandle<T>>);
 
 impl<T: Send + 'static> Worker<T> {
     fn none() -> Self {
@@ -328,9 +311,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     fn start(name: &str, body: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
-        Ok(Worker(Some(
-            thread::Builder::new().name(name.to_owned()).spawn(body)?,
-        )))
+        Ok(Worker(Some(thread::Builder::new().name(name.to_owned()).spawn(body)?)))
     }
 
     #[inline]

@@ -69,10 +69,7 @@ impl LogOptions {
         };
         create_durably(&self.dir).map_err(|e| io("create", &self.dir, e))?;
         let lock = DirectoryLock::acquire(&self.dir).map_err(|error| match error {
-            LockError::Held(holder) => OpenError::InUse {
-                dir: self.dir.clone(),
-                holder,
-            },
+            LockError::Held(holder) => OpenError::InUse { dir: self.dir.clone(), holder },
             LockError::Io(path, source) => io("lock", &path, source),
         })?;
         let directory = Directory::open(&self.dir).map_err(|e| io("open", &self.dir, e))?;
@@ -90,10 +87,7 @@ impl LogOptions {
         let started = Instant::now();
         let record_bytes_max = self.check()?;
         let disk = storage.as_ref();
-        let expected = Expected {
-            segment_bytes: self.segment_bytes,
-            shard: self.shard,
-        };
+        let expected = Expected { segment_bytes: self.segment_bytes, shard: self.shard };
         let mut recovered = recover(disk, expected, replay)?;
         sync_survivors(disk, &recovered)?;
         clear_leftovers(disk, &recovered.leftovers, self.ready_segments)?;
@@ -106,8 +100,7 @@ impl LogOptions {
                 .map_err(|e| io_error(disk, place.index, "make", e))?;
         let appender = Appender::start(writer, header, std::mem::take(&mut recovered.segments));
         // From here on the end of the recovered records is a fact on the disk.
-        file.sync()
-            .map_err(|e| io_error(disk, place.index, "sync", e))?;
+        file.sync().map_err(|e| io_error(disk, place.index, "sync", e))?;
 
         let mut report = recovered.report;
         report.epoch = header.epoch;
@@ -127,11 +120,7 @@ impl LogOptions {
 
         let progress = Arc::new(Progress::new(Lsn(place.lsn(HEADER_PAGE_BYTES))));
         let path = storage.path(place.index);
-        progress.add_segment(OpenSegment {
-            index: place.index,
-            path,
-            file,
-        });
+        progress.add_segment(OpenSegment { index: place.index, path, file });
         let pool = Arc::new(Pool::new(self.ready_segments));
         let preparer = Preparer {
             storage: Arc::clone(&storage),
@@ -142,15 +131,7 @@ impl LogOptions {
         };
         let syncer = Syncer::new(Arc::clone(&progress), notify, place.segment_bytes);
         let durability = self.durability;
-        let parts = Parts {
-            appender,
-            storage,
-            progress,
-            pool,
-            report,
-            lock,
-            durability,
-        };
+        let parts = Parts { appender, storage, progress, pool, report, lock, durability };
         Log::start(parts, record_bytes_max, syncer, preparer).map_err(|source| OpenError::Io {
             action: "start the threads of the log in",
             path: self.dir,
@@ -168,17 +149,11 @@ impl LogOptions {
             Some(last) => (last.epoch + 1, last.salt),
             None => {
                 let salt = storage.random();
-                (
-                    1,
-                    salt.map_err(|e| io_error(storage, index, "draw a random number for", e))?,
-                )
+                (1, salt.map_err(|e| io_error(storage, index, "draw a random number for", e))?)
             }
         };
         Ok(SegmentHeader {
-            place: Place {
-                index,
-                segment_bytes: self.segment_bytes,
-            },
+            place: Place { index, segment_bytes: self.segment_bytes },
             shard: self.shard,
             epoch,
             salt,
@@ -209,9 +184,7 @@ fn sync_survivors(storage: &dyn Storage, recovered: &Recovered) -> Result<(), Op
         let synced: io::Result<()> = storage.open(index).and_then(|file| file.sync());
         synced.map_err(|e| io_error(storage, index, "sync", e))?;
     }
-    storage
-        .sync_directory()
-        .map_err(|e| io_error(storage, 0, "sync the directory of", e))
+    storage.sync_directory().map_err(|e| io_error(storage, 0, "sync the directory of", e))
 }
 
 /// Removes the files after the surviving segments, except the first, which is used next, and
@@ -225,9 +198,7 @@ fn clear_leftovers(
     let kept_count = 1 + spare.take_while(|leftover| leftover.is_clean).count();
     // From the last one down, each durably, so that a crash never leaves a gap.
     for leftover in leftovers.iter().skip(kept_count).rev() {
-        let removed = storage
-            .remove(leftover.index)
-            .and_then(|()| storage.sync_directory());
+        let removed = storage.remove(leftover.index).and_then(|()| storage.sync_directory());
         removed.map_err(|e| io_error(storage, leftover.index, "remove", e))?;
     }
     Ok(())

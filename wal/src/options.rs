@@ -50,10 +50,7 @@ impl LogOptions {
     /// maximum 1 GiB.
     #[must_use]
     pub fn segment_bytes(self, segment_bytes: u64) -> Self {
-        LogOptions {
-            segment_bytes,
-            ..self
-        }
+        LogOptions { segment_bytes, ..self }
     }
 
     /// When records are synced. Default [`Durability::Sync`].
@@ -67,19 +64,13 @@ impl LogOptions {
     /// a segment if that is less; minimum 64, maximum a quarter of a segment.
     #[must_use]
     pub fn record_bytes_max(self, record_bytes_max: u32) -> Self {
-        LogOptions {
-            record_bytes_max: Some(record_bytes_max),
-            ..self
-        }
+        LogOptions { record_bytes_max: Some(record_bytes_max), ..self }
     }
 
     /// Segments that are kept ready for use after the one in use. Default 2, minimum 1, maximum 8.
     #[must_use]
     pub fn ready_segments(self, ready_segments: usize) -> Self {
-        LogOptions {
-            ready_segments,
-            ..self
-        }
+        LogOptions { ready_segments, ..self }
     }
 
     /// Checks the ranges and returns the largest record size, a multiple of 8.
@@ -105,9 +96,7 @@ impl LogOptions {
         }
         // A quarter of 1 GiB fits.
         let highest = (segment_bytes / RECORDS_PER_SEGMENT_MIN) as u32;
-        let given = self
-            .record_bytes_max
-            .unwrap_or(RECORD_BYTES_DEFAULT.min(highest));
+        let given = self.record_bytes_max.unwrap_or(RECORD_BYTES_DEFAULT.min(highest));
         if !(RECORD_BYTES_MIN..=highest).contains(&given) {
             return Err(OpenError::InvalidOption {
                 name: "record_bytes_max",

@@ -5,12 +5,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::limits::PREPARE_RETRY;
 use crate::storage::{Pace, Prepared, Storage, prepare};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock, thread};
 
 /// Why fewer segments are ready than the options ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,12 +136,7 @@ impl Preparer {
     fn prepare_next(&self) -> io::Result<Prepared> {
         // Segments are at most 1 GiB.
         let segment_len = self.segment_bytes as usize;
-        prepare(
-            self.storage.as_ref(),
-            self.next_index,
-            segment_len,
-            self.pool.as_ref(),
-        )
+        prepare(self.storage.as_ref(), self.next_index, segment_len, self.pool.as_ref())
     }
 
     fn report(&self, error: &io::Error) {

@@ -39,9 +39,7 @@ impl AsRef<[u8]> for RecordRef {
 
 impl fmt::Debug for RecordRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordRef")
-            .field("len", &self.payload_len)
-            .finish_non_exhaustive()
+        f.debug_struct("RecordRef").field("len", &self.payload_len).finish_non_exhaustive()
     }
 }
 
@@ -65,11 +63,8 @@ impl Segment {
         if offset < HEADER_PAGE_BYTES || offset + RECORD_HEADER_BYTES > records.len() {
             return Err(ReadError::OutOfRange { lsn });
         }
-        let record =
-            format::parse(records, offset, self.seed).map_err(|reason| ReadError::Corrupt {
-                lsn,
-                reason: reason.to_string(),
-            })?;
+        let record = format::parse(records, offset, self.seed)
+            .map_err(|reason| ReadError::Corrupt { lsn, reason: reason.to_string() })?;
         if record.kind != Kind::Data {
             return Err(ReadError::NotData { lsn });
         }

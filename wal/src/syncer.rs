@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::durability::Durability;
@@ -15,7 +14,7 @@ use crate::error::SyncFailure;
 use crate::lsn::Lsn;
 use crate::stats::SyncStats;
 use crate::storage::SegmentFile;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, lock, thread};
 
 /// A segment file that takes records.
 pub(crate) struct OpenSegment {
@@ -92,12 +91,7 @@ impl Syncer {
         notify: Arc<dyn Fn() + Send + Sync>,
         segment_bytes: u64,
     ) -> Self {
-        Syncer {
-            progress,
-            notify,
-            segment_bytes,
-            segments: VecDeque::new(),
-        }
+        Syncer { progress, notify, segment_bytes, segments: VecDeque::new() }
     }
 
     /// The body of the thread. It hands the syncer back when it is told to end, so that a closing
@@ -114,9 +108,8 @@ impl Syncer {
                 continue;
             }
             if let Durability::Interval(interval) = durability {
-                let left = last_start.map_or(Duration::ZERO, |start| {
-                    interval.saturating_sub(start.elapsed())
-                });
+                let left = last_start
+                    .map_or(Duration::ZERO, |start| interval.saturating_sub(start.elapsed()));
                 if !left.is_zero() {
                     thread::park_timeout(left);
                     continue;
@@ -153,9 +146,7 @@ impl Syncer {
                 return Err(self.fail(path, &error));
             }
             let before = self.progress.durable();
-            self.progress
-                .stats
-                .record(start.elapsed(), covered.0.saturating_sub(before.0));
+            self.progress.stats.record(start.elapsed(), covered.0.saturating_sub(before.0));
             if segment.index < last_index {
                 self.segments.pop_front();
             }

@@ -60,10 +60,7 @@ pub(crate) enum HeaderPage {
     /// All bytes are zero: a prepared segment that holds no records.
     Unused,
     /// A header, with the number of the copy that is damaged or was not written, if one is.
-    Used {
-        header: SegmentHeader,
-        damaged_copy: Option<usize>,
-    },
+    Used { header: SegmentHeader, damaged_copy: Option<usize> },
     /// Written by a newer program.
     Newer { version: u32 },
     /// Written with features that are not known here.
@@ -89,10 +86,7 @@ impl SegmentHeader {
         put(field::MAGIC, &MAGIC);
         put(field::VERSION, &VERSION.to_le_bytes());
         put(field::FEATURES, &FEATURES_KNOWN.to_le_bytes());
-        put(
-            field::SEGMENT_BYTES,
-            &self.place.segment_bytes.to_le_bytes(),
-        );
+        put(field::SEGMENT_BYTES, &self.place.segment_bytes.to_le_bytes());
         put(field::SHARD, &self.shard.to_le_bytes());
         put(field::INDEX, &self.place.index.to_le_bytes());
         put(field::EPOCH, &self.epoch.to_le_bytes());
@@ -123,10 +117,7 @@ pub(crate) fn decode_page(page: &[u8; HEADER_PAGE_BYTES]) -> HeaderPage {
     if !rest_is_zero(page) {
         return HeaderPage::Invalid("unused bytes of the header page are not zero");
     }
-    HeaderPage::Used {
-        header,
-        damaged_copy,
-    }
+    HeaderPage::Used { header, damaged_copy }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,9 +180,7 @@ fn refuse(first: BadCopy, second: BadCopy) -> HeaderPage {
 
 fn rest_is_zero(page: &[u8; HEADER_PAGE_BYTES]) -> bool {
     let [first, second] = HEADER_COPIES;
-    page[first + HEADER_BYTES..second]
-        .iter()
-        .all(|&byte| byte == 0)
+    page[first + HEADER_BYTES..second].iter().all(|&byte| byte == 0)
         && page[second + HEADER_BYTES..].iter().all(|&byte| byte == 0)
 }
 

@@ -149,20 +149,14 @@ pub(crate) fn encode_header(
 /// It never panics, whatever the bytes are.
 #[inline]
 pub(crate) fn parse(bytes: &[u8], offset: usize, seed: Seed) -> Result<Parsed, BadRecord> {
-    let Some(header) = bytes
-        .get(offset..)
-        .and_then(<[u8]>::first_chunk::<RECORD_HEADER_BYTES>)
+    let Some(header) = bytes.get(offset..).and_then(<[u8]>::first_chunk::<RECORD_HEADER_BYTES>)
     else {
         return Err(BadRecord::NoRoom);
     };
     let stored_crc = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
     if stored_crc != seed.header_crc(offset, header) {
         let empty = header.iter().all(|&byte| byte == 0);
-        return Err(if empty {
-            BadRecord::Empty
-        } else {
-            BadRecord::HeaderChecksum
-        });
+        return Err(if empty { BadRecord::Empty } else { BadRecord::HeaderChecksum });
     }
     // The checksum is right, so what follows can only fail on bytes made to deceive, or by a bug.
     let kind = Kind::from_byte(header[field::KIND]).ok_or(BadRecord::Kind)?;
@@ -187,12 +181,7 @@ pub(crate) fn parse(bytes: &[u8], offset: usize, seed: Seed) -> Result<Parsed, B
     if payload_crc != crc32c(content) {
         return Err(BadRecord::PayloadChecksum);
     }
-    Ok(Parsed {
-        kind,
-        payload,
-        payload_len,
-        end,
-    })
+    Ok(Parsed { kind, payload, payload_len, end })
 }
 
 /// The number in a record of the log itself, checked against the record's place: a durable mark
@@ -202,23 +191,15 @@ pub(crate) fn control_value(
     record: &Parsed,
     segment_start: u64,
 ) -> Result<u64, BadRecord> {
-    let payload = bytes
-        .get(record.payload..)
-        .and_then(<[u8]>::first_chunk::<8>);
-    let value = payload
-        .map(|payload| u64::from_le_bytes(*payload))
-        .ok_or(BadRecord::Length)?;
+    let payload = bytes.get(record.payload..).and_then(<[u8]>::first_chunk::<8>);
+    let value = payload.map(|payload| u64::from_le_bytes(*payload)).ok_or(BadRecord::Length)?;
     let begin = segment_start + (record.payload - RECORD_HEADER_BYTES) as u64;
     let possible = match record.kind {
         Kind::Data => false,
         Kind::Commit | Kind::CleanShutdown => value <= begin,
         Kind::Seal => value == segment_start + record.end as u64,
     };
-    if possible {
-        Ok(value)
-    } else {
-        Err(BadRecord::Value)
-    }
+    if possible { Ok(value) } else { Err(BadRecord::Value) }
 }
 
 /// The highest durable mark in valid records at any aligned place from `offset` on.
@@ -229,9 +210,7 @@ pub(crate) fn marks_in(bytes: &[u8], offset: usize, seed: Seed, segment_start: u
     const COMMIT: u64 = CONTROL_PAYLOAD_BYTES as u64 | (Kind::Commit as u64) << 32;
     const CLEAN: u64 = CONTROL_PAYLOAD_BYTES as u64 | (Kind::CleanShutdown as u64) << 32;
     let offset = offset.next_multiple_of(RECORD_ALIGN);
-    let (words, _) = bytes
-        .get(offset + field::PAYLOAD_LEN..)?
-        .as_chunks::<RECORD_ALIGN>();
+    let (words, _) = bytes.get(offset + field::PAYLOAD_LEN..)?.as_chunks::<RECORD_ALIGN>();
     let mut highest = None;
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);

@@ -13,9 +13,7 @@ const PAGE: &str = include_str!("../../../docs/file-format.md");
 
 /// The rows of the first table after `heading`, each cut into cells without back-quotes.
 fn table(heading: &str) -> Vec<Vec<String>> {
-    let (_, rest) = PAGE
-        .split_once(heading)
-        .unwrap_or_else(|| panic!("no {heading:?}"));
+    let (_, rest) = PAGE.split_once(heading).unwrap_or_else(|| panic!("no {heading:?}"));
     rest.lines()
         .skip_while(|line| !line.starts_with('|'))
         .take_while(|line| line.starts_with('|'))
@@ -29,10 +27,8 @@ fn table(heading: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn the_page_states_the_constants() {
-    let stated: BTreeMap<String, String> = table("\n## Constants")
-        .into_iter()
-        .map(|row| (row[0].clone(), row[1].clone()))
-        .collect();
+    let stated: BTreeMap<String, String> =
+        table("\n## Constants").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     let ours: BTreeMap<String, String> = [
         ("MAGIC", String::from_utf8(MAGIC.to_vec()).unwrap()),
         ("VERSION", VERSION.to_string()),
@@ -66,10 +62,7 @@ fn check_fields(heading: &str, len: usize, ours: &[(&str, usize)]) {
         }
     }
     assert_eq!(end, len);
-    let ours: Vec<_> = ours
-        .iter()
-        .map(|&(name, offset)| (name.to_owned(), offset))
-        .collect();
+    let ours: Vec<_> = ours.iter().map(|&(name, offset)| (name.to_owned(), offset)).collect();
     assert_eq!(stated, ours);
 }
 
@@ -110,15 +103,11 @@ fn the_page_states_the_fields() {
 
 #[test]
 fn the_page_states_the_kinds() {
-    let stated: Vec<(String, String)> = table("\n### Kinds")
-        .into_iter()
-        .map(|row| (row[0].clone(), row[1].clone()))
-        .collect();
+    let stated: Vec<(String, String)> =
+        table("\n### Kinds").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     let kinds = [Kind::Data, Kind::Commit, Kind::Seal, Kind::CleanShutdown];
-    let ours: Vec<_> = kinds
-        .iter()
-        .map(|&kind| ((kind as u8).to_string(), format!("{kind:?}")))
-        .collect();
+    let ours: Vec<_> =
+        kinds.iter().map(|&kind| ((kind as u8).to_string(), format!("{kind:?}"))).collect();
     assert_eq!(stated, ours);
 }
 
@@ -131,14 +120,7 @@ fn golden_bytes() {
     copy.extend(b"TWHEELWL\x01\0\0\0\0\0\0\0");
     copy.extend(0x1_0000_u64.to_le_bytes());
     copy.extend([7, 0, 0, 0, 0, 0, 0, 0]);
-    for value in [
-        3_u64,
-        9,
-        0x0123_4567_89ab_cdef,
-        0x2_f000,
-        0x2_0000,
-        1_700_000_000_000,
-    ] {
+    for value in [3_u64, 9, 0x0123_4567_89ab_cdef, 0x2_f000, 0x2_0000, 1_700_000_000_000] {
         copy.extend(value.to_le_bytes());
     }
     copy.resize(124, 0);
@@ -146,13 +128,7 @@ fn golden_bytes() {
     assert_eq!(page[..128], copy[..]);
     assert_eq!(page[2048..2176], copy[..]);
 
-    let bytes = encode_header(
-        Seed::new(&header),
-        4096,
-        Kind::Data,
-        5,
-        crc32c::crc32c(b"hello"),
-    );
+    let bytes = encode_header(Seed::new(&header), 4096, Kind::Data, 5, crc32c::crc32c(b"hello"));
     let mut covered = Vec::new();
     covered.extend(7_u16.to_le_bytes());
     covered.extend(3_u64.to_le_bytes());
@@ -167,10 +143,7 @@ fn golden_bytes() {
 
 fn sample_header() -> SegmentHeader {
     SegmentHeader {
-        place: Place {
-            index: 3,
-            segment_bytes: 0x1_0000,
-        },
+        place: Place { index: 3, segment_bytes: 0x1_0000 },
         shard: 7,
         epoch: 9,
         salt: 0x0123_4567_89ab_cdef,
@@ -184,28 +157,14 @@ fn sample_header() -> SegmentHeader {
 fn every_flip_in_a_header_page_is_noticed() {
     let header = sample_header();
     let page = header.encode_page();
-    assert_eq!(
-        decode_page(&page),
-        HeaderPage::Used {
-            header,
-            damaged_copy: None
-        }
-    );
+    assert_eq!(decode_page(&page), HeaderPage::Used { header, damaged_copy: None });
     for at in 0..page.len() {
         for bit in 0..8 {
             let mut flipped = page;
             flipped[at] ^= 1 << bit;
-            let copy = HEADER_COPIES
-                .iter()
-                .position(|c| (*c..c + HEADER_BYTES).contains(&at));
+            let copy = HEADER_COPIES.iter().position(|c| (*c..c + HEADER_BYTES).contains(&at));
             match (decode_page(&flipped), copy) {
-                (
-                    HeaderPage::Used {
-                        header: read,
-                        damaged_copy,
-                    },
-                    Some(_),
-                ) => {
+                (HeaderPage::Used { header: read, damaged_copy }, Some(_)) => {
                     assert_eq!((read, damaged_copy), (header, copy), "byte {at} bit {bit}");
                 }
                 (HeaderPage::Invalid(_), None) => {}
@@ -234,15 +193,8 @@ fn unusable_header_pages_are_told_apart() {
     assert_eq!(decode_page(&[0; HEADER_PAGE_BYTES]), HeaderPage::Unused);
     let newer = HeaderPage::Newer { version: 2 };
     assert_eq!(edited(|copy| copy[8] = 2, true), newer);
-    assert_eq!(
-        edited(|copy| copy[8] = 2, false),
-        newer,
-        "before the checksum"
-    );
-    assert_eq!(
-        edited(|copy| copy[12] = 4, true),
-        HeaderPage::UnknownFeatures { features: 4 }
-    );
+    assert_eq!(edited(|copy| copy[8] = 2, false), newer, "before the checksum");
+    assert_eq!(edited(|copy| copy[12] = 4, true), HeaderPage::UnknownFeatures { features: 4 });
     for (what, page) in [
         ("version 0", edited(|copy| copy[8] = 0, true)),
         ("no magic", edited(|copy| copy[0] = 0, true)),
@@ -253,11 +205,7 @@ fn unusable_header_pages_are_told_apart() {
         assert!(matches!(page, HeaderPage::Invalid(_)), "{what}: {page:?}");
     }
     let mut differing = sample_header().encode_page();
-    let other = SegmentHeader {
-        epoch: 10,
-        ..sample_header()
-    }
-    .encode_page();
+    let other = SegmentHeader { epoch: 10, ..sample_header() }.encode_page();
     differing[2048..].copy_from_slice(&other[2048..]);
     assert!(matches!(decode_page(&differing), HeaderPage::Invalid(_)));
 }
@@ -280,23 +228,11 @@ fn a_record_is_bound_to_its_place() {
     parse(&bytes, 8192, seed).unwrap();
     for other in [
         SegmentHeader { shard: 8, ..header },
-        SegmentHeader {
-            epoch: 10,
-            ..header
-        },
+        SegmentHeader { epoch: 10, ..header },
         SegmentHeader { salt: 1, ..header },
-        SegmentHeader {
-            place: Place {
-                index: 4,
-                ..header.place
-            },
-            ..header
-        },
+        SegmentHeader { place: Place { index: 4, ..header.place }, ..header },
     ] {
-        assert_eq!(
-            parse(&bytes, 8192, Seed::new(&other)),
-            Err(BadRecord::HeaderChecksum)
-        );
+        assert_eq!(parse(&bytes, 8192, Seed::new(&other)), Err(BadRecord::HeaderChecksum));
     }
     let mut moved = bytes.clone();
     moved.copy_within(8192..8232, 8232);
@@ -344,11 +280,7 @@ fn marks_are_found_at_any_place_if_possible() {
         for offset in [4096, 4104, 30_000, 0x1_0000 - 24] {
             let mark = start + offset as u64;
             let bytes = segment_with(seed, offset, kind, &mark.to_le_bytes());
-            assert_eq!(
-                marks_in(&bytes, 4096, seed, start),
-                Some(mark),
-                "{kind:?} at {offset}"
-            );
+            assert_eq!(marks_in(&bytes, 4096, seed, start), Some(mark), "{kind:?} at {offset}");
             assert_eq!(marks_in(&bytes, offset, seed, start), Some(mark));
             assert_eq!(marks_in(&bytes, offset + 1, seed, start), None);
             let impossible = segment_with(seed, offset, kind, &(mark + 1).to_le_bytes());
@@ -359,10 +291,7 @@ fn marks_are_found_at_any_place_if_possible() {
     assert_eq!(marks_in(&seal, 4096, seed, start), None);
     let sealed = parse(&seal, 4096, seed).unwrap();
     assert_eq!(control_value(&seal, &sealed, start), Ok(start + 4120));
-    assert_eq!(
-        control_value(&seal, &sealed, start + 8),
-        Err(BadRecord::Value)
-    );
+    assert_eq!(control_value(&seal, &sealed, start + 8), Err(BadRecord::Value));
     for len in 0..32 {
         assert_eq!(marks_in(&vec![0; len], 0, seed, start), None);
         assert_eq!(marks_in(&vec![0; len], len + 1, seed, start), None);

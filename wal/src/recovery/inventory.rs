@@ -19,10 +19,7 @@ pub(crate) struct Found {
 /// What a segment file is, judged by its length and header page.
 pub(crate) enum State {
     /// It has a header, so it holds records, or was about to.
-    Used {
-        header: SegmentHeader,
-        mapping: Arc<Mapping>,
-    },
+    Used { header: SegmentHeader, mapping: Arc<Mapping> },
     /// Its header page is zero: prepared, or its header never reached the disk.
     Unused { mapping: Arc<Mapping> },
     /// The last file, shorter than a segment and without a header: its preparation was cut off.
@@ -52,21 +49,12 @@ pub(crate) fn take_inventory(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Found>, OpenError> {
     let files = read_pages(storage)?;
-    let mut check = Check {
-        storage,
-        expected,
-        first: None,
-        last_used: None,
-        mark: 0,
-    };
+    let mut check = Check { storage, expected, first: None, last_used: None, mark: 0 };
     let mut found = Vec::with_capacity(files.len());
     let count = files.len();
     for (position, file) in files.into_iter().enumerate() {
         let is_last = position + 1 == count;
-        let place = Place {
-            index: position as u64,
-            segment_bytes: expected.segment_bytes,
-        };
+        let place = Place { index: position as u64, segment_bytes: expected.segment_bytes };
         let state = check.file(place, file, is_last, warnings)?;
         found.push(Found { place, state });
     }
@@ -82,14 +70,11 @@ struct FileOnDisk {
 
 /// Reads all header pages before any is judged: a newer format may break every rule below.
 fn read_pages(storage: &dyn Storage) -> Result<Vec<FileOnDisk>, OpenError> {
-    let indices = storage
-        .list()
-        .map_err(|e| io_error(storage, 0, "list the segments beside", e))?;
+    let indices =
+        storage.list().map_err(|e| io_error(storage, 0, "list the segments beside", e))?;
     let mut files = Vec::with_capacity(indices.len());
     for index in indices {
-        let file = storage
-            .open(index)
-            .map_err(|e| io_error(storage, index, "open", e))?;
+        let file = storage.open(index).map_err(|e| io_error(storage, index, "open", e))?;
         let mut page = [0; HEADER_PAGE_BYTES];
         // A plain read reports a failing disk as an error; a short file leaves zeros.
         let read = file.read_at(&mut page, 0).and_then(|_| file.len_bytes());
@@ -97,25 +82,14 @@ fn read_pages(storage: &dyn Storage) -> Result<Vec<FileOnDisk>, OpenError> {
         let page = decode_page(&page);
         match page {
             HeaderPage::Newer { version } => {
-                return Err(OpenError::NewerVersion {
-                    found: version,
-                    supported: VERSION,
-                });
+                return Err(OpenError::NewerVersion { found: version, supported: VERSION });
             }
             HeaderPage::UnknownFeatures { features } => {
-                return Err(OpenError::UnknownFeatures {
-                    path: storage.path(index),
-                    features,
-                });
+                return Err(OpenError::UnknownFeatures { path: storage.path(index), features });
             }
             HeaderPage::Unused | HeaderPage::Used { .. } | HeaderPage::Invalid(_) => {}
         }
-        files.push(FileOnDisk {
-            index,
-            file,
-            len_bytes,
-            page,
-        });
+        files.push(FileOnDisk { index, file, len_bytes, page });
     }
     Ok(files)
 }
@@ -142,10 +116,7 @@ impl Check<'_> {
             return Err(self.corrupt(place, "the segment file is missing"));
         }
         let header = match on_disk.page {
-            HeaderPage::Used {
-                header,
-                damaged_copy,
-            } => {
+            HeaderPage::Used { header, damaged_copy } => {
                 self.header(place, &header)?;
                 if let Some(copy) = damaged_copy {
                     warnings.push(format!(
@@ -164,10 +135,9 @@ impl Check<'_> {
                 return Ok(State::Unfinished);
             }
             let (len, right) = (on_disk.len_bytes, place.segment_bytes);
-            return Err(self.corrupt(
-                place,
-                &format!("the file has {len} bytes instead of {right}"),
-            ));
+            return Err(
+                self.corrupt(place, &format!("the file has {len} bytes instead of {right}"))
+            );
         }
         // Segments are at most 1 GiB.
         let mapping = on_disk
@@ -211,26 +181,13 @@ impl Check<'_> {
 
     fn fits_options(&self, place: Place, header: &SegmentHeader) -> Result<(), OpenError> {
         let options = [
-            (
-                "segment_bytes",
-                header.place.segment_bytes,
-                self.expected.segment_bytes,
-            ),
-            (
-                "shard",
-                u64::from(header.shard),
-                u64::from(self.expected.shard),
-            ),
+            ("segment_bytes", header.place.segment_bytes, self.expected.segment_bytes),
+            ("shard", u64::from(header.shard), u64::from(self.expected.shard)),
         ];
         for (option, stored, given) in options {
             if stored != given {
                 let path = self.storage.path(place.index);
-                return Err(OpenError::OptionMismatch {
-                    path,
-                    option,
-                    stored,
-                    given,
-                });
+                return Err(OpenError::OptionMismatch { path, option, stored, given });
             }
         }
         Ok(())
@@ -246,10 +203,7 @@ fn previous_end_fits(place: Place, previous_end: u64) -> bool {
     if place.index == 0 {
         return previous_end == 0;
     }
-    let previous = Place {
-        index: place.index - 1,
-        ..place
-    };
+    let previous = Place { index: place.index - 1, ..place };
     (previous.records_start()..=place.start()).contains(&previous_end)
         && previous_end.is_multiple_of(8)
 }

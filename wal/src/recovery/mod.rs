@@ -65,13 +65,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, OpenError> {
     let mut report = RecoveryReport::default();
     let found = take_inventory(storage, expected, &mut report.warnings)?;
-    let mut chain = Chain {
-        storage,
-        found: &found,
-        segments: Vec::new(),
-        mark: 0,
-        clean: false,
-    };
+    let mut chain = Chain { storage, found: &found, segments: Vec::new(), mark: 0, clean: false };
     let Some(stop) = chain.follow(&mut report, replay)? else {
         return Ok(Recovered {
             segments: Vec::new(),
@@ -90,15 +84,8 @@ pub(crate) fn recover(
     report.segments = chain.segments.len() as u64;
     report.torn_bytes = residue.bytes;
     report.clean_shutdown = chain.clean && residue.bytes == 0;
-    let end = chain
-        .segments
-        .last()
-        .map_or(0, |last| last.place.lsn(last.end));
-    let last_header = chain
-        .segments
-        .len()
-        .checked_sub(1)
-        .and_then(|last| found[last].header());
+    let end = chain.segments.last().map_or(0, |last| last.place.lsn(last.end));
+    let last_header = chain.segments.len().checked_sub(1).and_then(|last| found[last].header());
     Ok(Recovered {
         last_header: last_header.copied(),
         segments: chain.segments,
@@ -144,13 +131,7 @@ impl Chain<'_> {
         replay: Replay<'_>,
     ) -> Result<Option<Stop>, OpenError> {
         for (position, found) in self.found.iter().enumerate() {
-            let stop = |offset, reason| {
-                Ok(Some(Stop {
-                    position,
-                    offset,
-                    reason,
-                }))
-            };
+            let stop = |offset, reason| Ok(Some(Stop { position, offset, reason }));
             let State::Used { header, mapping } = &found.state else {
                 return stop(0, "the segment has no header".to_owned());
             };
@@ -169,21 +150,13 @@ impl Chain<'_> {
             self.mark = self.mark.max(header.durable_mark).max(scanned.mark);
             self.clean = scanned.is_clean_shutdown;
             let end = scanned.end;
-            self.segments.push(Segment {
-                place,
-                seed,
-                mapping: mapping.clone(),
-                end,
-            });
+            self.segments.push(Segment { place, seed, mapping: mapping.clone(), end });
             match scanned.ending {
                 Ending::Bad(reason) if end < limit || fenced.is_none() => {
                     return stop(end, reason.to_string());
                 }
                 // All records up to the end that the next segment names.
                 Ending::Bad(_) => {}
-                Ending::Sealed if fenced.is_some() && end != limit => {
-                    return stop(end, "the segment is sealed before its end".to_owned());
-                }
                 Ending::Sealed => {
                     if next_header.is_some_and(|next| next.previous_end != place.lsn(end)) {
                         let reason = "the next segment names another end of this one";
@@ -205,17 +178,11 @@ impl Chain<'_> {
     ) -> Result<(), OpenError> {
         // A seal is written when the next segment is ready, durably. Its file cannot be missing.
         if next.is_none_or(|next| matches!(next.state, State::Unfinished)) {
-            let missing = Place {
-                index: place.index + 1,
-                ..place
-            };
+            let missing = Place { index: place.index + 1, ..place };
             let reason = "the segment file is missing, but the one before is sealed".to_owned();
             return Err(corrupt(self.storage, missing, 0, reason, Lsn(self.mark)));
         }
-        let tail = self
-            .segments
-            .last()
-            .map(|segment| &segment.mapping.frozen_bytes()[end..]);
+        let tail = self.segments.last().map(|segment| &segment.mapping.frozen_bytes()[end..]);
         if tail.is_some_and(|tail| used_len(tail) != 0) {
             report.warnings.push(format!(
                 "{}: unused bytes after the seal at offset {end} are not zero",
@@ -227,11 +194,7 @@ impl Chain<'_> {
 
     /// Looks at everything from the first bad place on.
     fn residue(&self, stop: &Stop) -> Result<Residue, OpenError> {
-        let mut residue = Residue {
-            mark: 0,
-            bytes: 0,
-            leftovers: Vec::new(),
-        };
+        let mut residue = Residue { mark: 0, bytes: 0, leftovers: Vec::new() };
         let mut epoch = 0;
         let log = self.found.iter().find_map(Found::header);
         for (position, found) in self.found.iter().enumerate() {
@@ -247,22 +210,14 @@ impl Chain<'_> {
             if position < stop.position {
                 continue;
             }
-            let from = if position == stop.position {
-                stop.offset
-            } else {
-                0
-            };
+            let from = if position == stop.position { stop.offset } else { 0 };
             let mut used = 0;
             if let Some(mapping) = found.mapping() {
                 populate(self.storage, found.place, mapping)?;
                 let bytes = mapping.frozen_bytes();
                 used = used_len(&bytes[from..]);
                 // A header that never reached the disk would have had the epoch before it.
-                let assumed = log.map(|log| SegmentHeader {
-                    place: found.place,
-                    epoch,
-                    ..*log
-                });
+                let assumed = log.map(|log| SegmentHeader { place: found.place, epoch, ..*log });
                 if let Some(header) = header.or(assumed.as_ref()).filter(|_| used > 0) {
                     let seed = Seed::new(header);
                     let from = from.max(HEADER_PAGE_BYTES);
@@ -274,10 +229,7 @@ impl Chain<'_> {
             if position >= self.segments.len() {
                 let is_whole = matches!(found.state, State::Unused { .. });
                 let index = found.place.index;
-                residue.leftovers.push(Leftover {
-                    index,
-                    is_clean: is_whole && used == 0,
-                });
+                residue.leftovers.push(Leftover { index, is_clean: is_whole && used == 0 });
             }
         }
         Ok(residue)
@@ -314,11 +266,7 @@ pub(crate) fn io_error(
     action: &'static str,
     source: io::Error,
 ) -> OpenError {
-    OpenError::Io {
-        action,
-        path: storage.path(index),
-        source,
-    }
+    OpenError::Io { action, path: storage.path(index), source }
 }
 
 fn corrupt(

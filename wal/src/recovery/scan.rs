@@ -74,10 +74,5 @@ pub(super) fn scan_segment(
             break Ending::Sealed;
         }
     };
-    Ok(Scanned {
-        end: offset,
-        ending,
-        mark,
-        is_clean_shutdown,
-    })
+    Ok(Scanned { end: offset, ending, mark, is_clean_shutdown })
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
@@ -31,10 +31,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Opens a directory that exists.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Directory {
-            path: path.to_owned(),
-            handle: File::open(path)?,
-        })
+        Ok(Directory { path: path.to_owned(), handle: File::open(path)? })
     }
 }
 
@@ -58,7 +55,13 @@ impl Storage for Directory {
     fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        Ok(Box::new(DiskFile(options.open(self.path(index))?)))
+        let file = options.open(self.path(index))?;
+        // Pages that were read in lie in large groups, and a store into one dirties its whole
+        // group. Without them the caller's writes bring in small ones. Only a hint: it may fail.
+        if let Err(error) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed) {
+            tracing::debug!(%error, "cannot drop cached pages");
+        }
+        Ok(Box::new(DiskFile(file)))
     }
 
     fn remove(&self, index: u64) -> io::Result<()> {
@@ -70,8 +73,7 @@ impl Storage for Directory {
     }
 
     fn path(&self, index: u64) -> PathBuf {
-        self.path
-            .join(format!("{index:0NAME_DIGITS$}{NAME_SUFFIX}"))
+        self.path.join(format!("{index:0NAME_DIGITS$}{NAME_SUFFIX}"))
     }
 
     fn random(&self) -> io::Result<u64> {
@@ -84,9 +86,7 @@ impl Storage for Directory {
     }
 
     fn wall_ms(&self) -> u64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
@@ -112,10 +112,7 @@ impl SegmentFile for DiskFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self
-                .0
-                .read_at(&mut buffer[filled..], offset + filled as u64)
-            {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -194,12 +191,7 @@ mod tests {
     #[test]
     fn only_full_segment_names_count() {
         assert_eq!(index_of_name("00000000000000000007.seg"), Some(7));
-        for name in [
-            "7.seg",
-            "LOCK",
-            "00000000000000000007.seg.bak",
-            "+0000000000000000007.seg",
-        ] {
+        for name in ["7.seg", "LOCK", "00000000000000000007.seg.bak", "+0000000000000000007.seg"] {
             assert_eq!(index_of_name(name), None, "{name}");
         }
         assert_eq!(index_of_name("99999999999999999999.seg"), None);

@@ -5,7 +5,10 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::limits::{LOCK_PATIENCE, LOCK_RETRY};
 
 /// Name of the lock file.
 const LOCK_NAME: &str = "LOCK";
@@ -27,7 +30,7 @@ pub(crate) enum LockError {
 }
 
 impl DirectoryLock {
-    /// Takes the lock of `dir` without waiting.
+    /// Takes the lock of `dir`, waiting at most [`LOCK_PATIENCE`] for another holder to end.
     pub(crate) fn acquire(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(LOCK_NAME);
         Self::lock_file(&path).map_err(|error| match error {
@@ -38,28 +41,22 @@ impl DirectoryLock {
 
     fn lock_file(path: &Path) -> Result<Self, Attempt> {
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Attempt::Held(holder_of(&mut file)?)),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => {
+                    thread::sleep(LOCK_RETRY);
+                }
+                Err(TryLockError::WouldBlock) => return Err(Attempt::Held(holder_of(&mut file)?)),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
         }
         file.set_len(0)?;
         file.rewind()?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        writeln!(
-            file,
-            "process {} since unix time {}",
-            std::process::id(),
-            now.as_secs()
-        )?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        writeln!(file, "process {} since unix time {}", std::process::id(), now.as_secs())?;
         Ok(DirectoryLock { _file: file })
     }
 }
@@ -80,9 +77,5 @@ fn holder_of(file: &mut File) -> io::Result<String> {
     file.take(HOLDER_BYTES_MAX).read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     // Between taking the lock and writing its text the holder has no name yet.
-    Ok(if text.is_empty() {
-        "another process".to_owned()
-    } else {
-        text
-    })
+    Ok(if text.is_empty() { "another process".to_owned() } else { text })
 }

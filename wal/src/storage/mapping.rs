@@ -27,10 +27,7 @@ impl Mapping {
     /// Maps the first `len` bytes of `file`, all of them frozen.
     pub(crate) fn read_only(file: &File, len: usize) -> io::Result<Arc<Self>> {
         let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
-        Ok(Arc::new(Mapping {
-            raw,
-            frozen: AtomicUsize::new(len),
-        }))
+        Ok(Arc::new(Mapping { raw, frozen: AtomicUsize::new(len) }))
     }
 
     /// Length of the mapping in bytes.
@@ -72,15 +69,8 @@ impl MappingWriter {
     /// The file is at least that long and no other writer is made for it.
     pub(crate) fn new(file: &File, len: usize) -> io::Result<Self> {
         let raw = MmapOptions::new().len(len).map_raw(file)?;
-        let mapping = Arc::new(Mapping {
-            raw,
-            frozen: AtomicUsize::new(0),
-        });
-        Ok(MappingWriter {
-            mapping,
-            len,
-            frozen: 0,
-        })
+        let mapping = Arc::new(Mapping { raw, frozen: AtomicUsize::new(0) });
+        Ok(MappingWriter { mapping, len, frozen: 0 })
     }
 
     /// The mapping, for readers.
@@ -114,10 +104,7 @@ impl MappingWriter {
     /// If `end` lies below the frozen bytes or outside the mapping.
     #[inline]
     pub(crate) fn freeze(&mut self, end: usize) {
-        assert!(
-            end >= self.frozen && end <= self.len,
-            "frozen bytes stay frozen"
-        );
+        assert!(end >= self.frozen && end <= self.len, "frozen bytes stay frozen");
         self.frozen = end;
         // Pairs with the acquire in `frozen_bytes`.
         self.mapping.frozen.store(end, Ordering::Release);

@@ -38,11 +38,7 @@ pub(crate) fn prepare(
     let file = storage.create(index)?;
     let created = file.len_bytes()? == 0;
     match fill(storage, file.as_ref(), segment_len, pace) {
-        Ok(writer) => Ok(Prepared {
-            index,
-            file,
-            writer,
-        }),
+        Ok(writer) => Ok(Prepared { index, file, writer }),
         Err(error) => {
             drop(file);
             if created && let Err(error) = storage.remove(index) {
@@ -69,11 +65,8 @@ fn fill(
     while offset < segment_bytes {
         file.write_at(&zeros, offset)?;
         offset += zeros.len() as u64;
-        let part_bytes = if pace.is_hurried() {
-            PREPARE_SYNC_BYTES_HURRIED
-        } else {
-            PREPARE_SYNC_BYTES
-        };
+        let part_bytes =
+            if pace.is_hurried() { PREPARE_SYNC_BYTES_HURRIED } else { PREPARE_SYNC_BYTES };
         if offset - synced >= part_bytes {
             file.sync()?;
             pace.pause(part_start.elapsed())?;

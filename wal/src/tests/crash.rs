@@ -41,11 +41,7 @@ fn history(dir: &Path, random: &mut Random) -> History {
         // A segment is zero, durably, before it is used.
         image.0.resize(count, vec![0; SEGMENT_BYTES as usize]);
     }
-    History {
-        images,
-        records,
-        durable,
-    }
+    History { images, records, durable }
 }
 
 #[derive(PartialEq)]
@@ -76,11 +72,7 @@ fn cut(history: &History, random: &mut Random) -> Image {
     let mut image = history.images[0].clone();
     for (index, bytes) in image.0.iter_mut().enumerate() {
         for (sector, bytes) in bytes.chunks_mut(SECTOR_BYTES).enumerate() {
-            let moment = if random.below(16) < old_of_16 {
-                0
-            } else {
-                random.below(last) + 1
-            };
+            let moment = if random.below(16) < old_of_16 { 0 } else { random.below(last) + 1 };
             let from = &history.images[moment as usize].0[index][sector * SECTOR_BYTES..];
             bytes.copy_from_slice(&from[..SECTOR_BYTES]);
         }
@@ -90,20 +82,9 @@ fn cut(history: &History, random: &mut Random) -> Image {
 
 fn check_cut(dir: &Path, history: &History, what: &str) -> Records {
     let (records, _) = survivors(dir).unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert!(
-        records == history.records[..records.len()],
-        "{what}: not the start of the log"
-    );
-    let durable = history
-        .records
-        .iter()
-        .filter(|(lsn, _)| *lsn < history.durable)
-        .count();
-    assert!(
-        records.len() >= durable,
-        "{what}: {} of {durable} durable records",
-        records.len()
-    );
+    assert!(records == history.records[..records.len()], "{what}: not the start of the log");
+    let durable = history.records.iter().filter(|(lsn, _)| *lsn < history.durable).count();
+    assert!(records.len() >= durable, "{what}: {} of {durable} durable records", records.len());
     records
 }
 
@@ -117,10 +98,7 @@ fn any_sectors_may_survive() {
         let mut survived = Vec::new();
         for life in 0..3 {
             let history = history(dir.path(), &mut random);
-            assert!(
-                history.records[..survived.len()] == survived[..],
-                "seed {seed} life {life}"
-            );
+            assert!(history.records[..survived.len()] == survived[..], "seed {seed} life {life}");
             for attempt in 0..25 {
                 cut(&history, &mut random).write(dir.path());
                 let what = format!("seed {seed} life {life} cut {attempt}");
@@ -153,11 +131,7 @@ fn nothing_was_synced() {
         for image in &mut images {
             image.0.resize(count, vec![0; SEGMENT_BYTES as usize]);
         }
-        let history = History {
-            images,
-            records,
-            durable,
-        };
+        let history = History { images, records, durable };
         for attempt in 0..30 {
             cut(&history, &mut random).write(dir.path());
             let what = format!("seed {seed} cut {attempt}");

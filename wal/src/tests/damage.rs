@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::image::{Image, Random, Records, SEGMENT_BYTES, Subject, segment, survivors};
-use crate::format::HEADER_PAGE_BYTES;
+use crate::format::{HEADER_PAGE_BYTES, HeaderPage, SegmentHeader, decode_page};
 use crate::{Durability, Lsn, OpenError};
 
 /// A log of three segments; the last records are appended but not durable.
@@ -45,14 +46,7 @@ fn sample() -> Sample {
     let image = Image::of(dir.path());
     let seal_ends =
         [1, 2].map(|next: usize| u64::from_le_bytes(image.0[next][56..64].try_into().unwrap()));
-    Sample {
-        dir,
-        image,
-        records,
-        mark,
-        end,
-        seal_ends: seal_ends.to_vec(),
-    }
+    Sample { dir, image, records, mark, end, seal_ends: seal_ends.to_vec() }
 }
 
 impl Sample {
@@ -76,11 +70,7 @@ impl Sample {
             }
         } else if lsn < self.mark.0 && (!is_unused || lsn / SEGMENT_BYTES == 2) {
             match result {
-                Err(OpenError::Corrupt {
-                    lsn: at,
-                    durable_mark,
-                    ..
-                }) => {
+                Err(OpenError::Corrupt { lsn: at, durable_mark, .. }) => {
                     assert!(at.0 <= lsn && lsn - at.0 < 16_100, "{what}: blamed on {at}");
                     assert_eq!(durable_mark, self.mark, "{what}");
                 }
@@ -88,22 +78,12 @@ impl Sample {
             }
         } else {
             let (records, report) = result.unwrap_or_else(|error| panic!("{what}: {error}"));
-            let durable = self
-                .records
-                .iter()
-                .filter(|(at, _)| *at < self.mark)
-                .count();
-            assert!(
-                (durable..=self.records.len()).contains(&records.len()),
-                "{what}"
-            );
+            let durable = self.records.iter().filter(|(at, _)| *at < self.mark).count();
+            assert!((durable..=self.records.len()).contains(&records.len()), "{what}");
             assert!(records == self.records[..records.len()], "{what}");
             if lsn >= self.mark.0 {
                 assert!(report.torn_bytes > 0, "{what}");
-                assert!(
-                    lsn < self.end.0 || records.len() == self.records.len(),
-                    "{what}"
-                );
+                assert!(lsn < self.end.0 || records.len() == self.records.len(), "{what}");
             } else {
                 assert_eq!(report.warnings.len(), 1, "{what}");
                 assert_eq!(records.len(), self.records.len(), "{what}");
@@ -139,21 +119,14 @@ fn every_flipped_bit() {
         let file = File::options().read(true).write(true).open(path).unwrap();
         for offset in 0..bytes.len() as u64 {
             let lsn = index as u64 * SEGMENT_BYTES + offset;
-            let after_seal = sample
-                .seal_ends
-                .get(index)
-                .is_some_and(|&end| lsn > end + 20);
+            let after_seal = sample.seal_ends.get(index).is_some_and(|&end| lsn > end + 20);
             let is_alike = is_alike(&sample, lsn) || after_seal;
             if is_alike && offset % 251 != 0 {
                 continue;
             }
             let is_header = offset < HEADER_PAGE_BYTES as u64;
             // Every bit of what has structure, one bit of the rest.
-            let bits = if is_alike || is_header {
-                offset % 8..offset % 8 + 1
-            } else {
-                0..8
-            };
+            let bits = if is_alike || is_header { offset % 8..offset % 8 + 1 } else { 0..8 };
             for bit in bits {
                 flip(&file, offset, 1 << bit);
                 sample.check(lsn, &format!("segment {index} offset {offset} bit {bit}"));
@@ -209,10 +182,7 @@ fn a_cut_below_the_mark() {
         torn[cut..(sample.mark.0 % SEGMENT_BYTES) as usize].fill(0);
         std::fs::write(segment(sample.dir.path(), 2), &torn).unwrap();
         let error = survivors(sample.dir.path()).err();
-        assert!(
-            matches!(error, Some(OpenError::Corrupt { .. })),
-            "cut at {cut}: {error:?}"
-        );
+        assert!(matches!(error, Some(OpenError::Corrupt { .. })), "cut at {cut}: {error:?}");
     }
 }
 
@@ -246,4 +216,129 @@ fn live_on(dir: &Path, mut expected: Records, random: &mut Random, what: &str) {
         }
         expected = subject.records;
     }
+}
+
+/// A mark counts wherever it is: here only in the header of the next segment.
+#[test]
+fn a_mark_in_a_later_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random(11);
+    let mode = Durability::Interval(Duration::from_secs(3600));
+    let mut subject = Subject::open(dir.path(), mode).unwrap();
+    subject.wait_for_pool();
+    subject.append(&random.payload(100));
+    let durable = subject.commit_and_wait();
+    for _ in 0..5 {
+        subject.append(&random.payload(15_000));
+    }
+    let first = subject.records[0].0;
+    drop(subject.log);
+    let path = segment(dir.path(), 0);
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    flip(&file, first.0 + 50, 1);
+    match survivors(dir.path()).unwrap_err() {
+        OpenError::Corrupt { lsn, durable_mark, .. } => {
+            assert_eq!((lsn, durable_mark), (first, durable));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// A mark counts also in a segment whose header is lost.
+#[test]
+fn a_mark_behind_a_lost_header() {
+    let sample = sample();
+    let mut image = sample.image.clone();
+    image.0[2][..HEADER_PAGE_BYTES].fill(0);
+    let seal = sample.seal_ends[1] - 24;
+    image.0[1][(seal % SEGMENT_BYTES) as usize] ^= 1;
+    image.write(sample.dir.path());
+    match survivors(sample.dir.path()).unwrap_err() {
+        OpenError::Corrupt { lsn, durable_mark, .. } => {
+            assert_eq!((lsn.0, durable_mark), (seal, sample.mark));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// Rewrites the header of segment `index`.
+fn edit_header(image: &mut Image, index: usize, edit: impl FnOnce(&mut SegmentHeader)) {
+    let page = image.0[index].first_chunk().unwrap();
+    let HeaderPage::Used { mut header, .. } = decode_page(page) else { panic!("no header") };
+    edit(&mut header);
+    image.0[index][..HEADER_PAGE_BYTES].copy_from_slice(&header.encode_page());
+}
+
+/// Valid headers that do not fit together.
+#[test]
+fn headers_that_contradict_each_other() {
+    let sample = sample();
+    let end = sample.seal_ends[0];
+    type Edit = fn(&mut SegmentHeader);
+    let edits: [(&str, usize, Edit, u64); 9] = [
+        ("another end", 1, |header| header.previous_end -= 8, end),
+        ("a later end", 1, |header| header.previous_end += 8, end),
+        ("an end in no segment", 1, |header| header.previous_end = 8, SEGMENT_BYTES),
+        ("an uneven end", 1, |header| header.previous_end += 1, SEGMENT_BYTES),
+        ("a segment before the first", 0, |header| header.previous_end = 8, 0),
+        ("a mark ahead", 1, |header| header.durable_mark = SEGMENT_BYTES + 1, SEGMENT_BYTES),
+        ("an epoch that falls", 1, |header| header.epoch = 0, SEGMENT_BYTES),
+        ("an epoch that cannot rise", 2, |header| header.epoch = u64::MAX, 2 * SEGMENT_BYTES),
+        ("another epoch", 2, |header| header.epoch = 2, 2 * SEGMENT_BYTES + 4096),
+    ];
+    for (what, index, edit, bad_place) in edits {
+        let mut image = sample.image.clone();
+        edit_header(&mut image, index, edit);
+        image.write(sample.dir.path());
+        match survivors(sample.dir.path()) {
+            Err(OpenError::Corrupt { lsn, .. }) => assert_eq!(lsn.0, bad_place, "{what}"),
+            // Records of another epoch are no records, and their marks no marks.
+            Ok((records, report)) => {
+                assert_eq!((what, bad_place), ("another epoch", 2 * SEGMENT_BYTES + 4096));
+                assert!(records == sample.records[..records.len()]);
+                assert!(report.torn_bytes > 0);
+            }
+            Err(other) => panic!("{what}: {other}"),
+        }
+    }
+}
+
+/// What a later opening put aside stays aside, even if the bytes turn out to be valid again.
+#[test]
+fn a_tail_that_comes_back() {
+    let sample = sample();
+    let torn = sample.records[sample.records.len() - 3].0;
+    assert!(torn >= sample.mark);
+    let path = segment(sample.dir.path(), 2);
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    flip(&file, torn.0 % SEGMENT_BYTES, 1);
+    let subject = Subject::open(sample.dir.path(), Durability::Sync).unwrap();
+    let kept = subject.records.clone();
+    assert!(kept == sample.records[..sample.records.len() - 3]);
+    drop(subject.log);
+    // The new header says where the records end, and that all of them are durable.
+    let page = Image::of(sample.dir.path()).0[3][..HEADER_PAGE_BYTES].try_into().unwrap();
+    let HeaderPage::Used { header, .. } = decode_page(&page) else { panic!("no header") };
+    assert_eq!((header.previous_end, header.durable_mark, header.epoch), (torn.0, torn.0, 2));
+    flip(&file, torn.0 % SEGMENT_BYTES, 1);
+    let (records, report) = survivors(sample.dir.path()).unwrap();
+    assert!(records == kept);
+    assert_eq!(report.torn_bytes, 0);
+}
+
+#[test]
+fn bytes_after_a_clean_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::open(dir.path(), Durability::Sync).unwrap();
+    subject.append(b"one");
+    subject.wait_for_pool();
+    let records = subject.records;
+    subject.log.close().unwrap();
+    assert!(survivors(dir.path()).unwrap().1.clean_shutdown);
+    let path = segment(dir.path(), 0);
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    flip(&file, SEGMENT_BYTES - 1, 1);
+    let (found, report) = survivors(dir.path()).unwrap();
+    assert!(found == records);
+    assert!(!report.clean_shutdown && report.torn_bytes > 0);
 }

@@ -10,10 +10,7 @@ use crate::{AppendError, CloseError, Durability, LogOptions, OpenError, Shortage
 
 fn open_faulty(dir: &Path, faults: &Arc<Faults>) -> Result<Subject, OpenError> {
     let directory = Directory::open(dir).unwrap();
-    let storage = Arc::new(Faulty {
-        directory,
-        faults: Arc::clone(faults),
-    });
+    let storage = Arc::new(Faulty { directory, faults: Arc::clone(faults) });
     let options = LogOptions::new(dir).segment_bytes(SEGMENT_BYTES);
     Subject::open_with(|notify, records| {
         options.open_on(storage, None, notify, &mut |record| {
@@ -46,14 +43,10 @@ fn fill(subject: &mut Subject, payload: &[u8]) -> AppendError {
 fn check_full_disk(no_reservation: bool) {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none();
-    faults
-        .no_reservation
-        .store(no_reservation, Ordering::SeqCst);
+    faults.no_reservation.store(no_reservation, Ordering::SeqCst);
     let mut subject = open_faulty(dir.path(), &faults).unwrap();
     subject.wait_for_pool();
-    faults
-        .space_bytes
-        .store(SEGMENT_BYTES / 2, Ordering::SeqCst);
+    faults.space_bytes.store(SEGMENT_BYTES / 2, Ordering::SeqCst);
     let payload = Random(1).payload(3000);
     let error = fill(&mut subject, &payload);
     assert!(matches!(&error, AppendError::NoSpace { message } if message.contains(".seg")));
@@ -61,10 +54,7 @@ fn check_full_disk(no_reservation: bool) {
         Some(Shortage::NoSpace { message }) => assert!(message.contains("No space"), "{message}"),
         other => panic!("{other:?}"),
     }
-    assert!(
-        !segment(dir.path(), 3).exists(),
-        "the partial file is removed"
-    );
+    assert!(!segment(dir.path(), 3).exists(), "the partial file is removed");
     // What is there still becomes durable, and its mark fits.
     subject.commit_and_wait();
     assert!(subject.log.mark_idle());
@@ -105,10 +95,7 @@ fn a_log_does_not_open_on_a_full_disk_and_keeps_its_records() {
     let error = open_faulty(dir.path(), &faults).err().unwrap();
     assert!(error.to_string().contains("No space"), "{error}");
     faults.space_bytes.store(u64::MAX, Ordering::SeqCst);
-    assert_eq!(
-        open_faulty(dir.path(), &faults).unwrap().records,
-        subject.records
-    );
+    assert_eq!(open_faulty(dir.path(), &faults).unwrap().records, subject.records);
 }
 
 #[test]
@@ -127,17 +114,11 @@ fn a_failed_sync_poisons_the_log_for_good() {
     let failure = subject.log.failure().unwrap();
     assert_eq!(failure.path, segment(dir.path(), 0));
     assert_eq!(failure.durable, durable);
-    assert!(
-        failure.to_string().contains("Input/output error"),
-        "{failure}"
-    );
+    assert!(failure.to_string().contains("Input/output error"), "{failure}");
 
     // The disk works again, the log does not.
     faults.failing_sync.store(u64::MAX, Ordering::SeqCst);
-    assert_eq!(
-        subject.log.append(&[b"more"]).unwrap_err(),
-        AppendError::Poisoned
-    );
+    assert_eq!(subject.log.append(&[b"more"]).unwrap_err(), AppendError::Poisoned);
     assert_eq!(subject.log.commit(), published);
     assert!(!subject.log.mark_idle());
     assert_eq!(subject.log.durable(), durable);
@@ -172,11 +153,7 @@ fn segments_are_synced_oldest_first() {
     assert_eq!(subject.log.stats().segments, 3);
     subject.log.commit();
     subject.wait("failure", |log| log.failure().is_some());
-    assert_eq!(
-        subject.log.durable().0,
-        SEGMENT_BYTES,
-        "all of segment 0 and nothing of 1"
-    );
+    assert_eq!(subject.log.durable().0, SEGMENT_BYTES, "all of segment 0 and nothing of 1");
 }
 
 /// Fails each operation of an opening in turn. Whatever an opening left undone, the next one
@@ -186,7 +163,7 @@ fn an_opening_can_fail_anywhere() {
     let dir = tempfile::tempdir().unwrap();
     let mut subject = Subject::open(dir.path(), Durability::Os).unwrap();
     let mut random = Random(7);
-    for _ in 0..12 {
+    for _ in 0..26 {
         let payload = random.payload(14_000);
         subject.append(&payload);
         subject.log.commit();
@@ -218,12 +195,49 @@ fn an_opening_can_fail_anywhere() {
             }
         }
         faults.countdown.store(u64::MAX, Ordering::SeqCst);
-        let found = survivors(dir.path())
-            .unwrap_or_else(|error| panic!("{what}: {error}"))
-            .0;
+        let found = survivors(dir.path()).unwrap_or_else(|error| panic!("{what}: {error}")).0;
         assert_eq!(found, records[..5], "after {what}");
         failures += 1;
         assert!(failures < 200, "{what}");
     }
     assert!(failures > 20, "{failures}");
+    // Nothing of the tail is left after the segment that takes its place.
+    let (found, report) = survivors(dir.path()).unwrap();
+    assert_eq!((found.len(), report.torn_bytes), (5, 0));
+}
+
+/// What was read is durable before anything else happens, and the new header before the opening
+/// is over. Later files go from the last one down, each durably.
+#[test]
+fn an_opening_changes_the_disk_in_order() {
+    use super::faulty::Change::{Create, Remove, Sync, Write};
+    const DIRECTORY: u64 = u64::MAX;
+    let dir = tempfile::tempdir().unwrap();
+    let mut subject = Subject::open(dir.path(), Durability::Os).unwrap();
+    for _ in 0..20 {
+        subject.append(&[7; 14_000]);
+    }
+    subject.wait_for_pool();
+    let torn = subject.records[5].0;
+    assert_eq!((torn.0 / SEGMENT_BYTES, subject.log.stats().segments), (1, 5));
+    drop(subject.log);
+    let path = segment(dir.path(), 1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(torn.0 % SEGMENT_BYTES) as usize] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let faults = Faults::none();
+    // The opening ends with the sync of the new header. The pool must not go on after it.
+    let opened = open_faulty(dir.path(), &faults).unwrap();
+    let mut journal = crate::sync::lock(&faults.journal).clone();
+    drop(opened);
+    let pool = journal.iter().position(|&change| change == (Create, 3)).unwrap_or(journal.len());
+    journal.truncate(pool);
+    journal.dedup();
+    let mut expected = vec![(Sync, 0), (Sync, 1), (Sync, DIRECTORY)];
+    for index in [6, 5, 4, 3] {
+        expected.extend([(Remove, index), (Sync, DIRECTORY)]);
+    }
+    expected.extend([(Create, 2), (Write, 2), (Sync, 2), (Sync, DIRECTORY), (Sync, 2)]);
+    assert_eq!(journal, expected);
 }

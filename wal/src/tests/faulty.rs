@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use crate::storage::{Directory, Mapping, MappingWriter, SegmentFile, Storage};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 /// What fails. Everything works at first.
 pub(super) struct Faults {
@@ -18,6 +18,17 @@ pub(super) struct Faults {
     pub(super) failing_sync: AtomicU64,
     /// Operations until one fails, once; `u64::MAX`: none does.
     pub(super) countdown: AtomicU64,
+    /// What changed the disk or made changes durable, in order.
+    pub(super) journal: Mutex<Vec<(Change, u64)>>,
+}
+
+/// A change of a segment file. The directory counts as segment `u64::MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Create,
+    Write,
+    Remove,
+    Sync,
 }
 
 impl Faults {
@@ -27,6 +38,7 @@ impl Faults {
             no_reservation: AtomicBool::new(false),
             failing_sync: AtomicU64::new(u64::MAX),
             countdown: AtomicU64::new(u64::MAX),
+            journal: Mutex::default(),
         })
     }
 
@@ -35,26 +47,19 @@ impl Faults {
         if left == u64::MAX {
             return Ok(());
         }
-        self.countdown
-            .store(left.checked_sub(1).unwrap_or(u64::MAX), Ordering::SeqCst);
-        if left == 0 {
-            Err(Errno::IO.into())
-        } else {
-            Ok(())
-        }
+        self.countdown.store(left.checked_sub(1).unwrap_or(u64::MAX), Ordering::SeqCst);
+        if left == 0 { Err(Errno::IO.into()) } else { Ok(()) }
+    }
+
+    fn note(&self, change: Change, index: u64) {
+        lock(&self.journal).push((change, index));
     }
 
     fn take_space(&self, bytes: u64) -> io::Result<()> {
         let take = |left: u64| {
-            if left == u64::MAX {
-                Some(left)
-            } else {
-                left.checked_sub(bytes)
-            }
+            if left == u64::MAX { Some(left) } else { left.checked_sub(bytes) }
         };
-        let taken = self
-            .space_bytes
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        let taken = self.space_bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
         taken.map(|_| ()).map_err(|_| Errno::NOSPC.into())
     }
 }
@@ -66,11 +71,7 @@ pub(super) struct Faulty {
 
 impl Faulty {
     fn wrap(&self, index: u64, file: Box<dyn SegmentFile>) -> Box<dyn SegmentFile> {
-        Box::new(FaultyFile {
-            index,
-            file,
-            faults: Arc::clone(&self.faults),
-        })
+        Box::new(FaultyFile { index, file, faults: Arc::clone(&self.faults) })
     }
 }
 
@@ -87,16 +88,19 @@ impl Storage for Faulty {
 
     fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
         self.faults.operation()?;
+        self.faults.note(Change::Create, index);
         Ok(self.wrap(index, self.directory.create(index)?))
     }
 
     fn remove(&self, index: u64) -> io::Result<()> {
         self.faults.operation()?;
+        self.faults.note(Change::Remove, index);
         self.directory.remove(index)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
         self.faults.operation()?;
+        self.faults.note(Change::Sync, u64::MAX);
         self.directory.sync_directory()
     }
 
@@ -145,6 +149,7 @@ impl SegmentFile for FaultyFile {
         if self.faults.no_reservation.load(Ordering::SeqCst) {
             self.faults.take_space(bytes.len() as u64)?;
         }
+        self.faults.note(Change::Write, self.index);
         self.file.write_at(bytes, offset)
     }
 
@@ -153,6 +158,7 @@ impl SegmentFile for FaultyFile {
         if self.faults.failing_sync.load(Ordering::SeqCst) == self.index {
             return Err(Errno::IO.into());
         }
+        self.faults.note(Change::Sync, self.index);
         self.file.sync()
     }
 

@@ -47,10 +47,7 @@ pub(super) fn segment(dir: &Path, index: u64) -> std::path::PathBuf {
 /// Reads a log directory without changing it.
 pub(super) fn survivors(dir: &Path) -> Result<(Records, RecoveryReport), OpenError> {
     let mut records = Vec::new();
-    let expected = Expected {
-        segment_bytes: SEGMENT_BYTES,
-        shard: 0,
-    };
+    let expected = Expected { segment_bytes: SEGMENT_BYTES, shard: 0 };
     let directory = Directory::open(dir).unwrap();
     let Recovered { report, .. } = recover(&directory, expected, &mut |record| {
         records.push((record.lsn, record.payload.to_vec()));
@@ -68,9 +65,7 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn open(dir: &Path, durability: Durability) -> Result<Self, OpenError> {
-        let options = LogOptions::new(dir)
-            .segment_bytes(SEGMENT_BYTES)
-            .durability(durability);
+        let options = LogOptions::new(dir).segment_bytes(SEGMENT_BYTES).durability(durability);
         Self::open_with(|notify, records| {
             options.open(notify, &mut |record| {
                 records.push((record.lsn, record.payload.to_vec()));
@@ -90,19 +85,13 @@ impl Subject {
         });
         let mut records = Vec::new();
         let log = open(notify, &mut records)?;
-        Ok(Subject {
-            log,
-            records,
-            notices,
-        })
+        Ok(Subject { log, records, notices })
     }
 
     /// Waits for a condition, asking again at each notice.
     pub(super) fn wait(&self, what: &str, mut is_met: impl FnMut(&Log) -> bool) {
         while !is_met(&self.log) {
-            self.notices
-                .recv_timeout(WAIT_MAX)
-                .unwrap_or_else(|_| panic!("no {what}"));
+            self.notices.recv_timeout(WAIT_MAX).unwrap_or_else(|_| panic!("no {what}"));
         }
     }
 

@@ -22,13 +22,7 @@ fn closed_log(fixture: &Fixture) -> Vec<Lsn> {
 fn check_corrupt(fixture: &Fixture, what: &str, lsn: Lsn, expected_reason: &str) {
     let before = fixture.segments();
     match fixture.refusal() {
-        OpenError::Corrupt {
-            path,
-            lsn: at,
-            offset,
-            reason,
-            durable_mark,
-        } => {
+        OpenError::Corrupt { path, lsn: at, offset, reason, durable_mark } => {
             assert_eq!(at, lsn, "{what}: {reason}");
             assert_eq!(path, fixture.segment(lsn.0 / SEGMENT_BYTES), "{what}");
             assert_eq!(offset, lsn.0 % SEGMENT_BYTES, "{what}");
@@ -59,12 +53,7 @@ fn a_flipped_bit_is_named() {
         let path = fixture.segment(lsn.0 / SEGMENT_BYTES);
         let at = (lsn.0 % SEGMENT_BYTES) as usize + offset;
         edit(&path, |bytes| bytes[at] ^= 0x10);
-        check_corrupt(
-            &fixture,
-            &format!("record {number} byte {offset}"),
-            lsn,
-            reason,
-        );
+        check_corrupt(&fixture, &format!("record {number} byte {offset}"), lsn, reason);
         edit(&path, |bytes| bytes[at] ^= 0x10);
     }
     fixture.open();
@@ -92,12 +81,7 @@ fn a_missing_segment() {
         let path = fixture.segment(index);
         let bytes = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        check_corrupt(
-            &fixture,
-            &format!("segment {index}"),
-            start_of(index),
-            "missing",
-        );
+        check_corrupt(&fixture, &format!("segment {index}"), start_of(index), "missing");
         std::fs::write(&path, bytes).unwrap();
     }
     // Also with everything after it.
@@ -154,21 +138,11 @@ fn an_older_copy_of_a_segment() {
 fn a_wrong_length() {
     let fixture = Fixture::new();
     closed_log(&fixture);
-    for (index, len) in [
-        (0, 5000),
-        (1, 0),
-        (2, SEGMENT_BYTES - 1),
-        (2, SEGMENT_BYTES + 8),
-    ] {
+    for (index, len) in [(0, 5000), (1, 0), (2, SEGMENT_BYTES - 1), (2, SEGMENT_BYTES + 8)] {
         let path = fixture.segment(index);
         let own = std::fs::read(&path).unwrap();
         edit(&path, |bytes| bytes.resize(len as usize, 0));
-        check_corrupt(
-            &fixture,
-            &format!("{len} bytes"),
-            start_of(index),
-            "bytes instead of",
-        );
+        check_corrupt(&fixture, &format!("{len} bytes"), start_of(index), "bytes instead of");
         std::fs::write(&path, own).unwrap();
     }
 }
@@ -196,18 +170,13 @@ fn header_pages() {
     edit(&path, |bytes| bytes[70] ^= 1);
     let (log, _) = fixture.open();
     let warnings = &log.recovery().warnings;
-    assert!(
-        warnings.len() == 1 && warnings[0].contains("copy 0"),
-        "{warnings:?}"
-    );
+    assert!(warnings.len() == 1 && warnings[0].contains("copy 0"), "{warnings:?}");
 }
 
 #[test]
 fn a_lone_segment_without_its_header() {
     let fixture = Fixture::new();
-    let (mut log, _) = fixture
-        .try_open(fixture.options().ready_segments(1))
-        .unwrap();
+    let (mut log, _) = fixture.try_open(fixture.options().ready_segments(1)).unwrap();
     fixture.append(&mut log, b"one");
     fixture.wait_for_pool(&log);
     log.close().unwrap();
@@ -223,8 +192,5 @@ fn bytes_after_a_seal_are_told() {
     let (log, replayed) = fixture.open();
     assert_eq!(replayed.len(), 40);
     let warnings = &log.recovery().warnings;
-    assert!(
-        warnings.len() == 1 && warnings[0].contains("after the seal"),
-        "{warnings:?}"
-    );
+    assert!(warnings.len() == 1 && warnings[0].contains("after the seal"), "{warnings:?}");
 }

@@ -13,10 +13,7 @@ fn a_commit_becomes_durable_and_gives_notice() {
     assert_eq!(log.durability(), Durability::Sync);
     assert_eq!(log.durable(), log.appended());
     let appended = log.append(&[b"one"]).unwrap();
-    assert!(
-        log.durable() < appended.end,
-        "nothing is durable before it is published"
-    );
+    assert!(log.durable() < appended.end, "nothing is durable before it is published");
     let published = log.commit();
     assert!(published >= appended.end);
     assert_eq!(published, log.appended());
@@ -67,9 +64,7 @@ fn one_idle_mark_follows_the_last_data() {
 fn interval_syncs_in_time() {
     let fixture = Fixture::new();
     let mode = Durability::Interval(Duration::from_millis(5));
-    let (mut log, _) = fixture
-        .try_open(fixture.options().durability(mode))
-        .unwrap();
+    let (mut log, _) = fixture.try_open(fixture.options().durability(mode)).unwrap();
     for _ in 0..5 {
         log.append(&[b"one"]).unwrap();
         let published = log.commit();
@@ -82,9 +77,7 @@ fn interval_syncs_in_time() {
 fn interval_does_not_sync_before() {
     let fixture = Fixture::new();
     let mode = Durability::Interval(Duration::from_secs(3600));
-    let (mut log, _) = fixture
-        .try_open(fixture.options().durability(mode))
-        .unwrap();
+    let (mut log, _) = fixture.try_open(fixture.options().durability(mode)).unwrap();
     log.append(&[b"first"]).unwrap();
     let first = log.commit();
     fixture.wait_durable(&log, first);

@@ -54,10 +54,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        Fixture {
-            dir: tempfile::tempdir().unwrap(),
-            notices: Arc::default(),
-        }
+        Fixture { dir: tempfile::tempdir().unwrap(), notices: Arc::default() }
     }
 
     pub(crate) fn dir(&self) -> PathBuf {
@@ -73,10 +70,7 @@ impl Fixture {
         let notices = Arc::clone(&self.notices);
         let mut replayed = Vec::new();
         let log = options.open(Arc::new(move || notices.notify()), &mut |record| {
-            assert_eq!(
-                record.end.0 - record.lsn.0,
-                Log::record_bytes(record.payload.len())
-            );
+            assert_eq!(record.end.0 - record.lsn.0, Log::record_bytes(record.payload.len()));
             replayed.push((record.lsn, record.payload.to_vec()));
             Ok(())
         })?;
@@ -107,14 +101,12 @@ impl Fixture {
     }
 
     pub(crate) fn wait_for_segment(&self, log: &Log) {
-        self.notices
-            .wait_until("segment", || log.stats().ready_segments > 0);
+        self.notices.wait_until("segment", || log.stats().ready_segments > 0);
     }
 
     /// Waits until the pool is full, so that nothing more changes in the directory by itself.
     pub(crate) fn wait_for_pool(&self, log: &Log) {
-        self.notices
-            .wait_until("full pool", || log.shortage().is_none());
+        self.notices.wait_until("full pool", || log.shortage().is_none());
     }
 
     pub(crate) fn wait_durable(&self, log: &Log, lsn: Lsn) {
@@ -147,7 +139,5 @@ pub(crate) fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 
 /// A payload that differs from others and fills its length.
 pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|at| (number.wrapping_mul(31).wrapping_add(at * 7) % 251) as u8)
-        .collect()
+    (0..len).map(|at| (number.wrapping_mul(31).wrapping_add(at * 7) % 251) as u8).collect()
 }

@@ -41,12 +41,7 @@ impl Run {
     fn reopen(&mut self) {
         let options = self.fixture.options().durability(self.durability);
         let (log, replayed) = self.fixture.try_open(options).unwrap();
-        assert!(
-            replayed == self.model,
-            "replayed {} of {}",
-            replayed.len(),
-            self.model.len()
-        );
+        assert!(replayed == self.model, "replayed {} of {}", replayed.len(), self.model.len());
         self.epoch += 1;
         assert_eq!(log.recovery().epoch, self.epoch);
         assert_eq!(log.recovery().torn_bytes, 0);

@@ -13,10 +13,7 @@ fn a_second_opening_is_refused_and_names_the_first() {
     match error {
         OpenError::InUse { dir, holder } => {
             assert_eq!(dir, fixture.dir());
-            assert!(
-                holder.contains(&format!("process {} ", std::process::id())),
-                "{holder}"
-            );
+            assert!(holder.contains(&format!("process {} ", std::process::id())), "{holder}");
             assert!(text.contains(&holder));
         }
         other => panic!("{other}"),
@@ -36,10 +33,7 @@ fn options_outside_their_ranges_change_nothing() {
         (options().ready_segments(0), "ready_segments"),
         (options().ready_segments(9), "ready_segments"),
         (options().record_bytes_max(63), "record_bytes_max"),
-        (
-            options().record_bytes_max(SEGMENT_BYTES as u32 / 4 + 1),
-            "record_bytes_max",
-        ),
+        (options().record_bytes_max(SEGMENT_BYTES as u32 / 4 + 1), "record_bytes_max"),
     ] {
         match fixture.try_open(wrong).err().unwrap() {
             OpenError::InvalidOption { name: found, .. } => assert_eq!(found, name),
@@ -56,20 +50,10 @@ fn fixed_options_must_not_change() {
     let before = fixture.segments();
     for (options, name, was, now) in [
         (fixture.options().shard(3), "shard", 0, 3),
-        (
-            fixture.options().segment_bytes(SEGMENT_BYTES * 2),
-            "segment_bytes",
-            65536,
-            131_072,
-        ),
+        (fixture.options().segment_bytes(SEGMENT_BYTES * 2), "segment_bytes", 65536, 131_072),
     ] {
         match fixture.try_open(options).err().unwrap() {
-            OpenError::OptionMismatch {
-                option,
-                stored,
-                given,
-                ..
-            } => {
+            OpenError::OptionMismatch { option, stored, given, .. } => {
                 assert_eq!((option, stored, given), (name, was, now));
             }
             other => panic!("{other}"),
@@ -106,29 +90,18 @@ fn a_newer_version_is_left_alone() {
 #[test]
 fn leftovers_of_a_preparation_are_used_again() {
     let fixture = Fixture::new();
-    let (log, _) = fixture
-        .try_open(fixture.options().ready_segments(4))
-        .unwrap();
+    let (log, _) = fixture.try_open(fixture.options().ready_segments(4)).unwrap();
     fixture.wait_for_pool(&log);
     drop(log);
     assert_eq!(fixture.segments().len(), 5);
     // The last one was cut off.
     edit(&fixture.segment(4), |bytes| bytes.truncate(10_000));
-    let (mut log, _) = fixture
-        .try_open(fixture.options().ready_segments(1))
-        .unwrap();
+    let (mut log, _) = fixture.try_open(fixture.options().ready_segments(1)).unwrap();
     fixture.append(&mut log, b"one");
     fixture.wait_for_pool(&log);
     log.close().unwrap();
-    let sizes: Vec<_> = fixture
-        .segments()
-        .iter()
-        .map(|(_, bytes)| bytes.len() as u64)
-        .collect();
-    assert_eq!(
-        sizes, [SEGMENT_BYTES; 3],
-        "the segment before, the one in use, one ready"
-    );
+    let sizes: Vec<_> = fixture.segments().iter().map(|(_, bytes)| bytes.len() as u64).collect();
+    assert_eq!(sizes, [SEGMENT_BYTES; 3], "the segment before, the one in use, one ready");
     // One that has no bytes at all.
     std::fs::write(fixture.segment(3), b"").unwrap();
     let (_, replayed) = fixture.open();

@@ -18,9 +18,7 @@ fn a_reader_in_another_thread_sees_the_bytes() {
     });
     for number in 0..500 {
         let appended = fixture.append(&mut log, &payload(number, 1000));
-        sender
-            .send((number, log.read(appended.lsn).unwrap()))
-            .unwrap();
+        sender.send((number, log.read(appended.lsn).unwrap())).unwrap();
     }
     drop(sender);
     log.close().unwrap();
@@ -33,26 +31,22 @@ fn a_reader_in_another_thread_sees_the_bytes() {
 }
 
 #[test]
+fn a_log_can_move_and_a_record_can_be_shared() {
+    fn can_move<T: Send>() {}
+    fn can_be_shared<T: Send + Sync>() {}
+    can_move::<tickwheel_wal::Log>();
+    can_be_shared::<RecordRef>();
+}
+
+#[test]
 fn positions_that_hold_no_data_are_refused() {
     let fixture = Fixture::new();
     let (mut log, _) = fixture.open();
     let data = log.append(&[&payload(1, 100)]).unwrap();
     log.commit();
     let commit = data.end;
-    assert_eq!(
-        log.read(commit).unwrap_err(),
-        ReadError::NotData { lsn: commit }
-    );
-    for lsn in [
-        0,
-        8,
-        4088,
-        data.lsn.0 + 1,
-        log.appended().0,
-        1 << 20,
-        u64::MAX,
-        u64::MAX - 7,
-    ] {
+    assert_eq!(log.read(commit).unwrap_err(), ReadError::NotData { lsn: commit });
+    for lsn in [0, 8, 4088, data.lsn.0 + 1, log.appended().0, 1 << 20, u64::MAX, u64::MAX - 7] {
         let error = log.read(Lsn(lsn)).unwrap_err();
         assert_eq!(error, ReadError::OutOfRange { lsn: Lsn(lsn) });
     }
@@ -84,10 +78,7 @@ fn a_change_on_the_disk_is_noticed_by_the_next_read() {
     let record = log.append(&[&payload(1, 100)]).unwrap();
     log.read(record.lsn).unwrap();
     // Through the file, which shares its pages with the mapping.
-    let file = std::fs::File::options()
-        .write(true)
-        .open(fixture.segment(0))
-        .unwrap();
+    let file = std::fs::File::options().write(true).open(fixture.segment(0)).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xff], record.lsn.0 + 50).unwrap();
     let error = log.read(record.lsn).unwrap_err();
     assert!(matches!(&error, ReadError::Corrupt { reason, .. } if reason.contains("payload")));

@@ -28,10 +28,7 @@ fn records_come_back_over_rotations() {
         assert_eq!(appended.end, log.appended());
         assert_eq!(appended.end.0 - appended.lsn.0, Log::record_bytes(len));
         assert!(appended.lsn >= before);
-        assert_eq!(
-            appended.lsn.0 / SEGMENT_BYTES,
-            (appended.end.0 - 1) / SEGMENT_BYTES
-        );
+        assert_eq!(appended.lsn.0 / SEGMENT_BYTES, (appended.end.0 - 1) / SEGMENT_BYTES);
         expected.push((appended.lsn, content));
         if number % 10 == 0 {
             log.commit();
@@ -61,13 +58,7 @@ fn parts_are_gathered() {
     assert_eq!(empty.end.0 - empty.lsn.0, 16);
     drop(log);
     let (_, replayed) = fixture.open();
-    assert_eq!(
-        replayed,
-        [
-            (gathered.lsn, b"abcdefghijklm".to_vec()),
-            (empty.lsn, Vec::new())
-        ]
-    );
+    assert_eq!(replayed, [(gathered.lsn, b"abcdefghijklm".to_vec()), (empty.lsn, Vec::new())]);
 }
 
 #[test]
@@ -126,16 +117,10 @@ fn a_replay_error_ends_the_opening() {
     log.close().unwrap();
     let before = fixture.segments();
     let mut calls = 0;
-    let result = fixture
-        .options()
-        .open(std::sync::Arc::new(|| {}), &mut |record| {
-            calls += 1;
-            if record.payload == b"fine" {
-                Ok(())
-            } else {
-                Err("unknown event".into())
-            }
-        });
+    let result = fixture.options().open(std::sync::Arc::new(|| {}), &mut |record| {
+        calls += 1;
+        if record.payload == b"fine" { Ok(()) } else { Err("unknown event".into()) }
+    });
     let error = result.unwrap_err();
     assert_eq!(calls, 2);
     assert!(

@@ -15,19 +15,14 @@ fn record_bytes_counts_header_and_padding() {
 #[test]
 fn a_record_that_is_too_large_is_refused() {
     let fixture = Fixture::new();
-    let (mut log, _) = fixture
-        .try_open(fixture.options().record_bytes_max(1005))
-        .unwrap();
+    let (mut log, _) = fixture.try_open(fixture.options().record_bytes_max(1005)).unwrap();
     let max = log.payload_len_max();
     assert_eq!(max, 1000 - 16);
     let before = log.appended();
-    let error = log
-        .append(&[&payload(0, 500), &payload(0, max - 499)])
-        .unwrap_err();
+    let error = log.append(&[&payload(0, 500), &payload(0, max - 499)]).unwrap_err();
     assert_eq!(error, AppendError::TooLarge { len: max + 1, max });
     assert_eq!(log.appended(), before);
-    log.append(&[&payload(0, 500), &payload(0, max - 500)])
-        .unwrap();
+    log.append(&[&payload(0, 500), &payload(0, max - 500)]).unwrap();
     // By default a quarter of a small segment.
     let other = Fixture::new();
     let (log, _) = other.open();
@@ -48,15 +43,9 @@ fn available_bytes_are_a_promise() {
         let mut promised = log.available_bytes();
         assert!(promised > SEGMENT_BYTES);
         loop {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             // Many of the largest, which waste the most.
-            let len = if random >> 62 == 0 {
-                (random >> 33) % max
-            } else {
-                max
-            };
+            let len = if random >> 62 == 0 { (random >> 33) % max } else { max };
             let bytes = Log::record_bytes(len as usize);
             if bytes > promised {
                 break;
@@ -67,10 +56,7 @@ fn available_bytes_are_a_promise() {
                 log.commit();
                 promised = promised.saturating_sub(Log::COMMIT_BYTES);
             }
-            assert!(
-                log.available_bytes() >= promised,
-                "the promise shrank, seed {seed}"
-            );
+            assert!(log.available_bytes() >= promised, "the promise shrank, seed {seed}");
         }
     }
 }
@@ -78,9 +64,7 @@ fn available_bytes_are_a_promise() {
 #[test]
 fn an_empty_pool_is_told_and_filled_again() {
     let fixture = Fixture::new();
-    let (mut log, _) = fixture
-        .try_open(fixture.options().ready_segments(1))
-        .unwrap();
+    let (mut log, _) = fixture.try_open(fixture.options().ready_segments(1)).unwrap();
     fixture.wait_for_pool(&log);
     let mut refused = 0;
     for number in 0..2000 {
