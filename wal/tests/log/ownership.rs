@@ -23,6 +23,22 @@ fn a_second_opening_is_refused_and_names_the_first() {
 }
 
 #[test]
+fn an_opening_waits_for_a_holder_that_is_about_to_end() {
+    let fixture = Fixture::new();
+    let (log, _) = fixture.open();
+    let (trying, tries) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            trying.send(()).unwrap();
+            drop(fixture.open());
+        });
+        tries.recv().unwrap();
+        drop(log);
+        second.join().unwrap();
+    });
+}
+
+#[test]
 fn options_outside_their_ranges_change_nothing() {
     let fixture = Fixture::new();
     let options = || LogOptions::new(fixture.dir()).segment_bytes(SEGMENT_BYTES);
