@@ -143,37 +143,16 @@ struct Exit {
 
 fn serve_command(args: ServeArgs) -> Result<(), Exit> {
     start_logging("info");
-    let ServeArgs {
-        config,
-        crontabs,
-        system,
-        data_dir,
-        check,
-    } = args;
-    let options = ServeOptions {
-        config,
-        crontabs,
-        system,
-        data_dir,
-    };
-    let result = if check {
-        serve::check(&options).map(Some)
-    } else {
-        serve::run(&options).map(|()| None)
-    };
+    let ServeArgs { config, crontabs, system, data_dir, check } = args;
+    let options = ServeOptions { config, crontabs, system, data_dir };
+    let result =
+        if check { serve::check(&options).map(Some) } else { serve::run(&options).map(|()| None) };
     match result {
         Ok(Some(report)) => print(report.as_bytes()),
         Ok(None) => Ok(()),
         Err(error) => {
-            let code = if matches!(error, ServeError::Load(_)) {
-                BAD_INPUT
-            } else {
-                FAILED
-            };
-            Err(Exit {
-                code,
-                message: error_text(&error),
-            })
+            let code = if matches!(error, ServeError::Load(_)) { BAD_INPUT } else { FAILED };
+            Err(Exit { code, message: error_text(&error) })
         }
     }
 }
@@ -184,29 +163,16 @@ fn demo_command(args: &DemoArgs) -> Result<(), Exit> {
         Ok(true) => Ok(()),
         Ok(false) => {
             let message = "tickwheel: a job was lost or ran early".to_owned();
-            Err(Exit {
-                code: BROKEN_PROMISE,
-                message,
-            })
+            Err(Exit { code: BROKEN_PROMISE, message })
         }
-        Err(error) => Err(Exit {
-            code: FAILED,
-            message: error_text(&error),
-        }),
+        Err(error) => Err(Exit { code: FAILED, message: error_text(&error) }),
     }
 }
 
 fn next_command(args: &NextArgs) -> Result<(), Exit> {
     let report = next::report(&args.expression, &args.tz, args.n).map_err(|error| {
-        let code = if matches!(error, NextError::Clock) {
-            FAILED
-        } else {
-            BAD_INPUT
-        };
-        Exit {
-            code,
-            message: error_text(&error),
-        }
+        let code = if matches!(error, NextError::Clock) { FAILED } else { BAD_INPUT };
+        Exit { code, message: error_text(&error) }
     })?;
     print(report.as_bytes())
 }
@@ -222,10 +188,7 @@ fn print(bytes: &[u8]) -> Result<(), Exit> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let message = format!("tickwheel: cannot write to standard output: {error}");
-            Err(Exit {
-                code: FAILED,
-                message,
-            })
+            Err(Exit { code: FAILED, message })
         }
         _ => Ok(()),
     }

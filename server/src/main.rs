@@ -1,4 +1,5 @@
 //! The `tickwheel` binary: hands over to the library and knows nothing itself.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -57,10 +57,7 @@ mod tests {
     fn words_then_times_with_their_zone() {
         let report = report_after(NOW, "30 9 * * *", "Europe/Berlin", 2).unwrap();
         let lines: Vec<&str> = report.lines().collect();
-        assert!(
-            lines[0].contains("09:30") && lines[0].contains("Europe/Berlin"),
-            "{report}"
-        );
+        assert!(lines[0].contains("09:30") && lines[0].contains("Europe/Berlin"), "{report}");
         assert_eq!(
             lines[1..],
             [
@@ -79,11 +76,8 @@ mod tests {
 
     #[test]
     fn wrong_input_is_named() {
-        let text = |expression, zone| {
-            report_after(NOW, expression, zone, 1)
-                .unwrap_err()
-                .to_string()
-        };
+        let text =
+            |expression, zone| report_after(NOW, expression, zone, 1).unwrap_err().to_string();
         assert!(text("0 30 2 * *", "UTC").contains("30"));
         assert!(text("@daily", "Europe/Berln").contains("Europe/Berln"));
     }

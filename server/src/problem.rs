@@ -41,37 +41,25 @@ impl Problem {
     /// The same problem, at a line (from 1).
     #[must_use]
     pub fn with_line(self, line: usize) -> Self {
-        Self {
-            line: Some(line),
-            ..self
-        }
+        Self { line: Some(line), ..self }
     }
 
     /// The same problem, in a part of the file.
     #[must_use]
     pub fn with_place(self, place: impl Into<String>) -> Self {
-        Self {
-            place: Some(place.into()),
-            ..self
-        }
+        Self { place: Some(place.into()), ..self }
     }
 
     /// The same problem, in a field of that part.
     #[must_use]
     pub fn with_field(self, field: impl Into<String>) -> Self {
-        Self {
-            field: Some(field.into()),
-            ..self
-        }
+        Self { field: Some(field.into()), ..self }
     }
 
     /// The same problem, with a right one to copy.
     #[must_use]
     pub fn with_example(self, example: impl Into<String>) -> Self {
-        Self {
-            example: Some(example.into()),
-            ..self
-        }
+        Self { example: Some(example.into()), ..self }
     }
 }
 
@@ -122,11 +110,7 @@ fn list(problems: &[Problem]) -> String {
 
 /// Ends a reading: its value if there was no problem, else all of the problems.
 pub(crate) fn refuse_if_any<T>(value: T, problems: Vec<Problem>) -> Result<T, LoadError> {
-    if problems.is_empty() {
-        Ok(value)
-    } else {
-        Err(LoadError::Refused { problems })
-    }
+    if problems.is_empty() { Ok(value) } else { Err(LoadError::Refused { problems }) }
 }
 
 #[cfg(test)]
@@ -149,9 +133,6 @@ mod tests {
 
     #[test]
     fn parts_that_do_not_apply_are_left_out() {
-        assert_eq!(
-            Problem::new(Path::new("b"), "is empty").to_string(),
-            "b: is empty"
-        );
+        assert_eq!(Problem::new(Path::new("b"), "is empty").to_string(), "b: is empty");
     }
 }

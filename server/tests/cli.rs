@@ -7,32 +7,18 @@ use std::process::{Command, Output};
 
 fn tickwheel(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tickwheel"));
-    command
-        .env("TZ", "Europe/Berlin")
-        .env_remove("TICKWHEEL_DATA_DIR")
-        .env_remove("RUST_LOG");
+    command.env("TZ", "Europe/Berlin").env_remove("TICKWHEEL_DATA_DIR").env_remove("RUST_LOG");
     command.args(arguments).output().unwrap()
 }
 
 /// Expects this exit code, and these texts on standard output (code 0) or standard error.
 fn check(arguments: &[&str], code: i32, parts: &[&str]) -> String {
     let output = tickwheel(arguments);
-    let stream = if code == 0 {
-        &output.stdout
-    } else {
-        &output.stderr
-    };
+    let stream = if code == 0 { &output.stdout } else { &output.stderr };
     let text = String::from_utf8_lossy(stream).into_owned();
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?}: {output:?}"
-    );
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
     for part in parts {
-        assert!(
-            text.contains(part),
-            "{arguments:?}: {part:?} is not in\n{text}"
-        );
+        assert!(text.contains(part), "{arguments:?}: {part:?} is not in\n{text}");
     }
     text
 }
@@ -45,22 +31,10 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 
 #[test]
 fn help_teaches() {
-    check(
-        &["--help"],
-        0,
-        &["Examples:", "tickwheel next", "Exit codes: 0 well"],
-    );
-    check(
-        &["serve", "--help"],
-        0,
-        &["[[schedule]]", "SIGTERM", "RUST_LOG", "--system"],
-    );
+    check(&["--help"], 0, &["Examples:", "tickwheel next", "Exit codes: 0 well"]);
+    check(&["serve", "--help"], 0, &["[[schedule]]", "SIGTERM", "RUST_LOG", "--system"]);
     check(&["next", "--help"], 0, &["five fields", "@daily"]);
-    check(
-        &["--version"],
-        0,
-        &["tickwheel ", env!("CARGO_PKG_VERSION")],
-    );
+    check(&["--version"], 0, &["tickwheel ", env!("CARGO_PKG_VERSION")]);
     check(&["completions", "bash"], 0, &["_tickwheel", "--crontab"]);
 }
 
@@ -75,38 +49,15 @@ fn wrong_usage_exits_with_two() {
 
 #[test]
 fn next_prints_words_and_times() {
-    let text = check(
-        &[
-            "next",
-            "0 30 2 * * Mon-Fri",
-            "--tz",
-            "Asia/Tokyo",
-            "-n",
-            "3",
-        ],
-        0,
-        &["02:30"],
-    );
+    let text =
+        check(&["next", "0 30 2 * * Mon-Fri", "--tz", "Asia/Tokyo", "-n", "3"], 0, &["02:30"]);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
-    assert!(
-        lines[1..]
-            .iter()
-            .all(|line| line.ends_with("T02:30:00+09:00[Asia/Tokyo]")),
-        "{text}"
-    );
-    assert_eq!(
-        check(&["next", "@hourly"], 0, &[]).lines().count(),
-        6,
-        "five are the default"
-    );
+    assert!(lines[1..].iter().all(|line| line.ends_with("T02:30:00+09:00[Asia/Tokyo]")), "{text}");
+    assert_eq!(check(&["next", "@hourly"], 0, &[]).lines().count(), 6, "five are the default");
     check(&["next", "-5 * * * *"], 2, &["tickwheel: "]);
     check(&["next", "0 61 * * * *"], 2, &["minute", "61", "0-59"]);
-    check(
-        &["next", "@daily", "--tz", "Europe/Berln"],
-        2,
-        &["Europe/Berln", "Europe/Berlin"],
-    );
+    check(&["next", "@daily", "--tz", "Europe/Berln"], 2, &["Europe/Berln", "Europe/Berlin"]);
 }
 
 #[test]
@@ -122,11 +73,7 @@ fn a_wrong_configuration_names_file_line_and_field() {
         let start = format!("tickwheel: {file}:3: [[schedule]] \"a\": field `cron`: ");
         check(&arguments, 2, &[&start, "e.g. cron = \"0 30 2 * * *\""]);
     }
-    check(
-        &["serve", "--config", "/no/such.toml"],
-        2,
-        &["/no/such.toml: cannot be read"],
-    );
+    check(&["serve", "--config", "/no/such.toml"], 2, &["/no/such.toml: cannot be read"]);
 }
 
 #[test]
@@ -134,30 +81,16 @@ fn problems_of_all_files_are_reported_together() {
     let folder = tempfile::tempdir().unwrap();
     let config = write(folder.path(), "t.toml", "[engine]\nexecutors = 0\n");
     let crontab = write(folder.path(), "tab", "@daily a\nRANDOM_DELAY=4\n");
-    let arguments = [
-        "serve",
-        "--config",
-        &config,
-        "--crontab",
-        &crontab,
-        "--check",
-    ];
+    let arguments = ["serve", "--config", &config, "--crontab", &crontab, "--check"];
     let text = check(&arguments, 2, &["t.toml:2: ", "tab:2: ", "RANDOM_DELAY"]);
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(
-        text.lines().all(|line| line.starts_with("tickwheel: ")),
-        "{text}"
-    );
+    assert!(text.lines().all(|line| line.starts_with("tickwheel: ")), "{text}");
 }
 
 #[test]
 fn check_prints_what_was_understood() {
     let folder = tempfile::tempdir().unwrap();
-    let crontab = write(
-        folder.path(),
-        "tab",
-        "MAILTO=me\n\n30 4 * * * do this\n@reboot start\n",
-    );
+    let crontab = write(folder.path(), "tab", "MAILTO=me\n\n30 4 * * * do this\n@reboot start\n");
     let parts = [
         "tab:3: crontab:tab:",
         "30 4 * * *",
@@ -173,15 +106,8 @@ fn check_prints_what_was_understood() {
     let config = "[[schedule]]\nname = \"a\"\nevery = \"90s\"\ncommand = [\"a\", \"b c\"]\n\
                   [[job]]\nname = \"b\"\nat = 2030-01-02T03:04:05Z\nshell = true\ncommand = \"x\"\n";
     let config = write(folder.path(), "t.toml", config);
-    let parts = [
-        "t.toml:1: a",
-        "every 1m30s",
-        "[\"a\", \"b c\"]",
-        "once, at 2030-01-02T03:04:05+00:00",
-    ];
+    let parts =
+        ["t.toml:1: a", "every 1m30s", "[\"a\", \"b c\"]", "once, at 2030-01-02T03:04:05+00:00"];
     check(&["serve", "--config", &config, "--check"], 0, &parts);
-    assert!(
-        !folder.path().join("tickwheel-data").exists(),
-        "nothing is made by a check"
-    );
+    assert!(!folder.path().join("tickwheel-data").exists(), "nothing is made by a check");
 }

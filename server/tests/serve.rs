@@ -44,11 +44,7 @@ impl Server {
                 }
             }
         });
-        Self {
-            child,
-            lines,
-            log: String::new(),
-        }
+        Self { child, lines, log: String::new() }
     }
 
     /// Waits for a log line that holds all of `parts`, and returns it.
@@ -129,10 +125,7 @@ fn a_schedule_runs_each_second_and_the_state_survives() {
             "attempt=1/1",
             "end=\"exit code 0\"",
         ]);
-        assert!(
-            line.contains("took_ms=") && line.contains("late_ms="),
-            "{line}"
-        );
+        assert!(line.contains("took_ms=") && line.contains("late_ms="), "{line}");
     }
     let log = server.end();
     assert!(log.contains("name=\"first\""), "{log}");
@@ -164,10 +157,7 @@ fn failures_are_logged_with_their_output_tried_again_and_given_up() {
                   [[job]]\nname = \"missing\"\ncommand = [\"/no/such/program\"]\nretries = 5\n";
     write(folder.path(), "t.toml", config);
     let mut server = Server::start(folder.path(), &["--config", "t.toml"]);
-    server.expect_all(&[
-        &["given up", "name=\"bad\""],
-        &["given up", "name=\"missing\""],
-    ]);
+    server.expect_all(&[&["given up", "name=\"bad\""], &["given up", "name=\"missing\""]]);
     let log = server.end();
     for part in [
         "attempt=1/2 end=\"exit code 7\"",
@@ -179,10 +169,7 @@ fn failures_are_logged_with_their_output_tried_again_and_given_up() {
     ] {
         assert!(log.contains(part), "{part:?} is not in\n{log}");
     }
-    assert!(
-        log.contains("attempt=1/6") && !log.contains("attempt=2/6"),
-        "{log}"
-    );
+    assert!(log.contains("attempt=1/6") && !log.contains("attempt=2/6"), "{log}");
 }
 
 #[test]
@@ -200,10 +187,7 @@ fn a_crontab_runs_as_it_is() {
     server.end();
     let home = fs::canonicalize(home).unwrap();
     let expected = format!("from%\ninput\nhello {} unset\n", home.display());
-    assert_eq!(
-        fs::read_to_string(folder.path().join("out")).unwrap(),
-        expected
-    );
+    assert_eq!(fs::read_to_string(folder.path().join("out")).unwrap(), expected);
 
     // @reboot is once per start, not once for ever.
     let mut server = Server::start(folder.path(), &["--crontab", "tab"]);
@@ -224,11 +208,7 @@ fn a_second_server_on_the_same_data_is_told_who_holds_it() {
     let mut second = Server::start(folder.path(), &["--config", "t.toml"]);
     assert_eq!(second.wait().code(), Some(1), "{}", second.log);
     let holder = first.child.id().to_string();
-    assert!(
-        second.log.contains(&holder),
-        "{holder} is not in {}",
-        second.log
-    );
+    assert!(second.log.contains(&holder), "{holder} is not in {}", second.log);
     first.end();
 }
 
@@ -243,15 +223,8 @@ fn what_outlives_the_grace_is_ended_with_the_server() {
     let mut server = Server::start(folder.path(), &["--config", "t.toml"]);
     server.expect(&["run succeeded", "name=\"look\""]);
     let log = server.end();
-    let pid: i32 = fs::read_to_string(folder.path().join("pid"))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    assert!(
-        test_kill_process(Pid::from_raw(pid).unwrap()).is_err(),
-        "{pid} still runs\n{log}"
-    );
+    let pid: i32 = fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
+    assert!(test_kill_process(Pid::from_raw(pid).unwrap()).is_err(), "{pid} still runs\n{log}");
     assert!(log.contains("cancelled, ended by SIGKILL"), "{log}");
 }
 
@@ -275,11 +248,7 @@ fn a_second_signal_ends_the_grace() {
     }
     assert_eq!(server.wait().code(), Some(0), "{}", server.log);
     assert!(server.log.contains("a second signal"), "{}", server.log);
-    assert!(
-        server.log.contains("cancelled, ended by SIGTERM"),
-        "{}",
-        server.log
-    );
+    assert!(server.log.contains("cancelled, ended by SIGTERM"), "{}", server.log);
 }
 
 #[test]
@@ -294,11 +263,7 @@ fn a_killed_server_takes_up_what_it_had_accepted() {
     server.expect(&["run succeeded", "name=\"look\""]);
     server.signal(Signal::KILL);
     server.wait();
-    let pid: i32 = fs::read_to_string(folder.path().join("pid"))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
+    let pid: i32 = fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 
     let mut server = Server::start(folder.path(), &["--config", "t.toml"]);

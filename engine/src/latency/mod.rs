@@ -67,7 +67,7 @@ pub fn histogram() -> Histogram<u64> {
 }
 
 /// The histograms of all stages.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Latency {
     stages: [Histogram<u64>; Stage::ALL.len()],
 }
@@ -95,6 +95,13 @@ impl Latency {
         for histogram in &mut self.stages {
             histogram.reset();
         }
+    }
+}
+
+impl std::fmt::Debug for Latency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let percentiles = |stage| (stage, Percentiles::of(self.stage(stage)));
+        f.debug_map().entries(Stage::ALL.map(percentiles)).finish()
     }
 }
 

@@ -26,11 +26,6 @@ impl Acks {
         self.waiting.is_empty()
     }
 
-    /// Whether the first answer may be given.
-    pub(crate) fn is_due(&self, durable: Lsn) -> bool {
-        self.waiting.front().is_some_and(|(after, _)| *after <= durable)
-    }
-
     /// Gives all answers up to `durable`.
     pub(crate) fn release(&mut self, durable: Lsn) {
         while self.waiting.front().is_some_and(|(after, _)| *after <= durable) {

@@ -10,7 +10,13 @@ mod message;
 mod sleep;
 mod start;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use tickwheel_core::{
@@ -71,6 +77,10 @@ struct Shard {
     stale: u64,
     stopping: Option<Stopping>,
     failed: bool,
+    /// Counts what the log gave notice of: syncs, segments made or not made, its failure.
+    log_events: Arc<AtomicU64>,
+    /// The count when the last pass began.
+    log_events_seen: u64,
 }
 
 /// A shutdown under way.
@@ -106,6 +116,7 @@ impl Shard {
 
     /// One pass over everything there is to do; `false` when there was nothing.
     fn pass(&mut self, now: Now) -> bool {
+        self.log_events_seen = self.log_events.load(Ordering::SeqCst);
         let mut worked = self.notice_failure(now);
         worked |= self.take_completions(now);
         worked |= self.take_commands(now);
@@ -475,8 +486,9 @@ impl Shard {
         self.bed.lie_down();
         let held = self.open_batch.as_ref().is_some_and(|open| open.held.is_some());
         let inbox_waits = !self.inbox.is_empty() && !held;
-        let log_waits = self.log_has_news();
-        if inbox_waits || !self.completions.is_empty() || log_waits {
+        // A notice that came during the pass woke nobody.
+        let log_moved = self.log_events.load(Ordering::SeqCst) != self.log_events_seen;
+        if inbox_waits || !self.completions.is_empty() || log_moved {
             self.bed.get_up();
             return;
         }
@@ -497,17 +509,6 @@ impl Shard {
                 std::process::abort();
             }
         }
-    }
-
-    /// Whether the log has moved on since it was last looked at.
-    fn log_has_news(&self) -> bool {
-        let log = &self.journal.log;
-        let durable = Lsn(log.durable().0);
-        let acks =
-            self.acks.is_due(durable) || self.ended.front().is_some_and(|(end, _)| *end <= durable);
-        let room = self.open_batch.as_ref().is_some_and(|open| open.held.is_some())
-            && log.shortage().is_none();
-        acks || room || (!self.failed && log.failure().is_some())
     }
 
     fn may_end(&mut self, now: Now) -> bool {

@@ -1,6 +1,14 @@
 //! How a shard comes up: its thread is pinned, its log opened and replayed, its executors started.
 
-use std::{io, path::PathBuf, sync::Arc, thread};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tickwheel_core::{Config, Lsn, Outputs, ReplayError, Scheduler, ShardId};
@@ -123,9 +131,13 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         ..Config::new(setup.shard)
     };
     let mut core = Scheduler::new(config, clock::now());
+    let log_events = Arc::new(AtomicU64::new(0));
     let notify = {
-        let sleeper = Arc::clone(&sleeper);
-        Arc::new(move || sleeper.wake())
+        let (sleeper, log_events) = (Arc::clone(&sleeper), Arc::clone(&log_events));
+        Arc::new(move || {
+            log_events.fetch_add(1, Ordering::SeqCst);
+            sleeper.wake();
+        })
     };
     let mut not_applied: Option<ReplayError> = None;
     let opened = LogOptions::new(&setup.dir)
@@ -190,6 +202,8 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         stale: 0,
         stopping: None,
         failed: false,
+        log_events,
+        log_events_seen: 0,
     };
     let handle = ShardHandle { inbox: inbox_in, sleeper, stops };
     Ok((shard, Ready { handle, executors, recorders, recovered_jobs, lost_attempts }))

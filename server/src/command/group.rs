@@ -76,14 +76,8 @@ mod tests {
     fn stat_lines_are_read_whatever_the_name() {
         assert!(is_live_member("12 (a b) S) 7) S 1 12 12 0", 12));
         assert!(is_live_member("13 (sleep) S 12 12 12 0", 12));
-        assert!(
-            !is_live_member("13 (sleep) Z 12 12 12 0", 12),
-            "a zombie does not run"
-        );
-        assert!(
-            !is_live_member("13 (sleep) S 12 13 12 0", 12),
-            "another group"
-        );
+        assert!(!is_live_member("13 (sleep) Z 12 12 12 0", 12), "a zombie does not run");
+        assert!(!is_live_member("13 (sleep) S 12 13 12 0", 12), "another group");
         assert!(!is_live_member("", 12));
     }
 }

@@ -82,12 +82,8 @@ impl Outcome {
     }
 
     fn last_line(&self) -> Option<String> {
-        let mut line = self
-            .output
-            .lines()
-            .into_iter()
-            .rev()
-            .find(|line| !line.trim().is_empty())?;
+        let mut line =
+            self.output.lines().into_iter().rev().find(|line| !line.trim().is_empty())?;
         if line.len() > LAST_LINE_BYTES_MAX {
             line.truncate(line.floor_char_boundary(LAST_LINE_BYTES_MAX));
             line.push('…');

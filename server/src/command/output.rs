@@ -13,11 +13,7 @@ pub struct Output {
 impl Output {
     /// Keeps at most `limit_bytes`.
     pub(super) fn new(limit_bytes: usize) -> Self {
-        Self {
-            tail: VecDeque::new(),
-            limit_bytes,
-            dropped_bytes: 0,
-        }
+        Self { tail: VecDeque::new(), limit_bytes, dropped_bytes: 0 }
     }
 
     /// Adds what was read, and drops the oldest bytes above the limit.

@@ -29,10 +29,7 @@ const READ_BYTES: usize = 16 * 1024;
 /// Reads between two looks at the clock, so that a command that never stops writing still times out.
 const READS_MAX: usize = 64;
 
-const _: () = assert!(
-    READ_BYTES * READS_MAX >= 1 << 20,
-    "one turn empties the largest pipe"
-);
+const _: () = assert!(READ_BYTES * READS_MAX >= 1 << 20, "one turn empties the largest pipe");
 
 /// Runs a command to its end and never longer than its timeout, its grace and ten seconds.
 ///
@@ -48,21 +45,13 @@ pub fn run(spec: &Spec, cancelled: &dyn Fn() -> bool) -> Outcome {
         Ok(started) => started,
         Err(error) => {
             let end = End::NotStarted(error);
-            return Outcome {
-                end,
-                output: Output::new(0),
-                elapsed: start.elapsed(),
-            };
+            return Outcome { end, output: Output::new(0), elapsed: start.elapsed() };
         }
     };
     let mut pipes = Pipes::new(started.output, started.stdin, spec.stdin.as_deref(), limit);
     let (stopped, status) = supervise(spec, started.child, &mut pipes, cancelled, start);
     pipes.drain();
-    Outcome {
-        end: end_of(spec, stopped, status),
-        output: pipes.captured,
-        elapsed: start.elapsed(),
-    }
+    Outcome { end: end_of(spec, stopped, status), output: pipes.captured, elapsed: start.elapsed() }
 }
 
 #[derive(Clone, Copy)]
@@ -115,10 +104,7 @@ fn supervise(
                 };
                 if let Some(cause) = cause {
                     group.signal(Signal::TERM);
-                    phase = Phase::Terminating {
-                        cause,
-                        kill_at: now + spec.kill_grace(),
-                    };
+                    phase = Phase::Terminating { cause, kill_at: now + spec.kill_grace() };
                     continue;
                 }
                 timeout_at.min(now + CANCEL_CHECK)
@@ -131,10 +117,7 @@ fn supervise(
                 }
                 if now >= kill_at {
                     group.signal(Signal::KILL);
-                    phase = Phase::Killed {
-                        cause,
-                        give_up_at: now + KILL_WAIT,
-                    };
+                    phase = Phase::Killed { cause, give_up_at: now + KILL_WAIT };
                     continue;
                 }
                 kill_at
@@ -151,17 +134,8 @@ fn supervise(
         };
         // Once the leader has ended its pidfd is readable for ever, and tells nothing of the others.
         let waitable = if leader_ended { None } else { pidfd.as_ref() };
-        let longest = if waitable.is_some() {
-            Duration::MAX
-        } else {
-            PROCESS_CHECK
-        };
-        pipes.wait(
-            waitable,
-            wake_at
-                .saturating_duration_since(Instant::now())
-                .min(longest),
-        );
+        let longest = if waitable.is_some() { Duration::MAX } else { PROCESS_CHECK };
+        pipes.wait(waitable, wake_at.saturating_duration_since(Instant::now()).min(longest));
     }
 }
 
@@ -174,19 +148,14 @@ fn reap(mut child: Child, stuck: bool) -> Option<ExitStatus> {
     let status = child.try_wait().ok().flatten();
     if status.is_none() {
         // Without that thread the zombie stays until the server ends: harmless.
-        let _ = std::thread::Builder::new()
-            .name("reap".to_owned())
-            .spawn(move || child.wait());
+        let _ = std::thread::Builder::new().name("reap".to_owned()).spawn(move || child.wait());
     }
     status
 }
 
 fn end_of(spec: &Spec, stopped: Stopped, status: Option<ExitStatus>) -> End {
     match (stopped, status) {
-        (Some((Cause::Timeout, stop)), _) => End::TimedOut {
-            after: spec.timeout(),
-            stop,
-        },
+        (Some((Cause::Timeout, stop)), _) => End::TimedOut { after: spec.timeout(), stop },
         (Some((Cause::Cancel, stop)), _) => End::Cancelled { stop },
         (None, Some(status)) => match (status.code(), status.signal()) {
             (Some(code), _) => End::Exited(code),
@@ -216,12 +185,7 @@ impl<'a> Pipes<'a> {
         let input = input.unwrap_or("").as_bytes();
         // Nothing to write: the command sees the end of its input at once.
         let stdin = stdin.filter(|_| !input.is_empty());
-        Self {
-            output: Some(output),
-            stdin,
-            input,
-            captured: Output::new(limit_bytes),
-        }
+        Self { output: Some(output), stdin, input, captured: Output::new(limit_bytes) }
     }
 
     /// Sleeps until a pipe or the process is ready, or the time is over, and serves the pipes.
@@ -236,10 +200,7 @@ impl<'a> Pipes<'a> {
         if let Some(process) = process {
             fds.push(PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN));
         }
-        let timeout = Timespec::try_from(longest).unwrap_or(Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        });
+        let timeout = Timespec::try_from(longest).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         // An interrupted or refused poll is a short wait: the caller looks at everything again.
         let _ = poll(&mut fds, Some(&timeout));
         self.read();

@@ -70,11 +70,7 @@ pub(super) fn spawn(spec: &Spec) -> Result<Started, SpawnError> {
     let (output, writer) = io::pipe().map_err(SpawnError::Pipe)?;
     command.stdout(writer.try_clone().map_err(SpawnError::Pipe)?);
     command.stderr(writer);
-    command.stdin(if spec.stdin.is_some() {
-        Stdio::piped()
-    } else {
-        Stdio::null()
-    });
+    command.stdin(if spec.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     if let Some(dir) = &spec.dir {
         match check_dir(Path::new(dir)) {
             Err(_) if spec.dir_optional => command.current_dir("/"),
@@ -95,11 +91,7 @@ pub(super) fn spawn(spec: &Spec) -> Result<Started, SpawnError> {
     if let Some(stdin) = &stdin {
         set_nonblocking(stdin).expect("the pipe was opened by spawn");
     }
-    Ok(Started {
-        child,
-        output,
-        stdin,
-    })
+    Ok(Started { child, output, stdin })
 }
 
 fn command_of(spec: &Spec) -> Result<(Command, String), SpawnError> {
@@ -127,10 +119,7 @@ fn command_of(spec: &Spec) -> Result<(Command, String), SpawnError> {
 
 /// The system reports a missing directory and a missing program alike; this tells them apart.
 fn check_dir(dir: &Path) -> Result<(), SpawnError> {
-    let refused = |source| SpawnError::Dir {
-        dir: dir.to_path_buf(),
-        source,
-    };
+    let refused = |source| SpawnError::Dir { dir: dir.to_path_buf(), source };
     let metadata = std::fs::metadata(dir).map_err(refused)?;
     if metadata.is_dir() {
         Ok(())

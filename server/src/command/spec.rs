@@ -134,10 +134,7 @@ impl Spec {
 
     /// The form that is kept with the job.
     pub fn to_payload(&self) -> Vec<u8> {
-        let envelope = EnvelopeOut {
-            v: PAYLOAD_VERSION,
-            command: self,
-        };
+        let envelope = EnvelopeOut { v: PAYLOAD_VERSION, command: self };
         serde_json::to_vec(&envelope)
             .expect("strings, integers and string-keyed maps always encode")
     }

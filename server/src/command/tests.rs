@@ -16,10 +16,7 @@ const AMPLE: Duration = Duration::from_secs(60);
 fn shell(line: &str) -> Spec {
     Spec {
         name: "test".to_owned(),
-        program: Program::Shell {
-            shell: "/bin/sh".to_owned(),
-            line: line.to_owned(),
-        },
+        program: Program::Shell { shell: "/bin/sh".to_owned(), line: line.to_owned() },
         dir: None,
         dir_optional: false,
         inherit_env: true,
@@ -35,10 +32,7 @@ fn shell(line: &str) -> Spec {
 
 fn argv(argv: &[&str]) -> Spec {
     let program = Program::Argv(argv.iter().map(|argument| (*argument).to_owned()).collect());
-    Spec {
-        program,
-        ..shell("")
-    }
+    Spec { program, ..shell("") }
 }
 
 fn run_through(spec: &Spec) -> Outcome {
@@ -66,11 +60,7 @@ fn lives(pid: i32) -> bool {
 
 /// The number that a command wrote to a file, once it did.
 fn pid_in(file: &Path) -> Option<i32> {
-    fs::read_to_string(file)
-        .ok()?
-        .trim_end_matches('\n')
-        .parse()
-        .ok()
+    fs::read_to_string(file).ok()?.trim_end_matches('\n').parse().ok()
 }
 
 #[test]
@@ -79,18 +69,8 @@ fn exit_codes_and_their_failures() {
     assert_eq!(run_through(&argv(&["true"])).failure(), None);
     let failed = run_through(&shell("echo first; echo last >&2; exit 3"));
     let message = "exit code 3: last".to_owned();
-    assert_eq!(
-        failed.failure(),
-        Some(Failure {
-            message,
-            retryable: true
-        })
-    );
-    assert_eq!(
-        text(&failed),
-        "first\nlast\n",
-        "both outputs, in the order written"
-    );
+    assert_eq!(failed.failure(), Some(Failure { message, retryable: true }));
+    assert_eq!(text(&failed), "first\nlast\n", "both outputs, in the order written");
     let signalled = run_through(&shell("kill -9 $$"));
     assert_eq!(signalled.failure().unwrap().message, "ended by signal 9");
 }
@@ -99,28 +79,14 @@ fn exit_codes_and_their_failures() {
 fn commands_that_cannot_start_are_not_tried_again() {
     let missing = run_through(&argv(&["/no/such/program"])).failure().unwrap();
     assert!(!missing.retryable);
-    assert!(
-        missing.message.contains("/no/such/program"),
-        "{}",
-        missing.message
-    );
+    assert!(missing.message.contains("/no/such/program"), "{}", missing.message);
     let not_executable = run_through(&argv(&["/etc/passwd"])).failure().unwrap();
     assert!(!not_executable.retryable);
-    let folder = run_through(&Spec {
-        dir: Some("/no/such/folder".to_owned()),
-        ..shell("true")
-    });
+    let folder = run_through(&Spec { dir: Some("/no/such/folder".to_owned()), ..shell("true") });
     let folder = folder.failure().unwrap();
-    assert!(
-        folder.message.contains("working directory /no/such/folder"),
-        "{}",
-        folder.message
-    );
-    let optional = Spec {
-        dir: Some("/no/such/folder".to_owned()),
-        dir_optional: true,
-        ..shell("pwd")
-    };
+    assert!(folder.message.contains("working directory /no/such/folder"), "{}", folder.message);
+    let optional =
+        Spec { dir: Some("/no/such/folder".to_owned()), dir_optional: true, ..shell("pwd") };
     assert_eq!(text(&run_through(&optional)), "/\n");
     assert!(!run_through(&argv(&[])).failure().unwrap().retryable);
 }
@@ -138,45 +104,26 @@ fn folder_environment_and_input_reach_the_command() {
     // A variable of the server is passed on only where that is asked for.
     let inherited = "echo \"${CARGO_MANIFEST_DIR:-none}\"";
     assert_ne!(text(&run_through(&shell(inherited))), "none\n");
-    let alone = Spec {
-        inherit_env: false,
-        env,
-        ..shell(inherited)
-    };
+    let alone = Spec { inherit_env: false, env, ..shell(inherited) };
     assert_eq!(text(&run_through(&alone)), "none\n");
-    assert_eq!(
-        text(&run_through(&shell("cat; echo end"))),
-        "end\n",
-        "no input is an empty one"
-    );
+    assert_eq!(text(&run_through(&shell("cat; echo end"))), "end\n", "no input is an empty one");
 }
 
 #[test]
 fn input_larger_than_a_pipe_and_input_that_nobody_reads() {
     let large = "x".repeat(1 << 20);
-    let counted = Spec {
-        stdin: Some(large),
-        ..shell("wc -c")
-    };
+    let counted = Spec { stdin: Some(large), ..shell("wc -c") };
     assert_eq!(text(&run_through(&counted)).trim(), "1048576");
-    let unread = Spec {
-        program: argv(&["true"]).program,
-        ..counted
-    };
+    let unread = Spec { program: argv(&["true"]).program, ..counted };
     assert_eq!(run_through(&unread).failure(), None);
 }
 
 #[test]
 fn only_the_last_bytes_of_the_output_are_kept() {
-    let spec = Spec {
-        output_limit_bytes: 7,
-        ..shell("head -c 3000000 /dev/zero; echo; echo last")
-    };
+    let spec =
+        Spec { output_limit_bytes: 7, ..shell("head -c 3000000 /dev/zero; echo; echo last") };
     let outcome = run_through(&spec);
-    assert_eq!(
-        outcome.output.to_vec(),
-        b"0\nlast\n".map(|b| if b == b'0' { 0 } else { b })
-    );
+    assert_eq!(outcome.output.to_vec(), b"0\nlast\n".map(|b| if b == b'0' { 0 } else { b }));
     assert_eq!(outcome.output.dropped_bytes(), 3_000_006 - 7);
 }
 
@@ -189,18 +136,11 @@ fn a_timeout_ends_the_whole_group_even_what_ignores_the_first_signal() {
         "sh -c 'trap \"\" TERM; echo $$ > {0}.new; mv {0}.new {0}; sleep 1000' & wait",
         file.display()
     );
-    let spec = Spec {
-        timeout_ms: 500,
-        kill_grace_ms: 300,
-        ..shell(&line)
-    };
+    let spec = Spec { timeout_ms: 500, kill_grace_ms: 300, ..shell(&line) };
     let outcome = run_through(&spec);
     let expected = "timed out after 500ms, ended by SIGKILL";
     assert_eq!(outcome.failure().unwrap().message, expected);
-    assert!(
-        outcome.elapsed >= Duration::from_millis(800),
-        "the grace was given"
-    );
+    assert!(outcome.elapsed >= Duration::from_millis(800), "the grace was given");
     assert!(outcome.failure().unwrap().retryable);
     assert_ends(pid_in(&file).expect("the grandchild had half a second to start"));
 }
@@ -213,20 +153,11 @@ fn a_command_that_obeys_is_not_killed() {
     };
     let outcome = run_through(&spec);
     assert!(
-        matches!(
-            outcome.end,
-            End::TimedOut {
-                stop: Stop::Terminated,
-                ..
-            }
-        ),
+        matches!(outcome.end, End::TimedOut { stop: Stop::Terminated, .. }),
         "{:?}",
         outcome.end
     );
-    assert!(
-        text(&outcome).ends_with("bye\n"),
-        "what it wrote on the way out is kept"
-    );
+    assert!(text(&outcome).ends_with("bye\n"), "what it wrote on the way out is kept");
 }
 
 #[test]
@@ -239,16 +170,7 @@ fn members_may_use_the_grace_after_their_leader_is_gone() {
         ready.display()
     );
     let outcome = run(&shell(&line), &|| ready.exists());
-    assert!(
-        matches!(
-            outcome.end,
-            End::Cancelled {
-                stop: Stop::Terminated
-            }
-        ),
-        "{:?}",
-        outcome.end
-    );
+    assert!(matches!(outcome.end, End::Cancelled { stop: Stop::Terminated }), "{:?}", outcome.end);
     assert_eq!(fs::read_to_string(done).unwrap(), "ok\n");
 }
 
@@ -259,10 +181,7 @@ fn a_cancelled_command_is_ended() {
         asked.set(asked.get() + 1);
         asked.get() > 2
     });
-    assert_eq!(
-        outcome.failure().unwrap().message,
-        "cancelled, ended by SIGTERM"
-    );
+    assert_eq!(outcome.failure().unwrap().message, "cancelled, ended by SIGTERM");
     assert_eq!(asked.get(), 3, "not asked again once it said yes");
 }
 
@@ -284,32 +203,16 @@ fn a_process_left_behind_does_not_hold_the_run() {
 
 #[test]
 fn a_command_that_never_stops_writing_still_times_out() {
-    let spec = Spec {
-        timeout_ms: 300,
-        output_limit_bytes: 2,
-        ..shell("yes")
-    };
+    let spec = Spec { timeout_ms: 300, output_limit_bytes: 2, ..shell("yes") };
     let outcome = run_through(&spec);
-    assert!(
-        matches!(outcome.end, End::TimedOut { .. }),
-        "{:?}",
-        outcome.end
-    );
+    assert!(matches!(outcome.end, End::TimedOut { .. }), "{:?}", outcome.end);
     assert_eq!(outcome.output.to_vec().len(), 2);
 }
 
 #[test]
 fn another_user_needs_root_and_gets_no_groups_of_it() {
-    let run_as = Some(RunAs {
-        name: "nobody".to_owned(),
-        uid: 65534,
-        gid: 65534,
-    });
-    let outcome = run_through(&Spec {
-        run_as,
-        dir: Some("/".to_owned()),
-        ..shell("id -u; id -G")
-    });
+    let run_as = Some(RunAs { name: "nobody".to_owned(), uid: 65534, gid: 65534 });
+    let outcome = run_through(&Spec { run_as, dir: Some("/".to_owned()), ..shell("id -u; id -G") });
     if rustix::process::geteuid().is_root() {
         assert_eq!(text(&outcome), "65534\n65534\n");
     } else {
@@ -323,11 +226,7 @@ fn payloads_come_back_as_they_went() {
         dir: Some("/tmp".to_owned()),
         env: BTreeMap::from([("A".to_owned(), "ä\n\"".to_owned())]),
         stdin: Some(String::new()),
-        run_as: Some(RunAs {
-            name: "www".to_owned(),
-            uid: 33,
-            gid: 33,
-        }),
+        run_as: Some(RunAs { name: "www".to_owned(), uid: 33, gid: 33 }),
         log_output: LogOutput::Always,
         ..argv(&["a", ""])
     };
@@ -341,32 +240,17 @@ fn the_payload_of_the_first_version_stays_readable() {
         "inherit_env":true,"timeout_ms":60000,"kill_grace_ms":10000,"output_limit_bytes":65536}}"#;
     assert_eq!(
         Spec::from_payload(payload).unwrap(),
-        Spec {
-            name: "n".to_owned(),
-            ..shell("true")
-        }
+        Spec { name: "n".to_owned(), ..shell("true") }
     );
 }
 
 #[test]
 fn foreign_and_later_payloads_are_told_apart() {
-    assert!(matches!(
-        Spec::from_payload(b"{}"),
-        Err(PayloadError::Malformed(_))
-    ));
-    assert!(matches!(
-        Spec::from_payload(b"\xff"),
-        Err(PayloadError::Malformed(_))
-    ));
+    assert!(matches!(Spec::from_payload(b"{}"), Err(PayloadError::Malformed(_))));
+    assert!(matches!(Spec::from_payload(b"\xff"), Err(PayloadError::Malformed(_))));
     let later = Spec::from_payload(br#"{"v":2,"anything":[]}"#);
-    assert!(matches!(
-        later,
-        Err(PayloadError::NewerVersion { found: 2 })
-    ));
+    assert!(matches!(later, Err(PayloadError::NewerVersion { found: 2 })));
     let unknown = br#"{"v":1,"command":{"name":"n","program":{"argv":["a"]},"inherit_env":true,
         "timeout_ms":1,"kill_grace_ms":1,"output_limit_bytes":1,"nice":5}}"#;
-    assert!(matches!(
-        Spec::from_payload(unknown),
-        Err(PayloadError::Malformed(_))
-    ));
+    assert!(matches!(Spec::from_payload(unknown), Err(PayloadError::Malformed(_))));
 }

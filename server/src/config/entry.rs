@@ -31,11 +31,7 @@ pub(super) struct Entries<'d> {
 
 impl<'d> Entries<'d> {
     pub(super) fn new(defaults: &'d Defaults) -> Self {
-        Self {
-            defaults,
-            entries: Vec::new(),
-            lines: HashMap::new(),
-        }
+        Self { defaults, entries: Vec::new(), lines: HashMap::new() }
     }
 
     /// Adds a `[[schedule]]`, or reports what is wrong with it.
@@ -48,11 +44,7 @@ impl<'d> Entries<'d> {
         let rest = self.rest(section, name, report);
         if let (Ok(missed), Ok(timing), Ok(entry)) = (missed, timing, rest) {
             let missed = missed.or(self.defaults.missed).unwrap_or_default();
-            self.entries.push(Entry {
-                timing,
-                missed,
-                ..entry
-            });
+            self.entries.push(Entry { timing, missed, ..entry });
         }
     }
 
@@ -63,11 +55,7 @@ impl<'d> Entries<'d> {
         let at = section.field(report, "at", AT_EXAMPLE, instant);
         let rest = self.rest(section, name, report);
         if let (Ok(at), Ok(entry)) = (at, rest) {
-            self.entries.push(Entry {
-                timing: Timing::Once(at),
-                missed: Missed::One,
-                ..entry
-            });
+            self.entries.push(Entry { timing: Timing::Once(at), missed: Missed::One, ..entry });
         }
     }
 
@@ -112,16 +100,11 @@ impl<'d> Entries<'d> {
     ) -> Result<Timing, Reported> {
         let zone_given = zone != Ok(None);
         // With a wrong zone, which is in the report, the rest is still checked.
-        let own_zone = zone
-            .clone()
-            .unwrap_or_default()
-            .or_else(|| self.defaults.zone.clone());
+        let own_zone = zone.clone().unwrap_or_default().or_else(|| self.defaults.zone.clone());
         let own_zone = own_zone.unwrap_or_else(|| limits::ZONE_DEFAULT.to_owned());
         let cron = section.field(report, "cron", CRON_EXAMPLE, |value| {
             let text = reader::text(value)?;
-            Cron::parse(text)
-                .and_then(|cron| cron.with_zone(&own_zone))
-                .map_err(rule)
+            Cron::parse(text).and_then(|cron| cron.with_zone(&own_zone)).map_err(rule)
         });
         let every = section.field(report, "every", EVERY_EXAMPLE, |value| {
             settings::duration_in(value, limits::EVERY)
@@ -194,11 +177,8 @@ impl<'d> Entries<'d> {
         let given_max = own.backoff_max.or(self.defaults.backoff_max);
         let backoff = given.unwrap_or(limits::BACKOFF_DEFAULT);
         // A default of ours must not contradict what the user wrote.
-        let backoff = if given.is_none() {
-            backoff.min(given_max.unwrap_or(backoff))
-        } else {
-            backoff
-        };
+        let backoff =
+            if given.is_none() { backoff.min(given_max.unwrap_or(backoff)) } else { backoff };
         let max = given_max.unwrap_or(limits::BACKOFF_MAX_DEFAULT.max(backoff));
         if backoff > max {
             let reason = format!(
@@ -206,11 +186,7 @@ impl<'d> Entries<'d> {
                 value::format_duration(backoff),
                 value::format_duration(max)
             );
-            let key = if own.backoff.is_some() {
-                "backoff"
-            } else {
-                "backoff_max"
-            };
+            let key = if own.backoff.is_some() { "backoff" } else { "backoff_max" };
             return Err(section.refuse(
                 report,
                 key,
@@ -233,22 +209,13 @@ impl<'d> Entries<'d> {
         let unset = self.defaults;
         let mut env = unset.env.clone();
         env.extend(own.env);
-        let timeout = own
-            .timeout
-            .or(unset.timeout)
-            .unwrap_or(limits::TIMEOUT_DEFAULT);
-        let grace = own
-            .kill_grace
-            .or(unset.kill_grace)
-            .unwrap_or(limits::KILL_GRACE_DEFAULT);
+        let timeout = own.timeout.or(unset.timeout).unwrap_or(limits::TIMEOUT_DEFAULT);
+        let grace = own.kill_grace.or(unset.kill_grace).unwrap_or(limits::KILL_GRACE_DEFAULT);
         let output = own.output_limit.or(unset.output_limit);
         let retries = own.retries.or(unset.retries);
         let priority = own.priority.or(unset.priority);
         Entry {
-            origin: Origin {
-                file: report.file().to_path_buf(),
-                line,
-            },
+            origin: Origin { file: report.file().to_path_buf(), line },
             timing: Timing::Once(None),
             missed: Missed::One,
             spec: Spec {
@@ -289,19 +256,14 @@ fn check_name(name: &str) -> Result<(), ValueError> {
         return Err(rule("it must not be empty, nor begin or end with a blank"));
     }
     if name.len() > limits::NAME_BYTES_MAX {
-        return Err(rule(format!(
-            "it is longer than {} bytes",
-            limits::NAME_BYTES_MAX
-        )));
+        return Err(rule(format!("it is longer than {} bytes", limits::NAME_BYTES_MAX)));
     }
     if name.chars().any(char::is_control) {
         return Err(rule("it holds a control character"));
     }
     if name.starts_with(crontab::NAME_PREFIX) {
         let prefix = crontab::NAME_PREFIX;
-        return Err(rule(format!(
-            "names that begin with {prefix:?} belong to crontab entries"
-        )));
+        return Err(rule(format!("names that begin with {prefix:?} belong to crontab entries")));
     }
     Ok(())
 }
@@ -335,28 +297,18 @@ fn shell_line(line: &str) -> Result<Program, ValueError> {
         return Err(rule("it is empty"));
     }
     refuse_zero(line)?;
-    Ok(Program::Shell {
-        shell: "/bin/sh".to_owned(),
-        line: line.to_owned(),
-    })
+    Ok(Program::Shell { shell: "/bin/sh".to_owned(), line: line.to_owned() })
 }
 
 fn argv(value: &DeValue<'_>) -> Result<Program, ValueError> {
     let items = reader::array(value)?;
     if items.len() > limits::ARGUMENTS_MAX {
-        return Err(rule(format!(
-            "it has more than {} arguments",
-            limits::ARGUMENTS_MAX
-        )));
+        return Err(rule(format!("it has more than {} arguments", limits::ARGUMENTS_MAX)));
     }
     let mut argv = Vec::with_capacity(items.len());
     for item in items {
-        let argument = reader::text(item.get_ref()).map_err(|error| {
-            rule(format!(
-                "argument {}: {error}; put it in quotes",
-                argv.len()
-            ))
-        })?;
+        let argument = reader::text(item.get_ref())
+            .map_err(|error| rule(format!("argument {}: {error}; put it in quotes", argv.len())))?;
         refuse_zero(argument)?;
         argv.push(argument.to_owned());
     }
@@ -368,22 +320,14 @@ fn argv(value: &DeValue<'_>) -> Result<Program, ValueError> {
 }
 
 fn refuse_zero(text: &str) -> Result<(), ValueError> {
-    if text.contains('\0') {
-        Err(rule("it holds a zero byte"))
-    } else {
-        Ok(())
-    }
+    if text.contains('\0') { Err(rule("it holds a zero byte")) } else { Ok(()) }
 }
 
 /// An instant, as a string or as TOML's own type.
 fn instant(value: &DeValue<'_>) -> Result<SystemTime, ValueError> {
     match value {
-        DeValue::Datetime(datetime) => {
-            value::instant_of(datetime).map_err(|reason| ValueError::Instant {
-                text: datetime.to_string(),
-                reason,
-            })
-        }
+        DeValue::Datetime(datetime) => value::instant_of(datetime)
+            .map_err(|reason| ValueError::Instant { text: datetime.to_string(), reason }),
         other => value::instant(reader::text(other)?),
     }
 }

@@ -76,7 +76,4 @@ const fn days(count: u64) -> Duration {
 
 // The readers check a command in its encoded form, which has to fit a job's payload.
 const _: () = assert!(COMMAND_BYTES_MAX <= 1 << 20);
-const _: () = assert!(
-    RETRIES.1 < u16::MAX as u64,
-    "attempts are one more than retries"
-);
+const _: () = assert!(RETRIES.1 < u16::MAX as u64, "attempts are one more than retries");

@@ -37,16 +37,10 @@ pub struct Config {
 /// # Errors
 /// [`LoadError::Unreadable`], or [`LoadError::Refused`] with all problems at once.
 pub fn load(file: &Path) -> Result<Config, LoadError> {
-    let unreadable = |source| LoadError::Unreadable {
-        file: file.to_path_buf(),
-        source,
-    };
+    let unreadable = |source| LoadError::Unreadable { file: file.to_path_buf(), source };
     let bytes = read_bounded(file).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|error| {
-        unreadable(io::Error::new(
-            io::ErrorKind::InvalidData,
-            error.utf8_error(),
-        ))
+        unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
     })?;
     parse(file, &text)
 }
@@ -78,10 +72,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, LoadError> {
 
 impl Config {
     fn empty() -> Self {
-        Self {
-            settings: Settings::default(),
-            entries: Vec::new(),
-        }
+        Self { settings: Settings::default(), entries: Vec::new() }
     }
 }
 
@@ -99,10 +90,7 @@ fn read(document: &DeTable<'_>, report: &mut Report<'_>) -> Config {
         .map_or_else(Defaults::default, |table| {
             settings::read_defaults(table, offset_of(document, "defaults"), report)
         });
-    let schedules = root
-        .field(report, "schedule", "[[schedule]]", tables)
-        .ok()
-        .flatten();
+    let schedules = root.field(report, "schedule", "[[schedule]]", tables).ok().flatten();
     let jobs = root.field(report, "job", "[[job]]", tables).ok().flatten();
     // Whatever it finds is in the report.
     let _ = root.finish(report);
@@ -114,39 +102,26 @@ fn read(document: &DeTable<'_>, report: &mut Report<'_>) -> Config {
     for (table, offset) in jobs.unwrap_or_default() {
         found.job(table, offset, report);
     }
-    Config {
-        settings: settings.unwrap_or_default(),
-        entries: found.finish(),
-    }
+    Config { settings: settings.unwrap_or_default(), entries: found.finish() }
 }
 
 fn offset_of(document: &DeTable<'_>, key: &str) -> usize {
-    document
-        .get_key_value(key)
-        .map_or(0, |(key, _)| key.span().start)
+    document.get_key_value(key).map_or(0, |(key, _)| key.span().start)
 }
 
 /// The tables of a `[[name]]` with their places.
 fn tables<'t>(value: &'t DeValue<'t>) -> Result<Vec<(&'t DeTable<'t>, usize)>, value::ValueError> {
     let DeValue::Array(items) = value else {
-        return Err(reader::wrong_type(
-            "[[double brackets]], one for each",
-            value,
-        ));
+        return Err(reader::wrong_type("[[double brackets]], one for each", value));
     };
-    items
-        .iter()
-        .map(|item| Ok((reader::table(item.get_ref())?, item.span().start)))
-        .collect()
+    items.iter().map(|item| Ok((reader::table(item.get_ref())?, item.span().start))).collect()
 }
 
 /// Reads a file of at most [`limits::FILE_BYTES_MAX`].
 pub(crate) fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let opened = File::open(file)?;
-    opened
-        .take(limits::FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
+    opened.take(limits::FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limits::FILE_BYTES_MAX {
         let text = format!("it is larger than {} bytes", limits::FILE_BYTES_MAX);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));

@@ -24,11 +24,7 @@ impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path, text: &str) -> Self {
         let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_breaks).collect();
-        Self {
-            file,
-            line_starts,
-            problems: Vec::new(),
-        }
+        Self { file, line_starts, problems: Vec::new() }
     }
 
     pub(super) fn file(&self) -> &'a Path {
@@ -68,12 +64,7 @@ pub(super) struct Section<'t> {
 impl<'t> Section<'t> {
     /// `place` names the table in messages, `offset` is where it begins.
     pub(super) fn new(table: &'t DeTable<'t>, place: impl Into<String>, offset: usize) -> Self {
-        Self {
-            table,
-            place: place.into(),
-            offset,
-            taken: Vec::new(),
-        }
+        Self { table, place: place.into(), offset, taken: Vec::new() }
     }
 
     /// Renames the place, once more is known of it.
@@ -87,9 +78,7 @@ impl<'t> Section<'t> {
 
     /// Where a field begins, if it is there.
     pub(super) fn offset_of(&self, key: &str) -> Option<usize> {
-        self.table
-            .get_key_value(key)
-            .map(|(key, _)| key.span().start)
+        self.table.get_key_value(key).map(|(key, _)| key.span().start)
     }
 
     /// Takes a field, if it is there. What `read` refuses is reported with `example`, which shows
@@ -120,10 +109,7 @@ impl<'t> Section<'t> {
         example: &str,
     ) -> Reported {
         let offset = self.offset_of(key).unwrap_or(self.offset);
-        let problem = report
-            .at(offset, reason)
-            .with_place(&self.place)
-            .with_field(key);
+        let problem = report.at(offset, reason).with_place(&self.place).with_field(key);
         report.add(problem.with_example(example))
     }
 
@@ -137,10 +123,7 @@ impl<'t> Section<'t> {
             }
             let reason = match nearest(name, &self.taken) {
                 Some(near) => format!("there is no such field; did you mean `{near}`?"),
-                None => format!(
-                    "there is no such field; possible are {}",
-                    self.taken.join(", ")
-                ),
+                None => format!("there is no such field; possible are {}", self.taken.join(", ")),
             };
             let problem = report.at(key.span().start, reason);
             result = Err(report.add(problem.with_place(&self.place).with_field(name)));
@@ -240,10 +223,7 @@ mod tests {
     #[test]
     fn lines_are_counted_from_one() {
         let report = Report::new(Path::new("f"), "ab\ncd\n\ne");
-        let lines: Vec<usize> = [0, 2, 3, 6, 7]
-            .iter()
-            .map(|at| report.line_of(*at))
-            .collect();
+        let lines: Vec<usize> = [0, 2, 3, 6, 7].iter().map(|at| report.line_of(*at)).collect();
         assert_eq!(lines, [1, 1, 2, 3, 4]);
     }
 }

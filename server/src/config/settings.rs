@@ -42,39 +42,22 @@ impl Default for Settings {
 pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) -> Settings {
     let mut section = Section::new(table, "[engine]", offset);
     let unset = Settings::default();
-    let folder = report
-        .file()
-        .parent()
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    let data_dir = section.field(
-        report,
-        "data_dir",
-        r#"data_dir = "/var/lib/tickwheel""#,
-        |value| {
+    let folder = report.file().parent().map(PathBuf::from).unwrap_or_default();
+    let data_dir =
+        section.field(report, "data_dir", r#"data_dir = "/var/lib/tickwheel""#, |value| {
             let path = reader::text(value)?;
-            if path.is_empty() {
-                Err(rule("the path is empty"))
-            } else {
-                Ok(folder.join(path))
-            }
-        },
-    );
-    let durability = section.field(
-        report,
-        "durability",
-        r#"durability = "interval(50ms)""#,
-        |value| reader::text(value)?.parse::<Durability>().map_err(rule),
-    );
+            if path.is_empty() { Err(rule("the path is empty")) } else { Ok(folder.join(path)) }
+        });
+    let durability =
+        section.field(report, "durability", r#"durability = "interval(50ms)""#, |value| {
+            reader::text(value)?.parse::<Durability>().map_err(rule)
+        });
     let executors = section.field(report, "executors", "executors = 16", |value| {
         value::number_within(reader::number(value)?, limits::EXECUTORS)
     });
-    let grace = section.field(
-        report,
-        "shutdown_grace",
-        r#"shutdown_grace = "30s""#,
-        |value| duration_in(value, limits::SHUTDOWN_GRACE),
-    );
+    let grace = section.field(report, "shutdown_grace", r#"shutdown_grace = "30s""#, |value| {
+        duration_in(value, limits::SHUTDOWN_GRACE)
+    });
     // Whatever it finds is in the report.
     let _ = section.finish(report);
     Settings {
@@ -117,11 +100,7 @@ pub(super) fn read_defaults(
     let common = read_common(&mut section, report).unwrap_or_default();
     // Whatever it finds is in the report.
     let _ = section.finish(report);
-    Defaults {
-        zone,
-        missed,
-        ..common
-    }
+    Defaults { zone, missed, ..common }
 }
 
 /// Reads the fields that every entry may have; `zone` and `missed` stay unset.
@@ -145,17 +124,10 @@ pub(super) fn read_common(
     let kill_grace = section.field(report, "kill_grace", r#"kill_grace = "10s""#, |value| {
         duration_in(value, limits::KILL_GRACE)
     });
-    let output_limit = section.field(
-        report,
-        "output_limit",
-        r#"output_limit = "64KiB""#,
-        |value| {
-            value::number_within(
-                value::size_bytes(reader::text(value)?)?,
-                limits::OUTPUT_BYTES,
-            )
-        },
-    );
+    let output_limit =
+        section.field(report, "output_limit", r#"output_limit = "64KiB""#, |value| {
+            value::number_within(value::size_bytes(reader::text(value)?)?, limits::OUTPUT_BYTES)
+        });
     let retries = section.field(report, "retries", "retries = 3", |value| {
         value::number_within(reader::number(value)?, limits::RETRIES)
     });
@@ -207,10 +179,7 @@ pub(super) fn read_missed(
             other => Err(rule(format!("{other:?} is not a way to treat missed runs"))),
         },
         DeValue::Table(table) => missed_all(table),
-        other => Err(reader::wrong_type(
-            "\"skip\", \"one\" or { all = … }",
-            other,
-        )),
+        other => Err(reader::wrong_type("\"skip\", \"one\" or { all = … }", other)),
     })
 }
 
@@ -224,10 +193,7 @@ fn missed_all(table: &DeTable<'_>) -> Result<Missed, ValueError> {
     };
     let limit = value::number_within(reader::number(limit.get_ref())?, limits::MISSED_RUNS)?;
     let limit = u32::try_from(limit).map_err(rule)?;
-    Ok(Missed::All {
-        limit,
-        window: duration_in(window.get_ref(), limits::MISSED_WINDOW)?,
-    })
+    Ok(Missed::All { limit, window: duration_in(window.get_ref(), limits::MISSED_WINDOW)? })
 }
 
 fn environment(value: &DeValue<'_>) -> Result<BTreeMap<String, String>, ValueError> {

@@ -26,11 +26,7 @@ fn check_refused(text: &str, parts: &[&str]) {
     let messages = refused(text);
     assert_eq!(messages.len(), 1, "{messages:#?}");
     for part in parts {
-        assert!(
-            messages[0].contains(part),
-            "{part:?} is not in {:?}",
-            messages[0]
-        );
+        assert!(messages[0].contains(part), "{part:?} is not in {:?}", messages[0]);
     }
 }
 
@@ -85,35 +81,14 @@ fn every_field_is_read() {
         command = ["a"]
         "#,
     );
-    let Settings {
-        data_dir,
-        durability,
-        executors,
-        shutdown_grace,
-    } = config.settings;
+    let Settings { data_dir, durability, executors, shutdown_grace } = config.settings;
     assert_eq!(data_dir, Some(PathBuf::from("/etc/tw/data")));
-    assert_eq!(
-        (durability, executors, shutdown_grace.as_secs()),
-        (Durability::Os, 4, 5)
-    );
-    let [backup, poll, later, now] = &config.entries[..] else {
-        panic!("{:?}", config.entries)
-    };
+    assert_eq!((durability, executors, shutdown_grace.as_secs()), (Durability::Os, 4, 5));
+    let [backup, poll, later, now] = &config.entries[..] else { panic!("{:?}", config.entries) };
 
-    let Timing::Cron(cron) = &backup.timing else {
-        panic!("{:?}", backup.timing)
-    };
-    assert_eq!(
-        (cron.source(), cron.zone_name()),
-        ("0 30 2 * * *", "Europe/Berlin")
-    );
-    assert_eq!(
-        backup.missed,
-        Missed::All {
-            limit: 10,
-            window: Duration::from_secs(7200)
-        }
-    );
+    let Timing::Cron(cron) = &backup.timing else { panic!("{:?}", backup.timing) };
+    assert_eq!((cron.source(), cron.zone_name()), ("0 30 2 * * *", "Europe/Berlin"));
+    assert_eq!(backup.missed, Missed::All { limit: 10, window: Duration::from_secs(7200) });
     let argv = ["pg_dump", "-Fc", "app"].map(str::to_owned).to_vec();
     assert_eq!(backup.spec.program, Program::Argv(argv));
     assert_eq!(backup.spec.dir.as_deref(), Some("/var/backups"));
@@ -122,23 +97,14 @@ fn every_field_is_read() {
     assert_eq!(backup.spec.kill_grace(), Duration::from_secs(1));
     assert_eq!(backup.spec.output_limit_bytes, 1024);
     assert_eq!((backup.attempts_max, backup.priority), (4, 7));
-    assert_eq!(
-        (backup.backoff.as_secs(), backup.backoff_max.as_secs()),
-        (20, 300)
-    );
+    assert_eq!((backup.backoff.as_secs(), backup.backoff_max.as_secs()), (20, 300));
     assert_eq!(backup.spec.name, "backup");
     assert_eq!(backup.origin.line, 8);
 
     assert_eq!(poll.timing, Timing::Every(Duration::from_secs(90)));
     assert_eq!(poll.missed, Missed::One);
     let line = "a | b".to_owned();
-    assert_eq!(
-        poll.spec.program,
-        Program::Shell {
-            shell: "/bin/sh".to_owned(),
-            line
-        }
-    );
+    assert_eq!(poll.spec.program, Program::Shell { shell: "/bin/sh".to_owned(), line });
     assert_eq!((poll.attempts_max, poll.priority), (1, 5));
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_796_108_400);
     assert_eq!(later.timing, Timing::Once(Some(at)));
@@ -174,17 +140,12 @@ fn defaults_hold_where_an_entry_says_nothing() {
         command = ["c"]
         "#,
     );
-    let [a, b, _] = &config.entries[..] else {
-        panic!("{:?}", config.entries)
-    };
+    let [a, b, _] = &config.entries[..] else { panic!("{:?}", config.entries) };
     let zone = |entry: &Entry| match &entry.timing {
         Timing::Cron(cron) => cron.zone_name().to_owned(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(
-        (zone(a), zone(b)),
-        ("Asia/Kathmandu".to_owned(), "UTC".to_owned())
-    );
+    assert_eq!((zone(a), zone(b)), ("Asia/Kathmandu".to_owned(), "UTC".to_owned()));
     assert_eq!((a.missed, b.missed), (Missed::Skip, Missed::One));
     assert_eq!((a.attempts_max, b.attempts_max), (3, 1));
     assert_eq!(a.spec.timeout_ms, 60_000);
@@ -226,11 +187,7 @@ command = []
     for (message, start) in messages.iter().zip(starts) {
         assert!(message.starts_with(start), "{message}\n{start}");
     }
-    assert!(
-        messages[1].ends_with("; e.g. cron = \"0 30 2 * * *\""),
-        "{}",
-        messages[1]
-    );
+    assert!(messages[1].ends_with("; e.g. cron = \"0 30 2 * * *\""), "{}", messages[1]);
 }
 
 #[test]
@@ -238,35 +195,20 @@ fn text_that_is_not_toml_is_named_by_line() {
     check_refused("[engine]\nexecutors = = 3\n", &["t.toml:2: not TOML: "]);
     check_refused("[[schedule]\nname = 'a'\n", &["t.toml:1: not TOML: "]);
     let twice = refused("[engine]\nexecutors = 1\nexecutors = 2\n");
-    assert!(
-        twice[0].starts_with("t.toml:3: not TOML: duplicate key"),
-        "{twice:?}"
-    );
+    assert!(twice[0].starts_with("t.toml:3: not TOML: duplicate key"), "{twice:?}");
 }
 
 #[test]
 fn top_level_mistakes() {
-    check_refused(
-        "[shedule]\nx = 1\n",
-        &["t.toml:1: top level: field `shedule`", "`schedule`"],
-    );
+    check_refused("[shedule]\nx = 1\n", &["t.toml:1: top level: field `shedule`", "`schedule`"]);
     check_refused(
         "[schedule]\nname = 'a'\n",
         &["field `schedule`", "[[schedule]]", "double brackets"],
     );
-    check_refused(
-        "engine = 3\n",
-        &["field `engine`: expected a table, found a whole number"],
-    );
-    check_refused(
-        "[engine]\ndurability = \"never\"\n",
-        &["t.toml:2", "durability"],
-    );
+    check_refused("engine = 3\n", &["field `engine`: expected a table, found a whole number"]);
+    check_refused("[engine]\ndurability = \"never\"\n", &["t.toml:2", "durability"]);
     check_refused("[engine]\ndata_dir = \"\"\n", &["t.toml:2", "empty"]);
-    check_refused(
-        "[defaults]\ncron = \"@daily\"\n",
-        &["t.toml:2: [defaults]: field `cron`"],
-    );
+    check_refused("[defaults]\ncron = \"@daily\"\n", &["t.toml:2: [defaults]: field `cron`"]);
 }
 
 /// A schedule that is right but for the given lines.
@@ -277,85 +219,45 @@ fn check_field(lines: &str, parts: &[&str]) {
     } else {
         "every = \"1m\"\n"
     };
-    let command = if lines.contains("command =") {
-        ""
-    } else {
-        "command = [\"a\"]\n"
-    };
-    check_refused(
-        &format!("[[schedule]]\nname = \"n\"\n{timing}{command}{lines}\n"),
-        parts,
-    );
+    let command = if lines.contains("command =") { "" } else { "command = [\"a\"]\n" };
+    check_refused(&format!("[[schedule]]\nname = \"n\"\n{timing}{command}{lines}\n"), parts);
 }
 
 #[test]
 fn each_field_names_its_mistake() {
     check_field(
         "timeout = 10",
-        &[
-            "`timeout`: expected a string, found a whole number",
-            "e.g. timeout = \"10m\"",
-        ],
+        &["`timeout`: expected a string, found a whole number", "e.g. timeout = \"10m\""],
     );
-    check_field(
-        "timeout = \"10\"",
-        &["\"10\" is not a duration", "ms, s, m, h or d"],
-    );
+    check_field("timeout = \"10\"", &["\"10\" is not a duration", "ms, s, m, h or d"]);
     check_field("timeout = \"31d\"", &["31d is out of range: 100ms to 30d"]);
     check_field("output_limit = \"64\"", &["not a size", "64KiB"]);
     check_field("retries = -1", &["-1 is not a whole number from 0"]);
-    check_field(
-        "retries = 1.5",
-        &["expected a whole number, found a fraction"],
-    );
+    check_field("retries = 1.5", &["expected a whole number, found a fraction"]);
     check_field("priority = 10", &["10 is out of range: 0 to 9"]);
     check_field("dir = \"here\"", &["relative"]);
     check_field(
         "env = { A = 1 }",
         &["A: expected a string, found a whole number; put it in quotes"],
     );
-    check_field(
-        "env = { \"A=B\" = \"1\" }",
-        &["cannot be the name of a variable"],
-    );
+    check_field("env = { \"A=B\" = \"1\" }", &["cannot be the name of a variable"]);
     check_field(
         "missed = \"all\"",
-        &[
-            "\"all\" is not a way to treat missed runs",
-            "missed = { all =",
-        ],
+        &["\"all\" is not a way to treat missed runs", "missed = { all ="],
     );
-    check_field(
-        "missed = { all = { limit = 3 } }",
-        &["needs `limit` and `window`"],
-    );
-    check_field(
-        "missed = { all = { limit = 0, window = \"1h\" } }",
-        &["0 is out of range"],
-    );
+    check_field("missed = { all = { limit = 3 } }", &["needs `limit` and `window`"]);
+    check_field("missed = { all = { limit = 0, window = \"1h\" } }", &["0 is out of range"]);
     check_field(
         "backoff = \"1h\"\nbackoff_max = \"1m\"",
         &["the first wait, 1h, is longer than the longest"],
     );
     check_field("zone = \"UTC\"", &["a zone belongs to cron"]);
     check_field("shell = true", &["an array is executed without a shell"]);
-    check_field(
-        "shell = \"yes\"",
-        &["expected true or false, found a string"],
-    );
+    check_field("shell = \"yes\"", &["expected true or false, found a string"]);
     check_field("shell = true\ncommand = \" \"", &["it is empty"]);
-    check_field(
-        "command = [\"a\", 3]",
-        &["argument 1: expected a string, found a whole number"],
-    );
-    check_field(
-        "cron = \"@daily\"\nevery = \"1m\"",
-        &["only one of cron, every and at"],
-    );
-    check_field(
-        "at = \"2026-12-01T08:00:00\"",
-        &["needs its offset", "+01:00"],
-    );
+    check_field("command = [\"a\", 3]", &["argument 1: expected a string, found a whole number"]);
+    check_field("cron = \"@daily\"\nevery = \"1m\"", &["only one of cron, every and at"]);
+    check_field("at = \"2026-12-01T08:00:00\"", &["needs its offset", "+01:00"]);
     check_field("at = 2026-12-01", &["needs both a date and a time"]);
     check_field(
         "cron = \"@daily\"\nzone = \"Europe/Berln\"",
@@ -363,26 +265,16 @@ fn each_field_names_its_mistake() {
     );
     check_refused(
         "[[schedule]]\nname = \"n\"\ncommand = [\"a\"]\n",
-        &[
-            "t.toml:1",
-            "one of cron, every and at is needed",
-            "e.g. cron =",
-        ],
+        &["t.toml:1", "one of cron, every and at is needed", "e.g. cron ="],
     );
-    check_refused(
-        "[[job]]\nname = \"n\"\n",
-        &["field `command`: it is missing"],
-    );
+    check_refused("[[job]]\nname = \"n\"\n", &["field `command`: it is missing"]);
 }
 
 #[test]
 fn a_backoff_of_ours_gives_way_to_what_the_user_wrote() {
     let entry = "[[schedule]]\nname = \"n\"\nevery = \"1m\"\ncommand = [\"a\"]\n";
     let short = &good(&format!("{entry}backoff_max = \"1s\"\n")).entries[0];
-    assert_eq!(
-        (short.backoff.as_secs(), short.backoff_max.as_secs()),
-        (1, 1)
-    );
+    assert_eq!((short.backoff.as_secs(), short.backoff_max.as_secs()), (1, 1));
 }
 
 #[test]
@@ -399,10 +291,7 @@ fn names_are_checked() {
         );
     }
     let long = "n".repeat(129);
-    check_refused(
-        &format!("[[job]]\nname = \"{long}\"\ncommand = [\"a\"]\n"),
-        &["128 bytes"],
-    );
+    check_refused(&format!("[[job]]\nname = \"{long}\"\ncommand = [\"a\"]\n"), &["128 bytes"]);
 }
 
 #[test]

@@ -62,19 +62,12 @@ pub enum ValueError {
 /// # Errors
 /// [`ValueError::Duration`] for anything else, such as a number without a unit.
 pub fn duration(text: &str) -> Result<Duration, ValueError> {
-    parse_duration(text).ok_or_else(|| ValueError::Duration {
-        text: text.to_owned(),
-    })
+    parse_duration(text).ok_or_else(|| ValueError::Duration { text: text.to_owned() })
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, u64); 5] = [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1000),
-        ("ms", 1),
-    ];
+    const UNITS: [(&str, u64); 5] =
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
     let mut rest = text;
     let mut units = UNITS.iter();
     let mut total_ms = 0u64;
@@ -98,9 +91,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 /// # Errors
 /// [`ValueError::Size`] for anything else.
 pub fn size_bytes(text: &str) -> Result<u64, ValueError> {
-    parse_size(text).ok_or_else(|| ValueError::Size {
-        text: text.to_owned(),
-    })
+    parse_size(text).ok_or_else(|| ValueError::Size { text: text.to_owned() })
 }
 
 fn parse_size(text: &str) -> Option<u64> {
@@ -127,13 +118,9 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
 /// # Errors
 /// [`ValueError::Instant`] for anything else; the offset may not be missing.
 pub fn instant(text: &str) -> Result<SystemTime, ValueError> {
-    let refuse = |reason| ValueError::Instant {
-        text: text.to_owned(),
-        reason,
-    };
-    let datetime: Datetime = text
-        .parse()
-        .map_err(|_| refuse("write date, T, time and the offset from UTC"))?;
+    let refuse = |reason| ValueError::Instant { text: text.to_owned(), reason };
+    let datetime: Datetime =
+        text.parse().map_err(|_| refuse("write date, T, time and the offset from UTC"))?;
     instant_of(&datetime).map_err(refuse)
 }
 
@@ -151,11 +138,7 @@ pub(super) fn instant_of(datetime: &Datetime) -> Result<SystemTime, &'static str
     if second > 59 {
         return Err("leap seconds are not counted; use second 59");
     }
-    let day = days_from_epoch(
-        i64::from(date.year),
-        i64::from(date.month),
-        i64::from(date.day),
-    );
+    let day = days_from_epoch(i64::from(date.year), i64::from(date.month), i64::from(date.day));
     let seconds = day * 86_400
         + i64::from(time.hour) * 3600
         + i64::from(time.minute) * 60
@@ -184,12 +167,7 @@ fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
 pub fn format_duration(duration: Duration) -> String {
     let mut rest = duration.as_millis();
     let mut text = String::new();
-    for (unit, unit_ms) in [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1000),
-    ] {
+    for (unit, unit_ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
         if rest >= unit_ms {
             text.push_str(&format!("{}{unit}", rest / unit_ms));
             rest %= unit_ms;
@@ -277,25 +255,12 @@ mod tests {
 
     #[test]
     fn sizes() {
-        let good = [
-            ("0B", 0),
-            ("64KiB", 65_536),
-            ("1MiB", 1 << 20),
-            ("10kB", 10_000),
-            ("2MB", 2_000_000),
-        ];
+        let good =
+            [("0B", 0), ("64KiB", 65_536), ("1MiB", 1 << 20), ("10kB", 10_000), ("2MB", 2_000_000)];
         for (text, bytes) in good {
             assert_eq!(size_bytes(text), Ok(bytes), "{text}");
         }
-        for text in [
-            "",
-            "64",
-            "KiB",
-            "64 KiB",
-            "64kib",
-            "1.5MiB",
-            "99999999999999999999MiB",
-        ] {
+        for text in ["", "64", "KiB", "64 KiB", "64kib", "1.5MiB", "99999999999999999999MiB"] {
             assert!(size_bytes(text).is_err(), "{text}");
         }
     }

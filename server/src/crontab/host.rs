@@ -35,11 +35,7 @@ impl Host {
             gid: getegid().as_raw(),
             home: env::var("HOME").unwrap_or_else(|_| "/".to_owned()),
         });
-        Self {
-            users,
-            server,
-            zone: local_zone(),
-        }
+        Self { users, server, zone: local_zone() }
     }
 
     /// Why a system crontab is not to be trusted: as root it could run commands as anyone, so
@@ -58,14 +54,8 @@ impl Host {
 }
 
 fn local_zone() -> String {
-    let from_variable = env::var("TZ")
-        .ok()
-        .map(|zone| zone.trim_start_matches(':').to_owned());
-    let candidates = [
-        from_variable,
-        localtime_link(),
-        fs::read_to_string("/etc/timezone").ok(),
-    ];
+    let from_variable = env::var("TZ").ok().map(|zone| zone.trim_start_matches(':').to_owned());
+    let candidates = [from_variable, localtime_link(), fs::read_to_string("/etc/timezone").ok()];
     candidates
         .into_iter()
         .flatten()

@@ -69,9 +69,7 @@ fn variable(text: &str) -> Result<Option<(&str, &str)>, LineError> {
     if !first.is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         || !letters.all(|b| b.is_ascii_alphanumeric() || b == b'_')
     {
-        return Err(LineError::VariableName {
-            name: name.to_owned(),
-        });
+        return Err(LineError::VariableName { name: name.to_owned() });
     }
     Ok(Some((name, unquote(value.trim_matches(BLANKS))?)))
 }
@@ -105,15 +103,9 @@ fn entry(text: &str, format: Format) -> Result<RawEntry<'_>, LineError> {
     // No program's name begins with a dash: it is an option to cron.
     if command.starts_with('-') {
         let option = command.split(BLANKS).next().unwrap_or(command);
-        return Err(LineError::CommandOption {
-            option: option.to_owned(),
-        });
+        return Err(LineError::CommandOption { option: option.to_owned() });
     }
-    Ok(RawEntry {
-        time,
-        user,
-        command,
-    })
+    Ok(RawEntry { time, user, command })
 }
 
 /// Splits after `count` words; the second part begins with its first word. `None` if there are fewer.
@@ -190,10 +182,7 @@ mod tests {
             assert_eq!(user(text).unwrap(), Line::Nothing, "{text:?}");
         }
         assert_eq!(line(b"# caf\xe9", Format::User).unwrap(), Line::Nothing);
-        assert!(matches!(
-            line(b"X=caf\xe9", Format::User),
-            Err(LineError::NotUtf8)
-        ));
+        assert!(matches!(line(b"X=caf\xe9", Format::User), Err(LineError::NotUtf8)));
     }
 
     #[test]
@@ -212,41 +201,19 @@ mod tests {
             ("A=x=y", "A", "x=y"),
         ];
         for (text, name, value) in cases {
-            assert_eq!(
-                user(text).unwrap(),
-                Line::Variable { name, value },
-                "{text:?}"
-            );
+            assert_eq!(user(text).unwrap(), Line::Variable { name, value }, "{text:?}");
         }
-        assert!(matches!(
-            user("A=\"b"),
-            Err(LineError::OpenQuote { quote: '"' })
-        ));
+        assert!(matches!(user("A=\"b"), Err(LineError::OpenQuote { quote: '"' })));
         assert!(matches!(user("1A=b"), Err(LineError::VariableName { .. })));
         assert!(matches!(user("A-B=c"), Err(LineError::VariableName { .. })));
     }
 
     #[test]
     fn entries_in_both_forms() {
-        let entry = |time, user, command| {
-            Line::Entry(RawEntry {
-                time,
-                user,
-                command,
-            })
-        };
-        assert_eq!(
-            user("0\t1 * *  *\ta  b ").unwrap(),
-            entry("0\t1 * *  *", None, "a  b ")
-        );
-        assert_eq!(
-            user("@daily X=1 a").unwrap(),
-            entry("@daily", None, "X=1 a")
-        );
-        assert_eq!(
-            user("*/5 * * * * A=b c").unwrap(),
-            entry("*/5 * * * *", None, "A=b c")
-        );
+        let entry = |time, user, command| Line::Entry(RawEntry { time, user, command });
+        assert_eq!(user("0\t1 * *  *\ta  b ").unwrap(), entry("0\t1 * *  *", None, "a  b "));
+        assert_eq!(user("@daily X=1 a").unwrap(), entry("@daily", None, "X=1 a"));
+        assert_eq!(user("*/5 * * * * A=b c").unwrap(), entry("*/5 * * * *", None, "A=b c"));
         let system = line(b"0 1 * * *\troot\ta b", Format::System).unwrap();
         assert_eq!(system, entry("0 1 * * *", Some("root"), "a b"));
     }
@@ -254,28 +221,16 @@ mod tests {
     #[test]
     fn short_lines_and_foreign_forms_are_named() {
         for text in ["0 1 * * *", "0 1 * * *  ", "@daily", "hello"] {
-            assert!(
-                matches!(user(text), Err(LineError::TooShort { .. })),
-                "{text:?}"
-            );
+            assert!(matches!(user(text), Err(LineError::TooShort { .. })), "{text:?}");
         }
-        assert!(matches!(
-            line(b"@daily root", Format::System),
-            Err(LineError::TooShort { .. })
-        ));
+        assert!(matches!(line(b"@daily root", Format::System), Err(LineError::TooShort { .. })));
         assert!(matches!(user("-*/15 * * * * a"), Err(LineError::Dash)));
-        assert!(matches!(
-            user("0 1 * * * -n a"),
-            Err(LineError::CommandOption { .. })
-        ));
+        assert!(matches!(user("0 1 * * * -n a"), Err(LineError::CommandOption { .. })));
         assert!(matches!(
             line(b"@daily root -q a", Format::System),
             Err(LineError::CommandOption { .. })
         ));
-        assert!(matches!(
-            user("0 1 * * * a\r"),
-            Err(LineError::CarriageReturn)
-        ));
+        assert!(matches!(user("0 1 * * * a\r"), Err(LineError::CarriageReturn)));
     }
 
     #[test]

@@ -52,10 +52,7 @@ pub struct Crontabs {
 pub fn load(paths: &[PathBuf], format: Format, host: &Host) -> Result<Crontabs, LoadError> {
     let mut found = reader::Found::default();
     for path in paths {
-        let unreadable = |source| LoadError::Unreadable {
-            file: path.clone(),
-            source,
-        };
+        let unreadable = |source| LoadError::Unreadable { file: path.clone(), source };
         if !fs::metadata(path).map_err(unreadable)?.is_dir() {
             load_file(path, format, host, &mut found)?;
             continue;
@@ -72,9 +69,7 @@ pub fn load(paths: &[PathBuf], format: Format, host: &Host) -> Result<Crontabs, 
     }
     if found.crontabs.entries.len() > limits::ENTRIES_MAX {
         let reason = format!("more than {} entries in all files", limits::ENTRIES_MAX);
-        found
-            .problems
-            .push(Problem::new(Path::new("crontabs"), reason));
+        found.problems.push(Problem::new(Path::new("crontabs"), reason));
     }
     refuse_if_any(found.crontabs, found.problems)
 }
@@ -85,10 +80,7 @@ fn load_file(
     host: &Host,
     found: &mut reader::Found,
 ) -> Result<(), LoadError> {
-    let unreadable = |source| LoadError::Unreadable {
-        file: file.to_path_buf(),
-        source,
-    };
+    let unreadable = |source| LoadError::Unreadable { file: file.to_path_buf(), source };
     if format == Format::System
         && let Some(reason) = host.distrusts(&fs::metadata(file).map_err(unreadable)?)
     {
@@ -106,13 +98,9 @@ fn files_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let accepted = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| {
-                name.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-            });
+        let accepted = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        });
         // Follows links, as cron does.
         if accepted && fs::metadata(&path)?.is_file() {
             files.push(path);

@@ -48,14 +48,8 @@ mod tests {
         let mut names = Names::default();
         let first = names.give("php", ["9 * * * *", "root", "x"]);
         assert_eq!(first, "crontab:php:868ca1fd835bc013-1");
-        assert_eq!(
-            names.give("php", ["9 * * * *", "root", "x"]),
-            "crontab:php:868ca1fd835bc013-2"
-        );
+        assert_eq!(names.give("php", ["9 * * * *", "root", "x"]), "crontab:php:868ca1fd835bc013-2");
         assert_ne!(names.give("php", ["9 * * * *", "roo", "tx"]), first);
-        assert_eq!(
-            Names::default().give("php", ["9 * * * *", "root", "x"]),
-            first
-        );
+        assert_eq!(Names::default().give("php", ["9 * * * *", "root", "x"]), first);
     }
 }

@@ -34,17 +34,9 @@ pub(super) struct Found {
 
 /// Reads one file. Refused lines go to the problems, and reading goes on with the next.
 pub(super) fn read(file: &Path, bytes: &[u8], format: Format, host: &Host, found: &mut Found) {
-    let mut reader = Reader {
-        file,
-        format,
-        host,
-        variables: Variables::new(host),
-    };
+    let mut reader = Reader { file, format, host, variables: Variables::new(host) };
     for (index, bytes) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let origin = Origin {
-            file: file.to_path_buf(),
-            line: index + 1,
-        };
+        let origin = Origin { file: file.to_path_buf(), line: index + 1 };
         let result = match lexer::line(bytes, format) {
             Ok(Line::Nothing) => Ok(()),
             Ok(Line::Variable { name, value }) => reader.variable(name, value, &origin, found),
@@ -108,23 +100,16 @@ impl Reader<'_> {
         found: &mut Found,
     ) -> Result<(), LineError> {
         if let Some((name, advice)) = DIRECTIVES.into_iter().find(|(known, _)| *known == name) {
-            return Err(LineError::Directive {
-                name: name.to_owned(),
-                advice,
-            });
+            return Err(LineError::Directive { name: name.to_owned(), advice });
         }
         let mut warn = |reason: &str| {
-            let warning = Problem::new(self.file, reason)
-                .with_line(origin.line)
-                .with_place(name);
+            let warning = Problem::new(self.file, reason).with_line(origin.line).with_place(name);
             found.crontabs.warnings.push(warning);
         };
         match name {
             "SHELL" if value.starts_with('/') => self.variables.shell = value.to_owned(),
             "SHELL" => {
-                return Err(LineError::Shell {
-                    shell: value.to_owned(),
-                });
+                return Err(LineError::Shell { shell: value.to_owned() });
             }
             "HOME" => self.variables.home = Some(value.to_owned()),
             "LOGNAME" | "USER" => {
@@ -163,27 +148,17 @@ impl Reader<'_> {
     ) -> Result<(), LineError> {
         let timing = self.timing(raw.time)?;
         let (user, run_as) = self.user(raw.user)?;
-        let time = raw
-            .time
-            .split_ascii_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
+        let time = raw.time.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
         let file_name = self.file.file_name().unwrap_or_default().to_string_lossy();
         let parts = [time.as_str(), raw.user.unwrap_or(""), raw.command];
         let spec = self.spec(raw.command, user, run_as);
         let bytes = spec.to_payload().len();
         if bytes > limits::COMMAND_BYTES_MAX {
-            return Err(LineError::TooLong {
-                bytes,
-                max: limits::COMMAND_BYTES_MAX,
-            });
+            return Err(LineError::TooLong { bytes, max: limits::COMMAND_BYTES_MAX });
         }
         let name = found.names.give(&file_name, parts);
         found.crontabs.entries.push(Entry {
-            spec: Spec {
-                name: name.clone(),
-                ..spec
-            },
+            spec: Spec { name: name.clone(), ..spec },
             name,
             origin,
             timing,
@@ -201,9 +176,7 @@ impl Reader<'_> {
         if time.eq_ignore_ascii_case("@reboot") {
             return Ok(Timing::Start);
         }
-        Ok(Timing::Cron(
-            Cron::parse_crontab(time)?.with_zone(&self.variables.zone)?,
-        ))
+        Ok(Timing::Cron(Cron::parse_crontab(time)?.with_zone(&self.variables.zone)?))
     }
 
     /// Who an entry runs as, and whether that takes a change of user.
@@ -216,22 +189,13 @@ impl Reader<'_> {
         if name == server.name {
             return Ok((server, None));
         }
-        let unknown = || LineError::UnknownUser {
-            user: name.to_owned(),
-        };
+        let unknown = || LineError::UnknownUser { user: name.to_owned() };
         let user = self.host.users.by_name(name).ok_or_else(unknown)?;
         if server.uid != 0 {
             let (user, server) = (name.to_owned(), server.name.clone());
             return Err(LineError::OtherUser { user, server });
         }
-        Ok((
-            user,
-            Some(RunAs {
-                name: name.to_owned(),
-                uid: user.uid,
-                gid: user.gid,
-            }),
-        ))
+        Ok((user, Some(RunAs { name: name.to_owned(), uid: user.uid, gid: user.gid })))
     }
 
     fn spec(&self, command: &str, user: &User, run_as: Option<RunAs>) -> Spec {
@@ -245,10 +209,7 @@ impl Reader<'_> {
         let (line, stdin) = split_percent(command);
         Spec {
             name: String::new(),
-            program: Program::Shell {
-                shell: variables.shell.clone(),
-                line,
-            },
+            program: Program::Shell { shell: variables.shell.clone(), line },
             dir: Some(home),
             // System users often have a home that does not exist.
             dir_optional: variables.home.is_none(),

@@ -14,30 +14,14 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33:www:/var
 /// A machine on which the server runs as this user.
 fn host(server: &str) -> Host {
     let users = Users::parse(PASSWD);
-    let server = users
-        .by_name(server)
-        .expect("one of the list above")
-        .clone();
-    Host {
-        users,
-        server,
-        zone: "Europe/Berlin".to_owned(),
-    }
+    let server = users.by_name(server).expect("one of the list above").clone();
+    Host { users, server, zone: "Europe/Berlin".to_owned() }
 }
 
 fn read(text: &str, format: Format, server: &str) -> (Crontabs, Vec<String>) {
     let mut found = reader::Found::default();
-    reader::read(
-        Path::new("/x/tab"),
-        text.as_bytes(),
-        format,
-        &host(server),
-        &mut found,
-    );
-    (
-        found.crontabs,
-        found.problems.iter().map(ToString::to_string).collect(),
-    )
+    reader::read(Path::new("/x/tab"), text.as_bytes(), format, &host(server), &mut found);
+    (found.crontabs, found.problems.iter().map(ToString::to_string).collect())
 }
 
 fn good(text: &str, format: Format) -> Crontabs {
@@ -51,11 +35,7 @@ fn check_refused(text: &str, format: Format, server: &str, parts: &[&str]) {
     let (_, problems) = read(text, format, server);
     assert_eq!(problems.len(), 1, "{problems:#?}");
     for part in parts {
-        assert!(
-            problems[0].contains(part),
-            "{part:?} is not in {:?}",
-            problems[0]
-        );
+        assert!(problems[0].contains(part), "{part:?} is not in {:?}", problems[0]);
     }
 }
 
@@ -78,40 +58,17 @@ fn a_system_crontab_of_the_usual_shape() {
          #\n",
         Format::System,
     );
-    let [hourly, weekly] = &crontabs.entries[..] else {
-        panic!("{crontabs:?}")
-    };
-    let Timing::Cron(cron) = &hourly.timing else {
-        panic!("{:?}", hourly.timing)
-    };
-    assert_eq!(
-        (cron.source(), cron.zone_name()),
-        ("17 *\t* * *", "Europe/Berlin")
-    );
-    assert_eq!(
-        line_of(hourly),
-        "cd / && run-parts --report /etc/cron.hourly"
-    );
+    let [hourly, weekly] = &crontabs.entries[..] else { panic!("{crontabs:?}") };
+    let Timing::Cron(cron) = &hourly.timing else { panic!("{:?}", hourly.timing) };
+    assert_eq!((cron.source(), cron.zone_name()), ("17 *\t* * *", "Europe/Berlin"));
+    assert_eq!(line_of(hourly), "cd / && run-parts --report /etc/cron.hourly");
     assert_eq!(line_of(weekly), "test -x /usr/sbin/x || { cd / && y; }");
     assert_eq!((hourly.origin.line, weekly.origin.line), (5, 6));
     let spec = &hourly.spec;
     assert!(!spec.inherit_env);
-    let env: Vec<String> = spec
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/sbin:/bin";
-    assert_eq!(
-        env,
-        [
-            "HOME=/root",
-            "LOGNAME=root",
-            path,
-            "SHELL=/bin/sh",
-            "USER=root"
-        ]
-    );
+    assert_eq!(env, ["HOME=/root", "LOGNAME=root", path, "SHELL=/bin/sh", "USER=root"]);
     assert_eq!(spec.dir.as_deref(), Some("/root"));
     assert_eq!((spec.run_as.as_ref(), spec.stdin.as_ref()), (None, None));
     assert_eq!((hourly.missed, hourly.attempts_max), (Missed::Skip, 1));
@@ -140,20 +97,10 @@ fn shapes_that_packages_ship() {
     assert!(lines[4].contains("\\! -d"), "other backslashes stay");
     let start = &crontabs.entries[5];
     assert_eq!(start.timing, Timing::Start);
-    let run_as = RunAs {
-        name: "www-data".to_owned(),
-        uid: 33,
-        gid: 33,
-    };
+    let run_as = RunAs { name: "www-data".to_owned(), uid: 33, gid: 33 };
     assert_eq!(start.spec.run_as, Some(run_as));
-    assert_eq!(
-        start.spec.env.get("HOME").map(String::as_str),
-        Some("/var/www")
-    );
-    assert_eq!(
-        start.spec.env.get("LOGNAME").map(String::as_str),
-        Some("www-data")
-    );
+    assert_eq!(start.spec.env.get("HOME").map(String::as_str), Some("/var/www"));
+    assert_eq!(start.spec.env.get("LOGNAME").map(String::as_str), Some("www-data"));
     assert_eq!(lines[6], "H=1 /usr/bin/h");
 }
 
@@ -164,9 +111,7 @@ fn variables_hold_for_the_lines_after_them() {
          CRON_TZ=UTC\n@daily c\n",
         Format::User,
     );
-    let [a, b, c] = &crontabs.entries[..] else {
-        panic!("{crontabs:?}")
-    };
+    let [a, b, c] = &crontabs.entries[..] else { panic!("{crontabs:?}") };
     let shell = |entry: &Entry| match &entry.spec.program {
         Program::Shell { shell, .. } => shell.clone(),
         Program::Argv(argv) => panic!("{argv:?}"),
@@ -176,10 +121,7 @@ fn variables_hold_for_the_lines_after_them() {
         other => panic!("{other:?}"),
     };
     assert_eq!([a, b, c].map(shell), ["/bin/sh", "/bin/bash", "/bin/bash"]);
-    assert_eq!(
-        [a, b, c].map(zone),
-        ["Europe/Berlin", "Asia/Kathmandu", "UTC"]
-    );
+    assert_eq!([a, b, c].map(zone), ["Europe/Berlin", "Asia/Kathmandu", "UTC"]);
     assert_eq!(
         [a, b, c].map(|entry| entry.spec.dir.as_deref()),
         [Some("/root"), Some("/srv"), Some("/srv")]
@@ -188,10 +130,7 @@ fn variables_hold_for_the_lines_after_them() {
         [a, b, c].map(|entry| entry.spec.env.get("X").map(String::as_str)),
         [None, Some("1 2"), Some("")]
     );
-    assert_eq!(
-        a.spec.env.get("PATH").map(String::as_str),
-        Some("/usr/bin:/bin")
-    );
+    assert_eq!(a.spec.env.get("PATH").map(String::as_str), Some("/usr/bin:/bin"));
     assert!(!a.spec.env.contains_key("CRON_TZ"));
     assert_eq!([a, b].map(|entry| entry.spec.dir_optional), [true, false]);
 }
@@ -213,19 +152,9 @@ fn what_does_less_than_in_cron_is_warned_of() {
     for (warning, start) in warnings.iter().zip(starts) {
         assert!(warning.starts_with(start), "{warning}");
     }
-    let log_output: Vec<LogOutput> = crontabs
-        .entries
-        .iter()
-        .map(|entry| entry.spec.log_output)
-        .collect();
-    assert_eq!(
-        log_output,
-        [
-            LogOutput::Always,
-            LogOutput::OnFailure,
-            LogOutput::OnFailure
-        ]
-    );
+    let log_output: Vec<LogOutput> =
+        crontabs.entries.iter().map(|entry| entry.spec.log_output).collect();
+    assert_eq!(log_output, [LogOutput::Always, LogOutput::OnFailure, LogOutput::OnFailure]);
     let last = &crontabs.entries[2].spec.env;
     assert_eq!(last.get("TZ").map(String::as_str), Some("UTC"));
     assert_eq!(last.get("LOGNAME").map(String::as_str), Some("root"));
@@ -239,30 +168,17 @@ fn refused_lines_are_named() {
     user("\n61 * * * * a\n", &["/x/tab:2: \"61 * * * * a\": ", "61"]);
     user("@every 5m\n", &["/x/tab:1", "@every"]);
     user("@fortnightly a\n", &["@fortnightly"]);
-    user(
-        "* * * *\n",
-        &["4 words where five time fields and a command"],
-    );
-    user(
-        "RANDOM_DELAY=45\n@daily a\n",
-        &["RANDOM_DELAY", "not supported", "sleep"],
-    );
+    user("* * * *\n", &["4 words where five time fields and a command"]);
+    user("RANDOM_DELAY=45\n@daily a\n", &["RANDOM_DELAY", "not supported", "sleep"]);
     user("-*/15 * * * * a\n", &["SUSE"]);
     user("* * * * * -n a\n", &["option -n"]);
     user("CRON_TZ=Mars/Olympus\n", &["time zone `Mars/Olympus`"]);
     user("SHELL=bash\n", &["\"bash\" is not a whole path"]);
     user("0 1 * * * a\r\n", &["carriage return"]);
-    system(
-        "0 1 * * * mallory a\n",
-        &["user \"mallory\" is not in /etc/passwd"],
-    );
+    system("0 1 * * * mallory a\n", &["user \"mallory\" is not in /etc/passwd"]);
     system("0 1 * * * root\n", &["the user"]);
     system("@daily www-data:www a\n", &["user \"www-data:www\""]);
-    let other = [
-        "runs as user www-data",
-        "this server runs as builder",
-        "only root",
-    ];
+    let other = ["runs as user www-data", "this server runs as builder", "only root"];
     check_refused("@daily www-data a\n", Format::System, "builder", &other);
 }
 
@@ -282,22 +198,12 @@ fn a_server_without_root_runs_its_own_lines_of_a_system_crontab() {
 #[test]
 fn editing_one_line_keeps_the_names_of_the_others() {
     let names = |text| -> Vec<String> {
-        good(text, Format::User)
-            .entries
-            .into_iter()
-            .map(|entry| entry.name)
-            .collect()
+        good(text, Format::User).entries.into_iter().map(|entry| entry.name).collect()
     };
     let before = names("@daily a\n0  1 * * * b\n@daily a\n");
     let after = names("# new\nX=1\n@daily a\n5 5 * * * c\n0 1 *\t* * b\n@daily a\n");
-    assert_eq!(
-        [&before[0], &before[1], &before[2]],
-        [&after[0], &after[2], &after[3]]
-    );
-    assert!(
-        before[0].starts_with("crontab:tab:") && before[0].ends_with("-1"),
-        "{before:?}"
-    );
+    assert_eq!([&before[0], &before[1], &before[2]], [&after[0], &after[2], &after[3]]);
+    assert!(before[0].starts_with("crontab:tab:") && before[0].ends_with("-1"), "{before:?}");
     assert_eq!(before[2], before[0].replace("-1", "-2"));
     assert_ne!(names("@daily a\n"), names("@weekly a\n"));
 }
@@ -306,29 +212,16 @@ fn editing_one_line_keeps_the_names_of_the_others() {
 fn percent_gives_the_command_its_input() {
     let crontabs = good("@daily mail -s x y%Hello,%%bye \\% z\n", Format::User);
     assert_eq!(line_of(&crontabs.entries[0]), "mail -s x y");
-    assert_eq!(
-        crontabs.entries[0].spec.stdin.as_deref(),
-        Some("Hello,\n\nbye % z\n")
-    );
+    assert_eq!(crontabs.entries[0].spec.stdin.as_deref(), Some("Hello,\n\nbye % z\n"));
 }
 
 #[test]
 fn the_last_line_needs_no_line_feed_and_bytes_need_not_be_text_in_comments() {
     let mut found = reader::Found::default();
     let bytes = b"# caf\xe9\n@daily caf\xe9\n@daily a";
-    reader::read(
-        Path::new("t"),
-        bytes,
-        Format::User,
-        &host("root"),
-        &mut found,
-    );
+    reader::read(Path::new("t"), bytes, Format::User, &host("root"), &mut found);
     assert_eq!(found.crontabs.entries.len(), 1);
-    assert!(
-        found.problems[0].to_string().starts_with("t:2: "),
-        "{:?}",
-        found.problems
-    );
+    assert!(found.problems[0].to_string().starts_with("t:2: "), "{:?}", found.problems);
 }
 
 #[test]
@@ -345,20 +238,14 @@ fn folders_hold_the_files_that_cron_would_read() {
     fs::create_dir(folder.path().join("sub")).unwrap();
     let paths = [folder.path().to_path_buf()];
     let found = load(&paths, Format::System, &host("builder")).unwrap();
-    let names: Vec<&std::ffi::OsStr> = found
-        .entries
-        .iter()
-        .filter_map(|entry| entry.origin.file.file_name())
-        .collect();
+    let names: Vec<&std::ffi::OsStr> =
+        found.entries.iter().filter_map(|entry| entry.origin.file.file_name()).collect();
     assert_eq!(names, ["A_2", "b-1"]);
 
     let error = load(&paths, Format::User, &host("builder")).unwrap_err();
     assert!(error.to_string().contains("add --system"), "{error}");
     let error = load(&[PathBuf::from("/no/such")], Format::User, &host("builder")).unwrap_err();
-    assert!(
-        error.to_string().starts_with("/no/such: cannot be read: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("/no/such: cannot be read: "), "{error}");
 }
 
 #[test]
@@ -370,10 +257,7 @@ fn root_trusts_no_file_that_others_may_change() {
     let error = load(std::slice::from_ref(&file), Format::System, &host("root")).unwrap_err();
     // Where the tests do not run as root the file's owner is the first objection.
     let expected = ["others than root may write", "does not belong to root"];
-    assert!(
-        expected.iter().any(|text| error.to_string().contains(text)),
-        "{error}"
-    );
+    assert!(expected.iter().any(|text| error.to_string().contains(text)), "{error}");
 }
 
 #[test]

@@ -111,8 +111,7 @@ impl Load {
                 NewJob::new(JOB).payload(payload).at(due)
             })
             .collect();
-        self.ledger
-            .submitted(u64::from(numbers.end - numbers.start));
+        self.ledger.submitted(u64::from(numbers.end - numbers.start));
         self.batches_open.fetch_add(1, Ordering::AcqRel);
         let load = Arc::clone(self);
         engine.submit_batch_then(jobs, move |reply| {
@@ -139,9 +138,7 @@ impl Load {
         let (number, due_ns) = read(attempt.payload())
             .ok_or_else(|| JobError::permanent("its payload is not one of the demonstration's"))?;
         if number >= self.ledger.jobs() {
-            return Err(JobError::permanent(
-                "its number is not one of the account's",
-            ));
+            return Err(JobError::permanent("its number is not one of the account's"));
         }
         if !self.ledger.has_run(number) {
             self.ran.fetch_add(1, Ordering::Relaxed);
@@ -191,10 +188,7 @@ pub(super) fn put_schedules(engine: &Engine) -> Result<(), SubmitError> {
         Duration::from_millis(500),
         pulse(),
     ))?;
-    for (name, text) in [
-        ("demo: each second", "* * * * * *"),
-        ("demo: each minute", "* * * * *"),
-    ] {
+    for (name, text) in [("demo: each second", "* * * * * *"), ("demo: each minute", "* * * * *")] {
         if let Ok(cron) = Cron::parse(text) {
             engine.put_schedule(Schedule::cron(name, cron, pulse()))?;
         }
@@ -215,8 +209,6 @@ fn spread(number: u32) -> u64 {
 }
 
 fn wall_ns() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -48,12 +48,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
     /// Where the log and the account live
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "TICKWHEEL_DATA_DIR",
-        default_value = "tickwheel-data"
-    )]
+    #[arg(long, value_name = "DIR", env = "TICKWHEEL_DATA_DIR", default_value = "tickwheel-data")]
     pub data_dir: PathBuf,
     /// When a job counts as accepted: sync (on the disk), interval(50ms) or os (in the log)
     #[arg(long, value_name = "MODE", default_value = "sync")]
@@ -126,9 +121,7 @@ pub fn run(args: &DemoArgs) -> Result<bool, DemoError> {
         while !submitter.is_finished() {
             screen.show(&engine, &load);
         }
-        submitter
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        submitter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     submitted?;
     let patience = PATIENCE + Duration::from_secs(u64::from(args.seconds));
@@ -138,10 +131,7 @@ pub fn run(args: &DemoArgs) -> Result<bool, DemoError> {
         }
         if began.elapsed() > patience {
             let missing = ledger.balance().lost;
-            return Err(DemoError::Unfinished {
-                missing,
-                waited: began.elapsed(),
-            });
+            return Err(DemoError::Unfinished { missing, waited: began.elapsed() });
         }
         screen.show(&engine, &load);
     }
@@ -190,14 +180,9 @@ impl Places {
 
     /// The ledger of a run that was cut off, and `true`; or a new one for a new run.
     fn open_ledger(&self, args: &DemoArgs) -> Result<(Ledger, bool), DemoError> {
-        let failed = |source| DemoError::File {
-            path: self.ledger.clone(),
-            source,
-        };
-        fs::create_dir_all(&self.root).map_err(|source| DemoError::File {
-            path: self.root.clone(),
-            source,
-        })?;
+        let failed = |source| DemoError::File { path: self.ledger.clone(), source };
+        fs::create_dir_all(&self.root)
+            .map_err(|source| DemoError::File { path: self.root.clone(), source })?;
         if let Some(ledger) = Ledger::open(&self.ledger).map_err(failed)?
             && ledger.balance().ran < u64::from(ledger.jobs())
             && self.engine.exists()
@@ -211,10 +196,9 @@ impl Places {
 
     fn remove_engine_data(&self) -> Result<(), DemoError> {
         match fs::remove_dir_all(&self.engine) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(DemoError::File {
-                path: self.engine.clone(),
-                source,
-            }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(DemoError::File { path: self.engine.clone(), source })
+            }
             _ => Ok(()),
         }
     }

@@ -81,10 +81,7 @@ impl Screen {
     /// Shows where the run is, and waits for one frame.
     pub(super) fn show(&self, engine: &Engine, load: &Load) {
         thread::sleep(FRAME);
-        let due = self
-            .last_line
-            .lock()
-            .is_ok_and(|last| last.elapsed() >= LINE);
+        let due = self.last_line.lock().is_ok_and(|last| last.elapsed() >= LINE);
         if self.bar.is_none() && !due {
             return;
         }
@@ -132,10 +129,7 @@ impl Screen {
         say(&format!("\n{}", table(&latency)));
         say(&plot("lateness", latency.stage(Stage::Lateness)));
         say(&account(balance, load.late()));
-        say(&format!(
-            "(late: started over {} ms after its due time)",
-            LATE.as_millis()
-        ));
+        say(&format!("(late: started over {} ms after its due time)", LATE.as_millis()));
         Ok(())
     }
 

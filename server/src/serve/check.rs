@@ -28,19 +28,13 @@ pub fn check(options: &ServeOptions) -> Result<String, ServeError> {
         report.push_str(&format!("warning: {warning}\n"));
     }
     let (entries, warnings) = (loaded.entries.len(), loaded.warnings.len());
-    report.push_str(&format!(
-        "{entries} understood, {warnings} warnings, nothing refused\n"
-    ));
+    report.push_str(&format!("{entries} understood, {warnings} warnings, nothing refused\n"));
     Ok(report)
 }
 
 fn describe(entry: &Entry, now: SystemTime) -> String {
-    let mut text = format!(
-        "{}:{}: {}\n",
-        entry.origin.file.display(),
-        entry.origin.line,
-        entry.name
-    );
+    let mut text =
+        format!("{}:{}: {}\n", entry.origin.file.display(), entry.origin.line, entry.name);
     let (when, next) = when(&entry.timing, now);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "    when     {when}");
@@ -53,11 +47,7 @@ fn describe(entry: &Entry, now: SystemTime) -> String {
 fn when(timing: &Timing, now: SystemTime) -> (String, String) {
     match timing {
         Timing::Cron(cron) => {
-            let source = cron
-                .source()
-                .split_ascii_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ");
+            let source = cron.source().split_ascii_whitespace().collect::<Vec<_>>().join(" ");
             let when = format!("{source}  ({})", cron.describe());
             let next = unix_ns(now).and_then(|now| cron.next_after(now));
             let next = next.and_then(|next| format_time(next, cron.zone_name()).ok());
@@ -65,10 +55,7 @@ fn when(timing: &Timing, now: SystemTime) -> (String, String) {
         }
         Timing::Every(every) => {
             let every = format_duration(*every);
-            (
-                format!("every {every}"),
-                format!("{every} after its first start"),
-            )
+            (format!("every {every}"), format!("{every} after its first start"))
         }
         Timing::Once(None) => ("once".to_owned(), "when it is first started".to_owned()),
         Timing::Once(Some(at)) => {

@@ -22,43 +22,20 @@ pub(super) struct Loaded {
 pub(super) fn load(options: &ServeOptions) -> Result<Loaded, LoadError> {
     let mut problems = Vec::new();
     let config = gather(options.config.as_deref().map(config::load), &mut problems)?;
-    let format = if options.system {
-        Format::System
-    } else {
-        Format::User
-    };
+    let format = if options.system { Format::System } else { Format::User };
     let crontabs = (!options.crontabs.is_empty())
         .then(|| crontab::load(&options.crontabs, format, &Host::detect()));
     let crontabs = gather(crontabs, &mut problems)?.unwrap_or_default();
-    let Config {
-        settings,
-        mut entries,
-    } = config.unwrap_or_else(|| Config {
-        settings: Settings::default(),
-        entries: Vec::new(),
-    });
+    let Config { settings, mut entries } =
+        config.unwrap_or_else(|| Config { settings: Settings::default(), entries: Vec::new() });
     entries.extend(crontabs.entries);
     if entries.len() > limits::ENTRIES_MAX {
-        let reason = format!(
-            "more than {} schedules, jobs and entries",
-            limits::ENTRIES_MAX
-        );
+        let reason = format!("more than {} schedules, jobs and entries", limits::ENTRIES_MAX);
         problems.push(Problem::new(Path::new("all files"), reason));
     }
-    let data_dir = options
-        .data_dir
-        .clone()
-        .or_else(|| settings.data_dir.clone());
+    let data_dir = options.data_dir.clone().or_else(|| settings.data_dir.clone());
     let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(limits::DATA_DIR_DEFAULT));
-    refuse_if_any(
-        Loaded {
-            settings,
-            data_dir,
-            entries,
-            warnings: crontabs.warnings,
-        },
-        problems,
-    )
+    refuse_if_any(Loaded { settings, data_dir, entries, warnings: crontabs.warnings }, problems)
 }
 
 /// Keeps problems for later, so that those of the next file are found too.

@@ -111,21 +111,13 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
 }
 
 fn serve(loaded: Loaded) -> Result<(), ServeError> {
-    let Loaded {
-        settings,
-        data_dir,
-        entries,
-        ..
-    } = loaded;
+    let Loaded { settings, data_dir, entries, .. } = loaded;
     // The log holds commands and their environments: nobody else is to read or write it.
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&data_dir)
-        .map_err(|source| ServeError::DataDir {
-            dir: data_dir.clone(),
-            source,
-        })?;
+        .map_err(|source| ServeError::DataDir { dir: data_dir.clone(), source })?;
     // From here on a signal waits until the server is up, and then ends it in good order.
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServeError::Signals)?;
     let runner = Arc::new(Runner::new(entries.iter().map(|entry| entry.name.clone())));
@@ -173,9 +165,7 @@ fn end(
     let waiting = signals.handle();
     let ended = thread::scope(|scope| {
         scope.spawn(|| {
-            let again = signals
-                .forever()
-                .find(|_| first.elapsed() >= SECOND_SIGNAL_AFTER);
+            let again = signals.forever().find(|_| first.elapsed() >= SECOND_SIGNAL_AFTER);
             if again.is_some() {
                 warn!("a second signal: ending at once");
                 runner.cancel();

@@ -42,15 +42,8 @@ enum Phase {
 impl Runner {
     /// Nothing runs before [`Runner::open`].
     pub(super) fn new(names: impl Iterator<Item = String>) -> Self {
-        let state = Mutex::new(State {
-            phase: Phase::Starting,
-            running: 0,
-        });
-        Self {
-            names: names.collect(),
-            state,
-            changed: Condvar::new(),
-        }
+        let state = Mutex::new(State { phase: Phase::Starting, running: 0 });
+        Self { names: names.collect(), state, changed: Condvar::new() }
     }
 
     /// Lets commands run.
@@ -70,28 +63,18 @@ impl Runner {
         self.cancel();
         let state = self.lock();
         if state.running > 0 {
-            warn!(
-                running = state.running,
-                "the grace is over: ending commands that still run"
-            );
+            warn!(running = state.running, "the grace is over: ending commands that still run");
         }
-        let waited = self
-            .changed
-            .wait_timeout_while(state, END_WAIT, |state| state.running > 0);
+        let waited = self.changed.wait_timeout_while(state, END_WAIT, |state| state.running > 0);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.running > 0 {
-            error!(
-                running = state.running,
-                "commands could not be ended and are left behind"
-            );
+            error!(running = state.running, "commands could not be ended and are left behind");
         }
     }
 
     /// Begins a run once the server is open; `false` if it is ending.
     fn begin(&self) -> bool {
-        let waited = self
-            .changed
-            .wait_while(self.lock(), |state| state.phase == Phase::Starting);
+        let waited = self.changed.wait_while(self.lock(), |state| state.phase == Phase::Starting);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         if state.phase == Phase::Stopped {
             return false;
@@ -122,9 +105,7 @@ pub(super) fn handler(
     let runner = Arc::clone(runner);
     move |attempt| {
         if !runner.begin() {
-            return Err(JobError::retryable(
-                "the server ended before the command was started",
-            ));
+            return Err(JobError::retryable("the server ended before the command was started"));
         }
         // Counted down however the run ends, a panic included.
         let _running = Running(&runner);
@@ -179,10 +160,7 @@ fn output_text(outcome: &Outcome) -> String {
     let output = &outcome.output;
     let mut text = String::new();
     if output.dropped_bytes() > 0 {
-        text.push_str(&format!(
-            "\n    | ({} bytes before are not kept)",
-            output.dropped_bytes()
-        ));
+        text.push_str(&format!("\n    | ({} bytes before are not kept)", output.dropped_bytes()));
     }
     for line in output.lines() {
         text.push_str("\n    | ");
@@ -206,9 +184,7 @@ pub(super) fn observer() -> impl Fn(&JobEvent) + Send + Sync + 'static {
         match event.next {
             Next::Done => {}
             Next::Retry(at) => {
-                let at = i64::try_from(at.0)
-                    .ok()
-                    .and_then(|at| format_time(at, "UTC").ok());
+                let at = i64::try_from(at.0).ok().and_then(|at| format_time(at, "UTC").ok());
                 let at = at.unwrap_or_else(|| "later".to_owned());
                 info!(name, %job, attempt, at, "will be tried again");
             }

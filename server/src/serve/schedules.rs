@@ -28,10 +28,7 @@ pub(super) fn apply(engine: &Engine, entries: &[Entry]) -> Result<(), ServeError
             let name = schedule.name;
             engine
                 .remove_schedule(&name)
-                .map_err(|source| ServeError::Remove {
-                    name: name.clone(),
-                    source,
-                })?;
+                .map_err(|source| ServeError::Remove { name: name.clone(), source })?;
             info!(name, "schedule removed: it is no longer configured");
         }
     }

@@ -1,0 +1,14 @@
+//! The measured bodies of Tickwheel's benchmarks.
+//!
+//! Each takes its size as a parameter, draws what is random from a fixed seed, checks its result
+//! and returns the time of the measured part alone. `benches/` gives them to criterion at full
+//! size, `tests/tiny.rs` runs them small as ordinary tests, so that they cannot rot.
+#![forbid(unsafe_code)]
+
+pub mod engine;
+mod random;
+pub mod wal;
+pub mod wheel;
+
+/// Why a benchmark could not be carried out.
+pub type BenchError = Box<dyn std::error::Error + Send + Sync>;

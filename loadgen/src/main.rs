@@ -1,0 +1,8 @@
+//! The `tickwheel-loadgen` binary: hands over to the library and knows nothing itself.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tickwheel_loadgen::cli::main()
+}
