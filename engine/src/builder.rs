@@ -8,7 +8,7 @@ use tickwheel_wal::Durability;
 use crate::{
     data_dir,
     engine::Engine,
-    error::StartError,
+    error::{CallError, StartError},
     executor::{Attempt, Handlers, JobError},
     limits,
     shard::{ShardSetup, spawn},
@@ -16,6 +16,9 @@ use crate::{
 
 /// Called for each attempt that ended.
 pub(crate) type Observer = Arc<dyn Fn(&Notice) + Send + Sync>;
+
+/// Called once when a log has failed.
+pub(crate) type OnFailure = Arc<dyn Fn(&CallError) + Send + Sync>;
 
 /// Settings of an [`Engine`]: see [`Engine::builder`].
 pub struct Builder {
@@ -27,9 +30,11 @@ pub struct Builder {
     running_max: u32,
     jobs_max: u32,
     pin: bool,
+    paused: bool,
     handlers: Handlers,
     duplicate: Option<String>,
     observer: Option<Observer>,
+    on_failure: Option<OnFailure>,
 }
 
 impl Builder {
@@ -43,9 +48,11 @@ impl Builder {
             running_max: limits::RUNNING_DEFAULT,
             jobs_max: tickwheel_core::limits::JOBS_MAX,
             pin: true,
+            paused: false,
             handlers: Handlers::default(),
             duplicate: None,
             observer: None,
+            on_failure: None,
         }
     }
 
@@ -90,7 +97,8 @@ impl Builder {
     }
 
     /// Attempts under way per shard, those in the executors' queue included: 1 to 65,536. Default
-    /// 1024. A job of higher priority never waits behind more than these.
+    /// 256. A job of higher priority never waits behind more than these; a time-out counts from the
+    /// call of the handler.
     #[must_use]
     pub fn running_max(mut self, attempts: u32) -> Self {
         self.running_max = attempts;
@@ -109,6 +117,15 @@ impl Builder {
     #[must_use]
     pub fn pin(mut self, pin: bool) -> Self {
         self.pin = pin;
+        self
+    }
+
+    /// Whether the engine starts without triggering or dispatching anything, until
+    /// [`Engine::resume`]: so that a program can put its schedules before those that the log
+    /// brought back make up for what they missed. Default: no.
+    #[must_use]
+    pub fn paused(mut self, paused: bool) -> Self {
+        self.paused = paused;
         self
     }
 
@@ -135,6 +152,15 @@ impl Builder {
         self
     }
 
+    /// Called once per shard whose log failed, on that shard's thread: from then on nothing is
+    /// taken, triggered or acknowledged by it. A program that has nothing else to do should end,
+    /// so that whoever watches it can restart it on a sound disk.
+    #[must_use]
+    pub fn on_failure(mut self, on_failure: impl Fn(&CallError) + Send + Sync + 'static) -> Self {
+        self.on_failure = Some(Arc::new(on_failure));
+        self
+    }
+
     /// Opens or makes the data directory, recovers what it holds, and starts all threads.
     ///
     /// # Errors
@@ -143,16 +169,8 @@ impl Builder {
     pub fn start(self) -> Result<Engine, StartError> {
         self.check()?;
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        let found = data_dir::prepare(&self.data_dir)?;
-        let shards = match (self.shards, found) {
-            (None, 0) => (processors / 2).clamp(1, limits::SHARDS_MAX),
-            (Some(asked), 0) => asked,
-            (None, found) => found,
-            (Some(asked), found) if asked == found => found,
-            (Some(asked), found) => {
-                return Err(StartError::ShardCount { path: self.data_dir, found, asked });
-            }
-        };
+        let shards_default = (processors / 2).clamp(1, limits::SHARDS_MAX);
+        let shards = data_dir::prepare(&self.data_dir, self.shards, shards_default)?;
         let executors = self.executors.unwrap_or(processors);
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let handlers = Arc::new(self.handlers);
@@ -164,11 +182,13 @@ impl Builder {
                 dir: data_dir::shard_dir(&self.data_dir, shard),
                 durability: self.durability,
                 segment_bytes: self.segment_bytes,
+                paused: self.paused,
                 running_max: self.running_max,
                 jobs_max: self.jobs_max,
                 executors: executors.div_ceil(shards),
                 handlers: Arc::clone(&handlers),
                 observer: self.observer.clone(),
+                on_failure: self.on_failure.clone(),
                 // With fewer processors than shards a pin would only take a choice away.
                 core: (self.pin && shards <= cores.len()).then(|| cores[number]),
             })?);

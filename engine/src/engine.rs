@@ -278,11 +278,22 @@ impl Engine {
         })
     }
 
+    /// Lets an engine that was started [paused](Builder::paused) trigger and dispatch.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn resume(&self) -> Result<(), CallError> {
+        (0..self.shards.len()).try_for_each(|shard| self.send(shard, Message::Resume))
+    }
+
     /// Waits until no job is pending, at most `timeout`; `false` when some still are. Schedules do
     /// not count, jobs that they added do.
     #[must_use]
     pub fn drain(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let now = Instant::now();
+        // A wait without an end, as far as this clock goes.
+        let century = Duration::from_secs(3_000_000_000);
+        let deadline = now.checked_add(timeout).unwrap_or(now + century);
         for shard in 0..self.shards.len() {
             let (reply, drained) = bounded(1);
             if self.send(shard, Message::Drain { reply }).is_err() {

@@ -42,6 +42,26 @@ pub enum StartError {
         /// Shards that were asked for.
         asked: usize,
     },
+    /// The folder of a shard is not there, while others are: its jobs are not either.
+    #[error(
+        "{} is missing: bring it back from where it was moved or from a backup; without it its jobs are lost",
+        path.display()
+    )]
+    ShardMissing {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file that holds the number of shards is not there.
+    #[error(
+        "{} is missing, and there are {folders} folders of shards: write their true number into it",
+        path.display()
+    )]
+    CountMissing {
+        /// The file.
+        path: PathBuf,
+        /// Folders of shards that are there.
+        folders: usize,
+    },
     /// A shard's log could not be opened: it is in use, damaged, or of a newer version.
     #[error(transparent)]
     Log(#[from] tickwheel_wal::OpenError),

@@ -19,8 +19,12 @@ pub const PASS_COMPLETIONS_MAX: usize = 1024;
 /// Attempts that a shard hands out in one pass.
 pub const PASS_DISPATCH_MAX: u32 = 512;
 
-/// Attempts under way per shard where none is set, queued ones included.
-pub const RUNNING_DEFAULT: u32 = 1024;
+/// Attempts under way per shard where none is set, queued ones included. Short, so that a job of
+/// higher priority finds few before it, and long enough for handlers that take a microsecond.
+pub const RUNNING_DEFAULT: u32 = 256;
+
+/// How long a job waits that has no handler in this process.
+pub const NO_HANDLER_WAIT: Duration = Duration::from_secs(600);
 
 /// Attempts under way per shard at the most.
 pub const RUNNING_MAX: u32 = 65_536;
@@ -40,8 +44,8 @@ pub const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 /// How long handlers have to notice that they should stop, once the grace of a shutdown is over.
 pub const STOP_NOTICE: Duration = Duration::from_secs(5);
 
-/// Longest record that a log must take: the longest event.
-pub const RECORD_BYTES_MAX: u32 = core_limits::EVENT_BYTES_MAX as u32;
+/// Longest record that a log must take: the longest event and the record's header.
+pub const RECORD_BYTES_MAX: u32 = core_limits::EVENT_BYTES_MAX as u32 + 64;
 
 // Four of the longest records fit a segment, as the log asks for.
 const _: () = assert!(RECORD_BYTES_MAX as u64 * 4 <= SEGMENT_BYTES_MIN);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tickwheel_core::{self as core, Timing, cron::Cron};
+use tickwheel_core::{self as core, Refusal, Timing, cron::Cron};
 
 use crate::{
     clock::{saturating_ms, saturating_ns, wall_time},
@@ -72,6 +72,14 @@ impl Schedule {
     pub fn grace(mut self, grace: Duration) -> Self {
         self.inner.grace_ms = saturating_ms(grace);
         self
+    }
+
+    /// Checks each field against its range, as [`put_schedule`](crate::Engine::put_schedule) does.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn check(&self) -> Result<(), Refusal> {
+        self.inner.check()
     }
 
     /// Its name.

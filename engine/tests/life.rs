@@ -265,6 +265,103 @@ fn attempts_that_a_shutdown_finds_in_the_queue_are_not_counted() {
     assert_eq!(engine.stats().unwrap().counts.dead, 0);
 }
 
+/// An engine with one executor whose handler blocks on "first" until the sender speaks, and the
+/// payloads that handlers were called with.
+fn blocked(dir: &TempDir) -> (Engine, crossbeam::channel::Sender<()>, Receiver<String>) {
+    let (release, released) = unbounded::<()>();
+    let (called, calls) = unbounded();
+    let engine = builder(dir)
+        .executors(1)
+        .handler("text", move |attempt: &Attempt<'_>| {
+            let text = String::from_utf8(attempt.payload().to_vec()).unwrap();
+            called.send(text.clone()).unwrap();
+            if text == "first" {
+                released.recv().unwrap();
+            }
+            Ok(())
+        })
+        .start()
+        .unwrap();
+    engine.submit(text("first")).unwrap();
+    assert_eq!(calls.recv_timeout(PATIENCE).unwrap(), "first");
+    (engine, release, calls)
+}
+
+#[test]
+fn a_job_that_is_cancelled_in_the_executors_queue_is_not_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, release, calls) = blocked(&dir);
+    let second = engine.submit(text("second")).unwrap();
+    while !matches!(engine.job(second), Ok(Some(JobInfo::Pending { state: JobState::Running, .. })))
+    {
+        std::thread::yield_now();
+    }
+    assert_eq!(engine.cancel(second), Ok(Some(JobState::Running)));
+    release.send(()).unwrap();
+    engine.submit(text("third")).unwrap();
+    assert!(engine.drain(PATIENCE));
+    assert_eq!(calls.try_iter().collect::<Vec<_>>(), ["third"]);
+}
+
+#[test]
+fn the_wait_for_an_executor_is_not_part_of_the_time_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, release, calls) = blocked(&dir);
+    let short = Duration::from_millis(20);
+    let jobs = (0..5).map(|n| text(&n.to_string()).timeout(short).attempts_max(1)).collect();
+    engine.submit_batch(jobs).unwrap();
+    // Several of their time-outs pass while they wait: seen by the clock, whatever its pace.
+    let until = Instant::now() + 5 * short;
+    while Instant::now() < until {
+        std::thread::yield_now();
+    }
+    release.send(()).unwrap();
+    assert!(engine.drain(PATIENCE));
+    assert_eq!(calls.try_iter().count(), 5);
+    let counts = engine.stats().unwrap().counts;
+    assert_eq!((counts.succeeded, counts.dead), (6, 0));
+}
+
+#[test]
+fn a_panic_in_a_callback_does_not_take_the_shard_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine =
+        builder(&dir).handler("text", |_| Ok(())).observer(|_| panic!("as asked")).start().unwrap();
+    engine.submit_batch_then(vec![text("a")], |_| panic!("as asked")).unwrap();
+    engine.submit(text("b")).unwrap();
+    assert!(engine.drain(PATIENCE));
+    assert_eq!(engine.stats().unwrap().counts.succeeded, 2);
+}
+
+#[test]
+fn jobs_without_a_handler_wait_for_a_program_that_has_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = builder(&dir).paused(true).handler("text", |_| Ok(())).start().unwrap();
+    let id = engine.submit(text("kept").attempts_max(1)).unwrap();
+    drop(engine);
+    let engine = builder(&dir).handler("other", |_| Ok(())).start().unwrap();
+    engine.submit(NewJob::new("other")).unwrap();
+    let waits = |info| {
+        matches!(info, Ok(Some(JobInfo::Pending { state: JobState::Scheduled, attempts: 0, .. })))
+    };
+    while !waits(engine.job(id)) {
+        std::thread::yield_now();
+    }
+    assert_eq!(engine.stats().unwrap().counts.dead, 0);
+}
+
+#[test]
+fn a_paused_engine_takes_jobs_and_runs_them_once_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::start_with(builder(&dir).paused(true));
+    world.engine.submit(text("a")).unwrap();
+    assert!(!world.engine.drain(Duration::from_millis(20)));
+    assert!(world.runs.is_empty());
+    world.engine.resume().unwrap();
+    assert!(world.engine.drain(PATIENCE));
+    assert_eq!(world.run().0, "a");
+}
+
 #[test]
 fn schedules_fire_and_are_listed() {
     let dir = tempfile::tempdir().unwrap();

@@ -87,12 +87,14 @@ pub enum Event<'a> {
         /// Its name.
         name: &'a str,
     },
-    /// An attempt was given back before it began: it does not count, and the job is ready again.
+    /// An attempt was given back before it began: it does not count.
     Released {
         /// The job.
         job: u64,
         /// When.
         at: u64,
+        /// When it is due again; at once if that is `at`.
+        due: u64,
     },
 }
 
@@ -179,7 +181,7 @@ pub struct Rule<'a> {
 /// [`Timing`] as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub enum RuleTiming<'a> {
-    /// Expression, zone, and whether the five-field crontab dialect is meant.
+    /// Expression and zone.
     Cron(&'a str, &'a str),
     /// Interval in nanoseconds.
     Every(u64),

@@ -35,7 +35,7 @@ pub use job::{Backoff, Clock, Due, JobState, NewJob, Refusal};
 pub use journal::{Journal, NoRoom, Position};
 pub use schedule::{Missed, Schedule, Timing};
 pub use scheduler::{
-    Answer, Attempt, CallerId, Config, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,
-    OutcomeKind, Outputs, ReplayError, Reply, ScheduleView, Scheduler, Wake,
+    Answer, Attempt, Began, CallerId, Config, Counts, Dispatch, Input, JobView, Next, Notice,
+    Outcome, OutcomeKind, Outputs, PreviousEnd, ReplayError, Reply, ScheduleView, Scheduler, Wake,
 };
 pub use time::{MonoTime, Now, WallTime};

@@ -64,9 +64,6 @@ pub const MISSED_GRACE_MS_DEFAULT: u32 = 60_000;
 /// Runs that a schedule may catch up at the most.
 pub const CATCH_UP_MAX: u32 = 10_000;
 
-/// Fire times looked at when a schedule catches up; beyond it the window is cut from its old end.
-pub const CATCH_UP_SCAN_MAX: u32 = 100_000;
-
 /// When a fire time cannot be written for want of space, the shard looks again after this long.
 pub const NO_ROOM_RETRY_MS: u64 = 1000;
 
@@ -78,4 +75,3 @@ const _: () = assert!(EXPRESSION_BYTES_MAX + 3 * NAME_BYTES_MAX + 256 <= EVENT_H
 const _: () = assert!(OUTCOME_BYTES_MAX > MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(ATTEMPTS_DEFAULT <= ATTEMPTS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
-const _: () = assert!(CATCH_UP_MAX <= CATCH_UP_SCAN_MAX);

@@ -2,6 +2,7 @@
 //! end. They know handlers and payloads, never the state of a job.
 
 mod attempt;
+mod begun;
 mod handlers;
 mod stops;
 
@@ -16,6 +17,7 @@ use tickwheel_core::{self as core, Clock};
 use tickwheel_wal::RecordRef;
 
 pub use attempt::{Attempt, JobError};
+pub(crate) use begun::Begun;
 pub(crate) use handlers::Handlers;
 pub(crate) use stops::Stops;
 
@@ -25,8 +27,7 @@ use crate::{clock, latency::Recorder, shard::Sleeper};
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) attempt: core::Attempt,
-    /// The handler, or `None` when none is registered for the kind.
-    pub(crate) handler: Option<u32>,
+    pub(crate) handler: u32,
     pub(crate) kind: Arc<str>,
     pub(crate) number: u16,
     pub(crate) attempts_max: u16,
@@ -52,7 +53,7 @@ pub(crate) enum Ended {
     Succeeded,
     Failed(JobError),
     Panicked(String),
-    /// The engine was stopping before the handler was called.
+    /// The handler was not called: the engine is stopping, or the job was cancelled before.
     NotBegun,
 }
 
@@ -63,6 +64,7 @@ pub(crate) struct Executor {
     pub(crate) shard: Arc<Sleeper>,
     pub(crate) handlers: Arc<Handlers>,
     pub(crate) stops: Arc<Stops>,
+    pub(crate) begun: Begun,
     pub(crate) recorder: Recorder,
 }
 
@@ -75,7 +77,9 @@ impl Executor {
     fn run(self) {
         while let Ok(work) = self.queue.recv() {
             let started_ns = clock::mono_ns();
+            self.begun.set(work.attempt, started_ns);
             let outcome = self.handle(&work);
+            self.begun.clear();
             let ended_ns = clock::mono_ns();
             self.recorder.record_run(
                 started_ns.saturating_sub(work.dispatched_ns),
@@ -91,14 +95,12 @@ impl Executor {
     }
 
     fn handle(&self, work: &Work) -> Ended {
-        if self.stops.takes_no_more() {
+        // Cancelled, or timed out, while it waited in the queue: its handler is not called.
+        if self.stops.takes_no_more() || self.stops.is_stopped(work.attempt) {
             return Ended::NotBegun;
         }
-        let Some(handler) = work.handler.and_then(|number| self.handlers.get(number)) else {
-            return Ended::Failed(JobError::retryable(format!(
-                "no handler is registered for kind {:?}",
-                work.kind
-            )));
+        let Some(handler) = self.handlers.get(work.handler) else {
+            return Ended::NotBegun;
         };
         let attempt = Attempt::new(work, &self.stops);
         // What a handler leaves half-done when it panics is its own; nothing of ours is borrowed

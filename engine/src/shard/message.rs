@@ -32,6 +32,8 @@ pub(crate) enum Message {
     Schedules { reply: Sender<Vec<ScheduleView>> },
     /// Look at the numbers.
     Stats { reply: Sender<ShardStats> },
+    /// Begin to trigger and dispatch.
+    Resume,
     /// Answer once no job is pending.
     Drain { reply: Sender<()> },
     /// Take nothing more; end once nothing runs, or at the deadline.

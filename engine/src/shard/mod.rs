@@ -12,6 +12,7 @@ mod start;
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,15 +21,16 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use tickwheel_core::{
-    Answer, CallerId, Dispatch, Input, Lsn, NewJob, Now, Outcome, Outputs, Refusal, Scheduler,
+    Answer, Began, CallerId, Dispatch, Input, Lsn, MonoTime, NewJob, Now, Outcome, Outputs,
+    Refusal, Scheduler, WallTime,
 };
 use tickwheel_wal::Durability;
 
 use crate::{
-    builder::Observer,
+    builder::{Observer, OnFailure},
     clock,
     error::CallError,
-    executor::{Completion, Ended, Handlers, Stops, Work},
+    executor::{Begun, Completion, Ended, Handlers, Stops, Work},
     latency::{Recorder, Stage},
     limits,
 };
@@ -65,8 +67,11 @@ struct Shard {
     handlers: Arc<Handlers>,
     /// Handler and name of each kind, by the core's number.
     kinds: Vec<(Option<u32>, Arc<str>)>,
+    /// What each executor is at.
+    begun: Vec<Begun>,
     stops: Arc<Stops>,
     observer: Option<Observer>,
+    on_failure: Option<OnFailure>,
     recorder: Recorder,
     out: Outputs,
     acks: Acks,
@@ -75,8 +80,11 @@ struct Shard {
     ended: VecDeque<(Lsn, u64)>,
     drains: Vec<Sender<()>>,
     stale: u64,
+    /// Nothing is triggered or dispatched until the program says so.
+    paused: bool,
     stopping: Option<Stopping>,
-    failed: bool,
+    /// The log has failed: every call is answered with this.
+    failed: Option<CallError>,
     /// Counts what the log gave notice of: syncs, segments made or not made, its failure.
     log_events: Arc<AtomicU64>,
     /// The count when the last pass began.
@@ -120,7 +128,9 @@ impl Shard {
         let mut worked = self.notice_failure(now);
         worked |= self.take_completions(now);
         worked |= self.take_commands(now);
-        if self.stopping.is_none() {
+        // Leases and triggers go by the time after all that.
+        let now = clock::now();
+        if self.stopping.is_none() && !self.paused {
             worked |= self.pass_time(now);
         }
         self.carry_out(now);
@@ -131,21 +141,24 @@ impl Shard {
 
     /// A failed sync ends all work: nothing is acknowledged, triggered or accepted any more.
     fn notice_failure(&mut self, now: Now) -> bool {
-        if self.failed {
+        if self.failed.is_some() {
             return false;
         }
-        let Some(failure) = self.journal.log.failure() else {
-            return false;
-        };
-        self.failed = true;
+        let Some(failure) = self.journal.log.failure() else { return false };
         tracing::error!(%failure, "the log failed: no more work is taken until a restart");
         self.core.step(now, Input::JournalFailed, &mut self.journal, &mut self.out);
+        // What waits for an executor could not be recorded any more.
+        self.stops.take_no_more();
         let error = CallError::LogFailed(failure.to_string());
-        self.acks.fail(&error);
+        if let Some(on_failure) = &self.on_failure {
+            guarded("failure callback", || on_failure(&error));
+        }
         if let Some(open) = self.open_batch.take() {
-            (open.batch)(Err(error));
+            let failed = error.clone();
+            guarded("submit callback", || (open.batch)(Err(failed)));
         }
         self.ended.clear();
+        self.failed = Some(error);
         true
     }
 
@@ -165,7 +178,7 @@ impl Shard {
                 Ended::NotBegun => Outcome::NotBegun,
             };
             let input = Input::Complete { attempt, outcome };
-            self.core.step(now, input, &mut self.journal, &mut self.out);
+            self.core.step(not_before(now, ended_ns), input, &mut self.journal, &mut self.out);
             if let Some(end) = self.out.completed_end.take() {
                 self.ended.push_back((end, ended_ns));
             }
@@ -210,7 +223,11 @@ impl Shard {
     fn take_message(&mut self, now: Now, message: Message) {
         match message {
             Message::Submit(batch) if self.stopping.is_some() => {
-                (batch.on_batch)(Err(CallError::ShuttingDown));
+                guarded("submit callback", || (batch.on_batch)(Err(CallError::ShuttingDown)));
+            }
+            Message::Submit(batch) if self.failed.is_some() => {
+                let error = self.failed.clone().unwrap_or(CallError::ShuttingDown);
+                guarded("submit callback", || (batch.on_batch)(Err(error)));
             }
             Message::Submit(batch) => {
                 self.open_batch = Some(OpenBatch {
@@ -268,6 +285,7 @@ impl Shard {
                     stale_completions: self.stale,
                 });
             }
+            Message::Resume => self.paused = false,
             Message::Drain { reply } => self.drains.push(reply),
             Message::Stop { deadline_ns } => {
                 let stopping = Stopping { deadline_ns, told: false };
@@ -290,6 +308,12 @@ impl Shard {
             let _ = reply.send(Err(CallError::ShuttingDown));
             return;
         }
+        if let Some(error) = &self.failed {
+            let _ = reply.send(Err(error.clone()));
+            return;
+        }
+        // An answer that changes nothing may rest on events that are not durable yet.
+        let before = Lsn(self.journal.log.appended().0);
         self.core.step(now, input, &mut self.journal, &mut self.out);
         let Some(answered) = self.out.replies.pop() else {
             return;
@@ -303,8 +327,7 @@ impl Shard {
                 let release = move |durable: Result<(), CallError>| {
                     let _ = reply.send(durable.map(|()| value));
                 };
-                // What changed nothing still waits its turn, so that answers keep their order.
-                self.acks.push(answered.after, Box::new(release));
+                self.acks.push(answered.after.max(before), Box::new(release));
             }
         }
     }
@@ -315,6 +338,8 @@ impl Shard {
         let Some(open) = &mut self.open_batch else {
             return 0;
         };
+        // A delay counts from the call: the pass may have begun before it.
+        let accepted = not_before(now, open.submitted_ns);
         let mut decided = 0;
         while decided < budget {
             let Some(job) = open.held.take().or_else(|| open.jobs.next()) else {
@@ -322,7 +347,7 @@ impl Shard {
                 return decided;
             };
             let input = Input::Submit { caller: CALLER, job: &job };
-            self.core.step(now, input, &mut self.journal, &mut self.out);
+            self.core.step(accepted, input, &mut self.journal, &mut self.out);
             let Some(reply) = self.out.replies.pop() else {
                 continue;
             };
@@ -355,7 +380,7 @@ impl Shard {
                 let accepted = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
                 recorder.record_many(Stage::SubmitAck, span_ns, accepted);
             }
-            batch(durable.map(|()| answers));
+            guarded("submit callback", || batch(durable.map(|()| answers)));
         };
         self.acks.push(after, Box::new(release));
     }
@@ -368,6 +393,12 @@ impl Shard {
         };
         let dispatch_max = limits::PASS_DISPATCH_MAX.min(free as u32);
         self.core.step(now, Input::Time { dispatch_max }, &mut self.journal, &mut self.out);
+        for attempt in std::mem::take(&mut self.out.expired) {
+            let since = self.begun.iter().find_map(|begun| begun.since(attempt));
+            let began = since.map_or(Began::NotYet, |mono_ns| Began::At(MonoTime(mono_ns)));
+            let input = Input::LeaseEnd { attempt, began };
+            self.core.step(now, input, &mut self.journal, &mut self.out);
+        }
         !self.out.dispatches.is_empty() || !self.out.lateness_ns.is_empty()
     }
 
@@ -382,15 +413,17 @@ impl Shard {
             self.recorder.record_all(Stage::Ready, waits);
         }
         let dispatched_ns = clock::mono_ns();
-        for dispatch in out.dispatches.drain(..) {
-            self.hand_out(now, dispatched_ns, dispatch);
+        let mut dispatches = std::mem::take(&mut out.dispatches);
+        for dispatch in dispatches.drain(..) {
+            self.hand_out(now, dispatched_ns, dispatch, &mut out);
         }
+        out.dispatches = dispatches;
         if !out.lateness_ns.is_empty() {
             self.recorder.record_all(Stage::Lateness, out.lateness_ns.drain(..));
         }
         if let Some(observer) = &self.observer {
             for notice in out.notices.drain(..) {
-                observer(&notice);
+                guarded("observer", || observer(&notice));
             }
         }
         self.stale += std::mem::take(&mut out.stale);
@@ -399,23 +432,24 @@ impl Shard {
     }
 
     /// Gives an attempt to the executors.
-    fn hand_out(&mut self, now: Now, dispatched_ns: u64, dispatch: Dispatch) {
-        let number = usize::from(dispatch.kind.0);
-        while self.kinds.len() <= number {
-            let kind = tickwheel_core::KindId(self.kinds.len() as u16);
-            let name = self.core.kind_name(kind);
-            self.kinds.push((self.handlers.find(name), Arc::from(name)));
-        }
-        let (handler, kind) = self.kinds[number].clone();
+    fn hand_out(&mut self, now: Now, dispatched_ns: u64, dispatch: Dispatch, out: &mut Outputs) {
+        let Dispatch { attempt, .. } = dispatch;
+        let (handler, kind) = self.kind(dispatch.kind);
+        let Some(handler) = handler else {
+            // Another version of the program may have it: the job waits, and is not spent.
+            let wait_ns = limits::NO_HANDLER_WAIT.as_nanos() as u64;
+            let input = Input::Complete { attempt, outcome: Outcome::Postponed(wait_ns) };
+            self.core.step(now, input, &mut self.journal, out);
+            return;
+        };
         let event = match self.journal.log.read(tickwheel_wal::Lsn(dispatch.body.0)) {
             Ok(event) => event,
             Err(error) => {
                 // The medium is damaged below a record that was sound before.
-                tracing::error!(job = %dispatch.attempt.job, %error, "a job's payload cannot be read");
+                tracing::error!(job = %attempt.job, %error, "a job's payload cannot be read");
                 let message = format!("its payload cannot be read: {error}");
                 let outcome = Outcome::Permanent(&message);
-                let input = Input::Complete { attempt: dispatch.attempt, outcome };
-                self.core.step(now, input, &mut self.journal, &mut self.out);
+                self.core.step(now, Input::Complete { attempt, outcome }, &mut self.journal, out);
                 return;
             }
         };
@@ -436,6 +470,25 @@ impl Shard {
         debug_assert!(sent, "the executors' queue refused an attempt");
     }
 
+    /// The handler and name of a kind.
+    fn kind(&mut self, kind: tickwheel_core::KindId) -> (Option<u32>, Arc<str>) {
+        let number = usize::from(kind.0);
+        while self.kinds.len() <= number {
+            let next = tickwheel_core::KindId(self.kinds.len() as u16);
+            let name = self.core.kind_name(next);
+            let handler = self.handlers.find(name);
+            if handler.is_none() {
+                tracing::warn!(
+                    kind = name,
+                    "no handler is registered for a kind in the log: its jobs wait, looked at each {:?}",
+                    limits::NO_HANDLER_WAIT
+                );
+            }
+            self.kinds.push((handler, Arc::from(name)));
+        }
+        self.kinds[number].clone()
+    }
+
     /// Publishes what was appended and gives the answers that became durable.
     fn publish(&mut self) -> bool {
         let log = &mut self.journal.log;
@@ -446,7 +499,8 @@ impl Shard {
             _ => published,
         };
         let reached = Lsn(reached.0);
-        if self.failed {
+        if let Some(error) = &self.failed {
+            self.acks.fail(error);
             return false;
         }
         let had_acks = !self.acks.is_empty();
@@ -477,7 +531,7 @@ impl Shard {
         let wake = self.core.wake();
         let stopping = self.stopping.is_some();
         let queue_has_room = self.queue.as_ref().is_some_and(|queue| !queue.is_full());
-        if wake.now && queue_has_room && !stopping {
+        if wake.now && queue_has_room && !stopping && !self.paused {
             return;
         }
         if self.journal.log.mark_idle() {
@@ -493,7 +547,8 @@ impl Shard {
             return;
         }
         let (mono, wall) = match &self.stopping {
-            Some(stopping) => (Some(tickwheel_core::MonoTime(stopping.deadline_ns)), None),
+            Some(stopping) => (Some(MonoTime(stopping.deadline_ns)), None),
+            None if self.paused => (None, None),
             None => (wake.mono, wake.wall),
         };
         match self.bed.sleep(mono, wall) {
@@ -516,10 +571,10 @@ impl Shard {
             return false;
         };
         let running = self.core.counts().running;
-        if self.open_batch.is_some() && !self.failed {
+        if self.open_batch.is_some() && self.failed.is_none() {
             return false;
         }
-        if running == 0 || self.failed {
+        if running == 0 || self.failed.is_some() {
             return true;
         }
         if now.mono.0 < stopping.deadline_ns {
@@ -546,15 +601,30 @@ impl Shard {
             Err(error) => self.acks.fail(&CallError::LogFailed(error.to_string())),
         }
         if let Some(open) = self.open_batch.take() {
-            (open.batch)(Err(CallError::ShuttingDown));
+            guarded("submit callback", || (open.batch)(Err(CallError::ShuttingDown)));
         }
         while let Ok(message) = self.inbox.try_recv() {
             match message {
-                Message::Submit(batch) => (batch.on_batch)(Err(CallError::ShuttingDown)),
+                Message::Submit(batch) => {
+                    guarded("submit callback", || (batch.on_batch)(Err(CallError::ShuttingDown)));
+                }
                 // The sender of a reply is dropped, which tells whoever waits.
                 _ => drop(message),
             }
         }
         ShardEnd { abandoned, closed }
+    }
+}
+
+/// `now`, or the later time `mono_ns` of the monotonic clock, on both clocks.
+fn not_before(now: Now, mono_ns: u64) -> Now {
+    let ahead_ns = mono_ns.saturating_sub(now.mono.0);
+    Now { mono: MonoTime(now.mono.0 + ahead_ns), wall: WallTime(now.wall.0 + ahead_ns) }
+}
+
+/// Calls a caller's code on the shard's thread: its panic must not take the shard along.
+fn guarded(what: &'static str, call: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(call)).is_err() {
+        tracing::error!(what, "a callback panicked; the shard goes on");
     }
 }

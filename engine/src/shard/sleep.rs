@@ -106,7 +106,10 @@ impl Bed {
         wall: Option<WallTime>,
     ) -> io::Result<Woken> {
         self.mono.arm(mono.map(|time| time.0))?;
-        self.wall.arm(wall.map(|time| time.0))?;
+        if self.wall.arm(wall.map(|time| time.0))? {
+            self.get_up();
+            return Ok(Woken { clock_set: true });
+        }
         let polled = self.poll.poll(&mut self.events, None);
         self.get_up();
         match polled {
@@ -142,9 +145,11 @@ impl Timer {
     }
 
     /// Arms it for an absolute time; without one, for the far end of the clock.
-    fn arm(&mut self, at_ns: Option<u64>) -> io::Result<()> {
+    /// `true` when the clock was set since the last look: arming takes that notice away, so that
+    /// no later read would give it.
+    fn arm(&mut self, at_ns: Option<u64>) -> io::Result<bool> {
         if self.armed == Some(at_ns) {
-            return Ok(());
+            return Ok(false);
         }
         // Zero would disarm it; one nanosecond after the clock's zero has passed as well.
         let at_ns_or_end =
@@ -157,10 +162,12 @@ impl Timer {
         match timerfd_settime(&self.fd, self.flags, &Itimerspec { it_interval, it_value }) {
             Ok(_) => {
                 self.armed = Some(at_ns);
-                Ok(())
+                Ok(false)
             }
-            // The clock was set since: the timer is armed, and the next read tells of the step.
-            Err(Errno::CANCELED) => Ok(()),
+            Err(Errno::CANCELED) => {
+                self.armed = Some(at_ns);
+                Ok(true)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
         Arc,
@@ -11,15 +12,15 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use tickwheel_core::{Config, Lsn, Outputs, ReplayError, Scheduler, ShardId};
+use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Scheduler, ShardId};
 use tickwheel_wal::{Durability, LogOptions, OpenError};
 
 use super::{Bed, Journal, Message, Shard, ShardEnd, Sleeper, acks::Acks};
 use crate::{
-    builder::Observer,
+    builder::{Observer, OnFailure},
     clock,
     error::StartError,
-    executor::{Executor, Handlers, Stops},
+    executor::{Begun, Executor, Handlers, Stops},
     latency::Recorder,
     limits,
 };
@@ -30,11 +31,13 @@ pub(crate) struct ShardSetup {
     pub(crate) dir: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
+    pub(crate) paused: bool,
     pub(crate) running_max: u32,
     pub(crate) jobs_max: u32,
     pub(crate) executors: usize,
     pub(crate) handlers: Arc<Handlers>,
     pub(crate) observer: Option<Observer>,
+    pub(crate) on_failure: Option<OnFailure>,
     /// The core to run on, if the thread is pinned.
     pub(crate) core: Option<core_affinity::CoreId>,
 }
@@ -81,7 +84,13 @@ pub(crate) fn spawn(setup: ShardSetup) -> io::Result<Starting> {
             Ok((shard, started)) => {
                 // The engine waits for this before it does anything else.
                 let _ = tell.send(Ok(started));
-                shard.run()
+                // A shard that has lost its way must not leave a process behind that looks well.
+                catch_unwind(AssertUnwindSafe(|| shard.run())).unwrap_or_else(|_| {
+                    eprintln!(
+                        "tickwheel: a shard's thread panicked; the process ends, its log is sound"
+                    );
+                    std::process::abort()
+                })
             }
             Err(error) => {
                 let _ = tell.send(Err(error));
@@ -158,7 +167,12 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     report(setup.shard, &log);
     let mut journal = Journal { log };
     let mut out = Outputs::default();
-    let lost_attempts = u64::from(core.recovered(clock::now(), &mut journal, &mut out));
+    let recovery = journal.log.recovery();
+    let end = match recovery.clean_shutdown {
+        true => PreviousEnd::Clean,
+        false => PreviousEnd::Unclean { epoch: recovery.epoch },
+    };
+    let lost_attempts = u64::from(core.recovered(clock::now(), end, &mut journal, &mut out));
     let recovered_jobs = core.counts().pending;
 
     let (inbox_in, inbox) = bounded(limits::INBOX_LEN);
@@ -169,15 +183,18 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     let recorder = Recorder::new();
     let mut recorders = vec![recorder.clone()];
     let mut executors = Vec::with_capacity(setup.executors);
+    let mut begun = Vec::with_capacity(setup.executors);
     for number in 0..setup.executors {
         let recorder = Recorder::new();
         recorders.push(recorder.clone());
+        begun.push(Begun::default());
         let executor = Executor {
             queue: queue_out.clone(),
             completions: completions_in.clone(),
             shard: Arc::clone(&sleeper),
             handlers: Arc::clone(&setup.handlers),
             stops: Arc::clone(&stops),
+            begun: begun[number].clone(),
             recorder,
         };
         executors.push(executor.spawn(format!("tw-exec-{}.{number}", setup.shard.0))?);
@@ -192,7 +209,9 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         handlers: setup.handlers,
         kinds: Vec::new(),
         stops: Arc::clone(&stops),
+        begun,
         observer: setup.observer,
+        on_failure: setup.on_failure,
         recorder,
         out,
         acks: Acks::default(),
@@ -200,8 +219,9 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         ended: std::collections::VecDeque::new(),
         drains: Vec::new(),
         stale: 0,
+        paused: setup.paused,
         stopping: None,
-        failed: false,
+        failed: None,
         log_events,
         log_events_seen: 0,
     };

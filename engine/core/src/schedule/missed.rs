@@ -4,10 +4,7 @@
 use alloc::collections::VecDeque;
 
 use super::{Missed, Timing};
-use crate::{
-    limits,
-    time::{WallTime, ms_to_ns},
-};
+use crate::time::{WallTime, ms_to_ns};
 
 /// What follows from a timer that fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,33 +68,50 @@ fn newest(
     limit: u32,
     window_ns: u64,
 ) -> VecDeque<WallTime> {
-    let oldest = WallTime(now.0.saturating_sub(window_ns));
-    let mut start = match timing {
-        _ if due >= oldest => Some(due),
-        // An interval is counted, not walked.
-        Timing::Every(_) => first_after(timing, due, WallTime(oldest.0.saturating_sub(1))),
-        Timing::Cron(_) | Timing::Once(_) => {
-            timing.next_after(WallTime(oldest.0.saturating_sub(1)))
-        }
-    };
-    if let (Timing::Every(every_ns), Some(first)) = (timing, start) {
-        // Only the newest are kept, so the walk may begin at most `limit` intervals before now.
-        let passed = now.0.saturating_sub(first.0) / every_ns;
-        let skipped = (passed + 1).saturating_sub(u64::from(limit));
-        start = Some(WallTime(first.0 + skipped * every_ns));
+    let oldest = due.max(WallTime(now.0.saturating_sub(window_ns)));
+    if let Timing::Every(every_ns) = timing {
+        return newest_of_interval(*every_ns, due, oldest, now, limit);
     }
-    let mut kept = VecDeque::new();
-    let mut scanned = 0;
-    while let Some(time) = start.filter(|time| *time <= now && scanned < limits::CATCH_UP_SCAN_MAX)
-    {
-        if kept.len() == limit as usize {
-            kept.pop_front();
+    // Looks back in growing steps, so that a long outage of a frequent rule is not walked whole.
+    let mut back_ns = SCAN_BACK_NS;
+    loop {
+        let from = oldest.max(WallTime(now.0.saturating_sub(back_ns)));
+        let mut times = fire_times(timing, due, from, now);
+        if times.len() >= limit as usize || from == oldest {
+            times.drain(..times.len().saturating_sub(limit as usize));
+            return times;
         }
-        kept.push_back(time);
-        scanned += 1;
-        start = timing.next_after(time);
+        back_ns = back_ns.saturating_mul(2);
     }
-    kept
+}
+
+/// First look back of [`newest`]: one minute.
+const SCAN_BACK_NS: u64 = 60_000_000_000;
+
+/// Fire times from `from` to `now`, where `due` is one. A cron rule has at most one a second.
+fn fire_times(timing: &Timing, due: WallTime, from: WallTime, now: WallTime) -> VecDeque<WallTime> {
+    let mut next =
+        if due >= from { Some(due) } else { timing.next_after(WallTime(from.0.saturating_sub(1))) };
+    let mut times = VecDeque::new();
+    while let Some(time) = next.filter(|time| *time <= now) {
+        times.push_back(time);
+        next = timing.next_after(time);
+    }
+    times
+}
+
+/// The newest `limit` times of an interval, counted and not walked.
+fn newest_of_interval(
+    every_ns: u64,
+    due: WallTime,
+    oldest: WallTime,
+    now: WallTime,
+    limit: u32,
+) -> VecDeque<WallTime> {
+    let last = now.0.saturating_sub(due.0) / every_ns;
+    let first = (oldest.0 - due.0).div_ceil(every_ns);
+    let first = first.max((last + 1).saturating_sub(u64::from(limit)));
+    (first..=last).map(|number| WallTime(due.0 + number * every_ns)).collect()
 }
 
 #[cfg(test)]
@@ -160,6 +174,16 @@ mod tests {
             check(all(1, HOUR), &[300]);
             check(all(5, MINUTE), &[]);
         }
+    }
+
+    #[test]
+    fn a_frequent_rule_after_a_long_outage_runs_its_newest_times() {
+        let each_second = Timing::Cron(Cron::parse("* * * * * *").unwrap());
+        let all = Missed::All { limit: 3, window_ns: 1000 * HOUR };
+        let now = START + 48 * HOUR;
+        let minutes = 48 * 60;
+        let (ran, _) = runs(&each_second, all, START, now);
+        assert_eq!(ran, [minutes - 1, minutes - 1, minutes]);
     }
 
     #[test]

@@ -86,11 +86,15 @@ impl Scheduler {
                 self.counts.failed_attempts += 1;
                 self.end(JobId(*job), JobState::Dead, |counts| &mut counts.dead)
             }
-            Event::Released { job, .. } => {
+            Event::Released { job, at, due } => {
                 let slot = self.enter(JobId(*job), JobState::Scheduled)?;
                 let record = self.table.get_mut(slot);
                 record.attempt = record.attempt.saturating_sub(1);
-                self.wait_for_due(slot, true);
+                if due > at {
+                    record.clock = Clock::Mono;
+                    record.due_ns = WallTime(*due).to_mono(self.offset_ns).0;
+                }
+                self.wait_for_due(slot, due <= at);
                 Ok(())
             }
             Event::SchedulePut { rule, next, .. } => {
@@ -178,6 +182,8 @@ impl Scheduler {
         next: Option<WallTime>,
     ) -> Result<(), ReplayError> {
         let rule = rule.schedule(payload)?;
+        // Its kind is known from now on, so that it cannot be one too many when it fires.
+        self.kinds.intern(&rule.job.kind).ok_or(ReplayError::TooManyKinds)?;
         let mut fired = 0;
         let mut catch_up_until = WallTime(0);
         if let Some(number) = self.schedules.find(&rule.name)

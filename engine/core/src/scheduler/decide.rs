@@ -4,12 +4,16 @@ use alloc::string::String;
 
 use super::{
     Scheduler,
-    io::{Answer, Attempt, Next, Notice, Outcome, OutcomeKind, Outputs},
+    io::{Answer, Attempt, Began, Next, Notice, Outcome, OutcomeKind, Outputs},
 };
 use crate::{
     event::{Event, Failure, JobAdded, Rule, Terms},
     id::{JobId, Lsn, Slot},
-    job::{Clock, JobState, NewJob, Refusal, record::Role},
+    job::{
+        Clock, JobState, NewJob, Refusal,
+        record::{Record, Role},
+        timeout_ns,
+    },
     journal::Journal,
     limits,
     schedule::Schedule,
@@ -58,7 +62,11 @@ impl Scheduler {
 
     /// Room for a new event of `len_bytes`, beside what running attempts need to end, and above
     /// the low-water mark.
-    fn room_for_new(&self, journal: &impl Journal, len_bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn room_for_new(
+        &self,
+        journal: &impl Journal,
+        len_bytes: usize,
+    ) -> Result<(), Refusal> {
         self.room_for(journal, self.config.low_water_bytes + journal.record_bytes(len_bytes))
     }
 
@@ -183,11 +191,8 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) {
-        let Attempt { job, slot, token } = attempt;
-        let present = self.table.holds(slot, job) && {
-            let record = self.table.get(slot);
-            record.state == JobState::Running && record.token == token
-        };
+        let Attempt { job, slot, .. } = attempt;
+        let present = self.present(attempt).is_some();
         if !present || self.failed {
             out.stale += u64::from(!present);
             return;
@@ -198,10 +203,8 @@ impl Scheduler {
                 let event = Event::Succeeded { job: job.0, at: now.wall.0 };
                 out.completed_end = Some(self.commit_at(slot, &event, journal).end);
             }
-            Outcome::NotBegun => {
-                let event = Event::Released { job: job.0, at: now.wall.0 };
-                self.commit_at(slot, &event, journal);
-            }
+            Outcome::NotBegun => self.release(now, slot, 0, journal),
+            Outcome::Postponed(delay_ns) => self.release(now, slot, delay_ns, journal),
             Outcome::Retryable(message) => {
                 self.fail(now, slot, Failure::Retryable, message, journal, out);
             }
@@ -212,6 +215,49 @@ impl Scheduler {
                 self.fail(now, slot, Failure::Panicked, message, journal, out);
             }
         }
+    }
+
+    /// Takes back an attempt that did not begin.
+    fn release(&mut self, now: Now, slot: Slot, delay_ns: u64, journal: &mut impl Journal) {
+        let due = now.wall.0.saturating_add(delay_ns);
+        let job = self.table.get(slot).id.0;
+        self.commit_at(slot, &Event::Released { job, at: now.wall.0, due }, journal);
+    }
+
+    /// The lease of an attempt seems to have ended: it is timed out if its handler has had its
+    /// time, else it gets what is left of it.
+    pub(super) fn lease_end(
+        &mut self,
+        now: Now,
+        attempt: Attempt,
+        began: Began,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        let Some(record) = self.present(attempt) else { return };
+        let began_ns = match began {
+            Began::At(time) => time.0,
+            Began::NotYet => now.mono.0,
+        };
+        let ends_ns = began_ns.saturating_add(timeout_ns(record.timeout_ms));
+        if ends_ns > now.mono.0 {
+            self.disarm(attempt.slot);
+            self.arm(attempt.slot, Clock::Mono, ends_ns);
+            return;
+        }
+        out.stops.push(attempt);
+        let message = "the attempt took longer than its timeout";
+        self.fail(now, attempt.slot, Failure::TimedOut, message, journal, out);
+    }
+
+    /// The record of an attempt, if it is its job's present one.
+    fn present(&self, attempt: Attempt) -> Option<Record> {
+        if !self.table.holds(attempt.slot, attempt.job) {
+            return None;
+        }
+        let record = *self.table.get(attempt.slot);
+        let running = record.state == JobState::Running && record.token == attempt.token;
+        running.then_some(record)
     }
 
     /// Ends the running attempt in `slot`: the job is tried again, or dead. Room for this was kept.

@@ -52,6 +52,13 @@ pub enum Input<'a> {
         /// How it ended.
         outcome: Outcome<'a>,
     },
+    /// What became of an attempt whose lease seemed to end: the answer to [`Outputs::expired`].
+    LeaseEnd {
+        /// The attempt.
+        attempt: Attempt,
+        /// When its handler was called.
+        began: Began,
+    },
     /// Time has passed: trigger what is due and dispatch what is ready.
     Time {
         /// Attempts that may be dispatched now at the most.
@@ -74,6 +81,15 @@ pub struct Attempt {
     pub token: Token,
 }
 
+/// When the handler of an attempt was called: its time-out counts from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Began {
+    /// At this time.
+    At(MonoTime),
+    /// It waits in an executor's queue, or its end is on its way.
+    NotYet,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
@@ -87,6 +103,9 @@ pub enum Outcome<'a> {
     Panicked(&'a str),
     /// It was handed out and given back before its handler was called: it does not count.
     NotBegun,
+    /// It cannot be handled for now: it does not count, and is tried again after so many
+    /// nanoseconds.
+    Postponed(u64),
 }
 
 /// What the world must do after a step. The caller empties it.
@@ -96,6 +115,9 @@ pub struct Outputs {
     pub replies: Vec<Reply>,
     /// Attempts to hand to executors.
     pub dispatches: Vec<Dispatch>,
+    /// Attempts handed out longer ago than their time-out. Each is to be answered with
+    /// [`Input::LeaseEnd`] before the next step of time.
+    pub expired: Vec<Attempt>,
     /// Running attempts whose handler should stop: they have ended as far as the scheduler goes.
     pub stops: Vec<Attempt>,
     /// Trigger time minus due time of each job that left a wheel, in nanoseconds.
@@ -155,8 +177,6 @@ pub struct Dispatch {
     pub clock: Clock,
     /// How long it waited between its trigger and this dispatch, in nanoseconds.
     pub ready_ns: u64,
-    /// When its lease ends.
-    pub deadline: MonoTime,
 }
 
 /// An attempt has ended.

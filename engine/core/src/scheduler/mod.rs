@@ -15,7 +15,7 @@ use alloc::{boxed::Box, vec::Vec};
 
 pub use apply::ReplayError;
 pub use io::{
-    Answer, Attempt, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,
+    Answer, Attempt, Began, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,
     OutcomeKind, Outputs, Reply, ScheduleView, Wake,
 };
 
@@ -35,6 +35,23 @@ use crate::{
     wheel::{Links, TICK_NS, Wheel, tick_at_or_after, tick_at_or_before},
 };
 use kinds::Kinds;
+
+/// Ids skipped at the least after an unclean end.
+const SKIPPED_IDS: u64 = 1 << 24;
+/// After an unclean end, ids go on from this times the epoch if that is higher.
+const IDS_PER_EPOCH: u64 = 1 << 28;
+
+/// How the process before this one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreviousEnd {
+    /// It closed its journal, or there was none.
+    Clean,
+    /// It did not.
+    Unclean {
+        /// Number of this opening of the journal.
+        epoch: u64,
+    },
+}
 
 /// Settings of a shard's scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +170,7 @@ impl Scheduler {
             Input::Complete { attempt, outcome } => {
                 self.complete(now, attempt, outcome, journal, out);
             }
+            Input::LeaseEnd { attempt, began } => self.lease_end(now, attempt, began, journal, out),
             Input::Time { dispatch_max } => {
                 self.trigger(now, journal, out);
                 self.dispatch(now, dispatch_max, journal, out);
@@ -178,12 +196,26 @@ impl Scheduler {
     /// Ends the recovery: attempts that were under way when the process ended are lost, counted,
     /// and their jobs go on: at once if they have attempts left, else they are dead.
     ///
+    /// After an unclean end the log may have lost jobs that a caller or a handler has seen, so
+    /// their numbers are skipped: `epoch` must be higher than at any opening before.
+    ///
     /// Call it once, after the last [`Scheduler::replay`] and before the first
     /// [`Scheduler::step`]. It returns the number of attempts lost. Attempts for which the journal
     /// has no room stay under way until their lease ends.
-    pub fn recovered(&mut self, now: Now, journal: &mut impl Journal, out: &mut Outputs) -> u32 {
+    pub fn recovered(
+        &mut self,
+        now: Now,
+        end: PreviousEnd,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> u32 {
         self.offset_ns = now.offset_ns();
         self.step_mono = now.mono;
+        if let PreviousEnd::Unclean { epoch } = end {
+            let skipped = self.next_sequence + SKIPPED_IDS;
+            let of_epoch = epoch.saturating_mul(IDS_PER_EPOCH);
+            self.next_sequence = skipped.max(of_epoch).min(JobId::SEQUENCE_MAX / 2);
+        }
         let mut lost = 0;
         for slot in (0..self.table.slots()).map(Slot) {
             let record = *self.table.get(slot);

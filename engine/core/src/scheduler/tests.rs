@@ -49,6 +49,8 @@ struct World {
     journal: Memory,
     now: Now,
     out: Outputs,
+    /// Executors take nothing out of their queue.
+    held: bool,
 }
 
 impl World {
@@ -59,7 +61,13 @@ impl World {
     fn with(journal: Memory, mono: u64, wall: u64) -> Self {
         let now = Now { mono: MonoTime(mono), wall: WallTime(wall) };
         let config = Config { notices: true, low_water_bytes: 4096, ..Config::new(ShardId(0)) };
-        Self { core: Scheduler::new(config, now), journal, now, out: Outputs::default() }
+        Self {
+            core: Scheduler::new(config, now),
+            journal,
+            now,
+            out: Outputs::default(),
+            held: false,
+        }
     }
 
     /// Ends the process and starts another on the same journal, `down_ns` later.
@@ -68,7 +76,8 @@ impl World {
         for (number, event) in next.journal.events.iter().enumerate() {
             next.core.replay(Lsn(number as u64), event).unwrap();
         }
-        next.core.recovered(next.now, &mut next.journal, &mut next.out);
+        let end = PreviousEnd::Unclean { epoch: 2 };
+        next.core.recovered(next.now, end, &mut next.journal, &mut next.out);
         next
     }
 
@@ -103,6 +112,11 @@ impl World {
         // A few steps, since one has a budget.
         for _ in 0..3 {
             self.step(Input::Time { dispatch_max: u32::MAX });
+            for attempt in core::mem::take(&mut self.out.expired) {
+                // Handlers are called as soon as they are dispatched, unless a test holds them.
+                let began = if self.held { Began::NotYet } else { Began::At(MonoTime(0)) };
+                self.step(Input::LeaseEnd { attempt, began });
+            }
         }
         core::mem::take(&mut self.out.dispatches)
     }
@@ -209,6 +223,84 @@ fn an_attempt_that_was_given_back_does_not_count() {
     assert_eq!((world.out.stale, world.state(id)), (1, Some(JobState::Running)));
     world.complete(second, Outcome::Retryable("its only one"));
     assert_eq!(world.core.counts().dead, 1);
+}
+
+#[test]
+fn the_wait_in_an_executors_queue_does_not_count_as_running() {
+    let mut world = World::new();
+    let id = world.submit(&NewJob { timeout_ms: 1000, attempts_max: 1, ..job() });
+    let dispatch = world.pass(0)[0];
+    world.held = true;
+    for _ in 0..5 {
+        world.pass(SECOND + TICK_NS);
+    }
+    assert_eq!(world.state(id), Some(JobState::Running));
+    assert!(world.out.stops.is_empty() && world.out.notices.is_empty());
+    // Called now, it has its whole second from here.
+    let called = world.now.mono;
+    world.pass(SECOND / 2);
+    let attempt = dispatch.attempt;
+    world.step(Input::LeaseEnd { attempt, began: Began::At(called) });
+    assert_eq!(world.state(id), Some(JobState::Running));
+    world.pass(SECOND);
+    world.step(Input::LeaseEnd { attempt, began: Began::At(called) });
+    assert_eq!((world.state(id), world.core.counts().dead), (None, 1));
+    assert_eq!(world.out.stops, [attempt]);
+}
+
+#[test]
+fn a_postponed_attempt_does_not_count_and_comes_back() {
+    let mut world = World::new();
+    let id = world.submit(&NewJob { attempts_max: 1, ..job() });
+    let dispatch = world.pass(0)[0];
+    world.complete(dispatch, Outcome::Postponed(10 * SECOND));
+    assert!(world.pass(9 * SECOND).is_empty());
+    let mut world = world.restart(SECOND);
+    let again = world.pass(TICK_NS)[0];
+    assert_eq!((again.attempt.job, again.number), (id, 1));
+}
+
+#[test]
+fn an_interval_that_was_due_before_the_boot_is_missed_by_its_true_time() {
+    for (missed, expected) in [
+        (Missed::Skip, 0),
+        (Missed::One, 1),
+        (Missed::All { limit: 5, window_ns: 100 * 3600 * SECOND }, 5),
+    ] {
+        let mut world = World::new();
+        let hourly = Timing::Every(3600 * SECOND);
+        world.put(&Schedule { missed, ..Schedule::new("hourly", hourly, job()) });
+        // The restart's monotonic clock begins 7 s before, as after a boot.
+        let mut world = world.restart(8 * 3600 * SECOND + 1800 * SECOND);
+        assert_eq!(world.pass(TICK_NS).len(), expected, "{missed:?}");
+        let next = world.core.schedules()[0].next;
+        assert_eq!(next, Some(WallTime(START_WALL + 9 * 3600 * SECOND)), "{missed:?}");
+    }
+}
+
+#[test]
+fn after_an_unclean_end_no_id_is_given_out_twice() {
+    let mut world = World::new();
+    let seen = world.submit(&job());
+    // The tail of the journal is lost, and the caller knows the id.
+    world.journal.events.clear();
+    let mut world = world.restart(0);
+    assert!(world.submit(&job()).sequence() > seen.sequence());
+}
+
+#[test]
+fn a_kind_is_known_once_a_schedule_names_it() {
+    let mut world = World::new();
+    let put = |world: &mut World, n: usize| {
+        let kind = NewJob::new(format!("kind {n}"));
+        world.put(&Schedule::new(format!("schedule {n}"), Timing::Every(SECOND), kind))
+    };
+    for n in 0..limits::KINDS_MAX {
+        assert!(matches!(put(&mut world, n), Answer::SchedulePut(_)), "{n}");
+    }
+    let refused = put(&mut world, limits::KINDS_MAX);
+    assert_eq!(refused, Answer::Refused(Refusal::TooManyKinds));
+    assert!(!world.pass(SECOND + TICK_NS).is_empty());
 }
 
 #[test]
@@ -460,7 +552,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         4 => (0..20_u64, 1..4_u16, any::<bool>())
             .prop_map(|(delay_s, attempts_max, at)| Op::Submit { delay_s, attempts_max, at }),
         1 => (0..64_usize).prop_map(|pick| Op::Cancel { pick }),
-        4 => (0..64_usize, 0..5_u8).prop_map(|(pick, outcome)| Op::Complete { pick, outcome }),
+        4 => (0..64_usize, 0..6_u8).prop_map(|(pick, outcome)| Op::Complete { pick, outcome }),
         4 => (0..4000_u64).prop_map(|ms| Op::Pass { ms }),
         1 => (0..3_u8, 1..9_u64).prop_map(|(name, every_s)| Op::Put { name, every_s }),
         1 => (0..3_u8).prop_map(|name| Op::Remove { name }),
@@ -496,6 +588,7 @@ proptest! {
                     let outcome = match outcome {
                         0 => Outcome::Succeeded,
                         4 => Outcome::NotBegun,
+                        5 => Outcome::Postponed(SECOND),
                         1 => Outcome::Retryable("later"),
                         2 => Outcome::Permanent("never"),
                         _ => Outcome::Panicked("boom"),

@@ -5,9 +5,9 @@ use super::{
     io::{Attempt, Dispatch, Outputs},
 };
 use crate::{
-    event::{Event, Failure},
+    event::Event,
     id::{Slot, Token},
-    job::{Clock, JobState, record::Role, timeout_ns},
+    job::{Clock, JobState, record::Role},
     journal::Journal,
     limits, schedule,
     time::{MonoTime, Now, WallTime, ms_to_ns},
@@ -46,10 +46,8 @@ impl Scheduler {
                 self.ready.push(&mut self.links, slot, priority);
             }
             (Role::Job, JobState::Running) => {
-                let attempt = Attempt { job: record.id, slot, token: record.token };
-                out.stops.push(attempt);
-                let message = "the attempt took longer than its timeout";
-                self.fail(now, slot, Failure::TimedOut, message, journal, out);
+                // Whether its time is up depends on when its handler was called.
+                out.expired.push(Attempt { job: record.id, slot, token: record.token });
             }
             (role, state) => panic!("a timer fired for {role:?} in state {state}"),
         }
@@ -67,7 +65,9 @@ impl Scheduler {
             panic!("a timer fired for a schedule that is not there");
         };
         // An interval is kept on the monotonic clock; its fire times are written on the wall clock.
+        // What lay before that clock's zero, the boot, has its true time only there.
         let due = match record.clock {
+            Clock::Mono if record.due_ns == 0 => state.next.unwrap_or(WallTime(0)),
             Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
             Clock::Wall => WallTime(record.due_ns),
         };
@@ -81,7 +81,7 @@ impl Scheduler {
             now.wall,
         );
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
-        if self.room_for(journal, journal.record_bytes(len_bytes)).is_err()
+        if self.room_for_new(journal, len_bytes).is_err()
             || self.table.len() >= self.config.jobs_max
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
@@ -138,7 +138,6 @@ impl Scheduler {
                 payload_offset: record.payload_offset,
                 due_ns: record.due_ns,
                 clock: record.clock,
-                deadline: MonoTime(now.mono.0.saturating_add(timeout_ns(record.timeout_ms))),
             });
         }
     }
