@@ -96,9 +96,10 @@ impl Builder {
         self
     }
 
-    /// Attempts under way per shard, those in the executors' queue included: 1 to 65,536. Default
-    /// 256. A job of higher priority never waits behind more than these; a time-out counts from the
-    /// call of the handler.
+    /// Attempts under way per shard at the most, those in the executors' queue included: 1 to
+    /// 65,536. Default 1024. The queue is as short as the handlers' pace allows: twice the number of
+    /// executors, and what they end in four milliseconds. So a job of higher priority waits behind
+    /// few, and a time-out counts from the call of the handler.
     #[must_use]
     pub fn running_max(mut self, attempts: u32) -> Self {
         self.running_max = attempts;

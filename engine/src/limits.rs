@@ -19,9 +19,9 @@ pub const PASS_COMPLETIONS_MAX: usize = 1024;
 /// Attempts that a shard hands out in one pass.
 pub const PASS_DISPATCH_MAX: u32 = 512;
 
-/// Attempts under way per shard where none is set, queued ones included. Short, so that a job of
-/// higher priority finds few before it, and long enough for handlers that take a microsecond.
-pub const RUNNING_DEFAULT: u32 = 256;
+/// Attempts under way per shard where none is set, queued ones included. So many are reached only
+/// by handlers that take microseconds: the queue is kept as long as what is taken in milliseconds.
+pub const RUNNING_DEFAULT: u32 = 1024;
 
 /// How long a job waits that has no handler in this process.
 pub const NO_HANDLER_WAIT: Duration = Duration::from_secs(600);

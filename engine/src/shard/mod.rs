@@ -5,6 +5,7 @@
 //! publish and acknowledge; and when none of these found work, sleep.
 
 mod acks;
+mod depth;
 mod journal;
 mod message;
 mod sleep;
@@ -35,6 +36,7 @@ use crate::{
     limits,
 };
 use acks::Acks;
+use depth::Depth;
 use journal::Journal;
 pub(crate) use message::{Batch, BatchAnswer, Found, Message, ShardStats};
 use sleep::Bed;
@@ -67,6 +69,8 @@ struct Shard {
     handlers: Arc<Handlers>,
     /// Handler and name of each kind, by the core's number.
     kinds: Vec<(Option<u32>, Arc<str>)>,
+    /// How many attempts may be under way.
+    depth: Depth,
     /// What each executor is at.
     begun: Vec<Begun>,
     stops: Arc<Stops>,
@@ -184,6 +188,7 @@ impl Shard {
             }
             self.stops.forget(attempt);
         }
+        self.depth.note(taken, now.mono.0);
         taken > 0
     }
 
@@ -385,13 +390,17 @@ impl Shard {
         self.acks.push(after, Box::new(release));
     }
 
+    /// Attempts that may be handed out now.
+    fn free_places(&self) -> u32 {
+        let Some(queue) = &self.queue else { return 0 };
+        let queue_free = queue.capacity().map_or(0, |capacity| capacity - queue.len());
+        let depth_free = self.depth.present().saturating_sub(self.core.running());
+        depth_free.min(queue_free as u32)
+    }
+
     /// Lets time pass in the core: triggers and dispatches.
     fn pass_time(&mut self, now: Now) -> bool {
-        let free = match &self.queue {
-            Some(queue) => queue.capacity().map_or(0, |capacity| capacity - queue.len()),
-            None => 0,
-        };
-        let dispatch_max = limits::PASS_DISPATCH_MAX.min(free as u32);
+        let dispatch_max = limits::PASS_DISPATCH_MAX.min(self.free_places());
         self.core.step(now, Input::Time { dispatch_max }, &mut self.journal, &mut self.out);
         for attempt in std::mem::take(&mut self.out.expired) {
             let since = self.begun.iter().find_map(|begun| begun.since(attempt));
@@ -530,8 +539,7 @@ impl Shard {
     fn rest(&mut self) {
         let wake = self.core.wake();
         let stopping = self.stopping.is_some();
-        let queue_has_room = self.queue.as_ref().is_some_and(|queue| !queue.is_full());
-        if wake.now && queue_has_room && !stopping && !self.paused {
+        if wake.now && self.free_places() > 0 && !stopping && !self.paused {
             return;
         }
         if self.journal.log.mark_idle() {

@@ -15,7 +15,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Scheduler, ShardId};
 use tickwheel_wal::{Durability, LogOptions, OpenError};
 
-use super::{Bed, Journal, Message, Shard, ShardEnd, Sleeper, acks::Acks};
+use super::{Bed, Depth, Journal, Message, Shard, ShardEnd, Sleeper, acks::Acks};
 use crate::{
     builder::{Observer, OnFailure},
     clock,
@@ -209,6 +209,7 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         handlers: setup.handlers,
         kinds: Vec::new(),
         stops: Arc::clone(&stops),
+        depth: Depth::new(setup.executors, setup.running_max, clock::mono_ns()),
         begun,
         observer: setup.observer,
         on_failure: setup.on_failure,

@@ -291,6 +291,12 @@ impl Scheduler {
         }
     }
 
+    /// Attempts under way.
+    #[must_use]
+    pub fn running(&self) -> u32 {
+        self.running
+    }
+
     /// The name of a kind that a [`Dispatch`] named.
     #[must_use]
     pub fn kind_name(&self, kind: KindId) -> &str {
