@@ -286,8 +286,9 @@ impl Engine {
         (0..self.shards.len()).try_for_each(|shard| self.send(shard, Message::Resume))
     }
 
-    /// Waits until no job is pending, at most `timeout`; `false` when some still are. Schedules do
-    /// not count, jobs that they added do.
+    /// Waits until no job is pending, and until the end of the last one is in the log (with
+    /// [`Durability::Sync`](crate::Durability) on the disk), at most `timeout`; `false` when some still
+    /// are. Schedules do not count, jobs that they added do.
     #[must_use]
     pub fn drain(&self, timeout: Duration) -> bool {
         let now = Instant::now();

@@ -138,8 +138,8 @@ impl Shard {
             worked |= self.pass_time(now);
         }
         self.carry_out(now);
-        worked |= self.publish();
         self.answer_drains();
+        worked |= self.publish();
         worked
     }
 
@@ -523,15 +523,20 @@ impl Shard {
         had_acks && self.acks.is_empty()
     }
 
+    /// Nothing is pending: whoever waits for that is told once the last end is durable as well.
     fn answer_drains(&mut self) {
-        if !self.drains.is_empty()
-            && self.core.counts().pending == 0
-            && self.open_batch.is_none()
-            && self.inbox.is_empty()
-        {
-            for drain in self.drains.drain(..) {
-                let _ = drain.send(());
-            }
+        let nothing_waits = self.open_batch.is_none() && self.inbox.is_empty();
+        if self.drains.is_empty() || !nothing_waits || self.core.counts().pending > 0 {
+            return;
+        }
+        let after = Lsn(self.journal.log.appended().0);
+        for drain in self.drains.drain(..) {
+            let release = move |durable: Result<(), CallError>| {
+                if durable.is_ok() {
+                    let _ = drain.send(());
+                }
+            };
+            self.acks.push(after, Box::new(release));
         }
     }
 
