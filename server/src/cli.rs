@@ -1,15 +1,16 @@
 //! The command line: what may be said, and which exit code each end has.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use tracing_subscriber::EnvFilter;
 
-use crate::demo::{self, DemoArgs};
+use crate::demo::{self, DemoArgs, DemoError};
+use crate::logging;
 use crate::next::{self, NextError};
+use crate::problem::printable;
 use crate::serve::{self, ServeError, ServeOptions};
 
 /// Exit code of a failure at run time.
@@ -32,7 +33,8 @@ Examples:
   tickwheel serve --config tickwheel.toml                  run it
   tickwheel serve --crontab my.crontab                     run a crontab as it is
 
-Exit codes: 0 well, 1 failure at run time, 2 bad input (usage, configuration, cron expression)."
+Exit codes: 0 well, 1 failure at run time, 2 bad input (usage, configuration, cron expression),
+3 a demonstration lost a job or ran one early."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -59,6 +61,7 @@ Examples:
 }
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("input").required(true).multiple(true).args(["config", "crontabs"])))]
 #[command(after_help = "\
 Examples:
   tickwheel serve --config tickwheel.toml --check
@@ -78,7 +81,7 @@ SIGTERM and SIGINT end the server: it starts nothing more, waits for what runs, 
 RUST_LOG sets what is logged, e.g. RUST_LOG=debug; the default is info.")]
 struct ServeArgs {
     /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE", required_unless_present = "crontabs")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Crontab to run as it is, or with --system a folder of them; may be given several times
     #[arg(long = "crontab", id = "crontabs", value_name = "FILE|DIR")]
@@ -129,7 +132,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => {
-            eprintln!("{}", exit.message);
+            logging::complain(&exit.message);
             ExitCode::from(exit.code)
         }
     }
@@ -142,7 +145,7 @@ struct Exit {
 }
 
 fn serve_command(args: ServeArgs) -> Result<(), Exit> {
-    start_logging("info");
+    logging::start("info");
     let ServeArgs { config, crontabs, system, data_dir, check } = args;
     let options = ServeOptions { config, crontabs, system, data_dir };
     let result =
@@ -158,15 +161,11 @@ fn serve_command(args: ServeArgs) -> Result<(), Exit> {
 }
 
 fn demo_command(args: &DemoArgs) -> Result<(), Exit> {
-    start_logging("warn");
-    match demo::run(args) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let message = "tickwheel: a job was lost or ran early".to_owned();
-            Err(Exit { code: BROKEN_PROMISE, message })
-        }
-        Err(error) => Err(Exit { code: FAILED, message: error_text(&error) }),
-    }
+    logging::start("warn");
+    demo::run(args).map_err(|error| {
+        let broken = matches!(error, DemoError::BrokenPromise { .. });
+        Exit { code: if broken { BROKEN_PROMISE } else { FAILED }, message: error_text(&error) }
+    })
 }
 
 fn next_command(args: &NextArgs) -> Result<(), Exit> {
@@ -177,9 +176,13 @@ fn next_command(args: &NextArgs) -> Result<(), Exit> {
     print(report.as_bytes())
 }
 
-/// A list of problems has its own lines; anything else is one line that says who speaks.
+/// A list of problems has its own lines; anything else is one line that says who speaks. What names
+/// of files and what the system said could do to a terminal is escaped.
 fn error_text(error: &dyn std::error::Error) -> String {
-    format!("tickwheel: {error}").replace('\n', "\ntickwheel: ")
+    let text = error.to_string();
+    let lines: Vec<String> =
+        text.split('\n').map(|line| format!("tickwheel: {}", printable(line))).collect();
+    lines.join("\n")
 }
 
 /// Writes to standard output. A reader that went away, as `head` does, is no failure.
@@ -192,17 +195,6 @@ fn print(bytes: &[u8]) -> Result<(), Exit> {
         }
         _ => Ok(()),
     }
-}
-
-/// Logs to standard error, filtered by `RUST_LOG`.
-fn start_logging(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }
 
 #[cfg(test)]

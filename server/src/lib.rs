@@ -6,12 +6,16 @@
 //! engine, and [`command`] runs what the engine says is due. `docs/operations.md` is for those who
 //! run it.
 #![forbid(unsafe_code)]
+// Their macros panic where the stream cannot be written; see `logging`.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod crontab;
+mod data_dir;
 pub mod demo;
+mod logging;
 pub mod next;
 pub mod plan;
 pub mod problem;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// One thing that is wrong with an input file.
 ///
-/// Its text is `file:line: place: field `name`: reason; e.g. example`. Parts that do not apply
-/// are left out.
+/// Its text is one line, `file:line: place: field `name`: reason; e.g. example`. Parts that do not
+/// apply are left out, and whatever could steer a terminal is escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The file as the user named it.
@@ -65,22 +65,37 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
+        write!(f, "{}:", printable(&self.file.to_string_lossy()))?;
         if let Some(line) = self.line {
             write!(f, "{line}:")?;
         }
         if let Some(place) = &self.place {
-            write!(f, " {place}:")?;
+            write!(f, " {}:", printable(place))?;
         }
         if let Some(field) = &self.field {
-            write!(f, " field `{field}`:")?;
+            write!(f, " field `{}`:", printable(field))?;
         }
-        write!(f, " {}", self.reason)?;
+        write!(f, " {}", printable(&self.reason))?;
         match &self.example {
-            Some(example) => write!(f, "; e.g. {example}"),
+            Some(example) => write!(f, "; e.g. {}", printable(example)),
             None => Ok(()),
         }
     }
+}
+
+/// A text as one line that is safe for a terminal or a log: control characters other than tabs are
+/// escaped, and so are the characters that turn the direction of writing.
+pub(crate) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if turns || (c.is_control() && c != '\t') {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 /// Why input files were refused. Nothing was started or changed.
@@ -128,6 +143,20 @@ mod tests {
             problem.to_string(),
             "a.toml:7: [[schedule]] \"backup\": field `cron`: has five fields; \
              e.g. cron = \"0 30 2 * * *\""
+        );
+    }
+
+    #[test]
+    fn no_part_can_steer_a_terminal() {
+        let hostile = "a\x1b[2J\n\r\u{9b}\u{202e}\tb";
+        let problem = Problem::new(Path::new(hostile), hostile)
+            .with_place(hostile)
+            .with_field(hostile)
+            .with_example(hostile);
+        let safe = "a\\u{1b}[2J\\n\\r\\u{9b}\\u{202e}\tb";
+        assert_eq!(
+            problem.to_string(),
+            format!("{safe}: {safe}: field `{safe}`: {safe}; e.g. {safe}")
         );
     }
 

@@ -31,7 +31,11 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 
 #[test]
 fn help_teaches() {
-    check(&["--help"], 0, &["Examples:", "tickwheel next", "Exit codes: 0 well"]);
+    check(
+        &["--help"],
+        0,
+        &["Examples:", "tickwheel next", "Exit codes: 0 well", "3 a demonstration lost"],
+    );
     check(&["serve", "--help"], 0, &["[[schedule]]", "SIGTERM", "RUST_LOG", "--system"]);
     check(&["next", "--help"], 0, &["five fields", "@daily"]);
     check(&["--version"], 0, &["tickwheel ", env!("CARGO_PKG_VERSION")]);
@@ -41,7 +45,8 @@ fn help_teaches() {
 #[test]
 fn wrong_usage_exits_with_two() {
     check(&[], 2, &["Usage: tickwheel"]);
-    check(&["serve"], 2, &["--config"]);
+    check(&["serve"], 2, &["--config", "--crontab"]);
+    check(&["serve", "--check"], 2, &["--config", "--crontab"]);
     check(&["serve", "--config", "x", "--system"], 2, &["--crontab"]);
     check(&["next", "@daily", "-n", "0"], 2, &["1..=10000"]);
     check(&["completions", "basic"], 2, &["bash"]);
@@ -74,6 +79,45 @@ fn a_wrong_configuration_names_file_line_and_field() {
         check(&arguments, 2, &[&start, "e.g. cron = \"0 30 2 * * *\""]);
     }
     check(&["serve", "--config", "/no/such.toml"], 2, &["/no/such.toml: cannot be read"]);
+}
+
+#[test]
+fn a_check_refuses_what_the_engine_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let zeros = vec!["0"; 600].join(",");
+    let text =
+        format!("[[schedule]]\nname = \"a\"\ncommand = [\"a\"]\ncron = \"{zeros} 0 * * * *\"\n");
+    let file = write(folder.path(), "t.toml", &text);
+    check(&["serve", "--config", &file, "--check"], 2, &["t.toml:1: \"a\": ", "1024 bytes"]);
+    let at = "[[job]]\nname = \"a\"\ncommand = [\"a\"]\nat = \"2199-12-31T23:59:59-12:00\"\n";
+    let file = write(folder.path(), "u.toml", at);
+    check(&["serve", "--config", &file, "--check"], 2, &["u.toml:4: ", "`at`", "after 2199"]);
+}
+
+#[test]
+fn what_is_wrong_cannot_steer_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "t.toml", "\"\\u001b[2J\" = 1\n");
+    let text = check(&["serve", "--config", &file], 2, &["field `\\u{1b}[2J`"]);
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let text = check(&["serve", "--config", "/no/\u{1b}[2J"], 2, &["/no/\\u{1b}[2J: cannot"]);
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
+fn exit_codes_do_not_depend_on_standard_error() {
+    for (arguments, code) in [
+        (&["next", "x"][..], 2),
+        (&["serve"], 2),
+        (&["serve", "--config", "/no/such.toml"], 2),
+        (&["demo", "--exit", "--data-dir", "/dev/null/x"], 1),
+        (&["serve", "--crontab", "/dev/null", "--data-dir", "/dev/null/x"], 1),
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickwheel"));
+        let status = command.args(arguments).stderr(full).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
 }
 
 #[test]

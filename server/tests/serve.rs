@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -150,6 +151,54 @@ fn a_schedule_runs_each_second_and_the_state_survives() {
 }
 
 #[test]
+fn what_is_no_longer_configured_does_not_catch_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[[schedule]]\nname = \"old\"\nevery = \"100ms\"\ncommand = [\"true\"]\n\
+                  missed = { all = { limit = 10, window = \"1h\" } }\n";
+    write(folder.path(), "t.toml", config);
+    let mut server = Server::start(folder.path(), &["--config", "t.toml"]);
+    server.expect(&["run succeeded", "name=\"old\""]);
+    server.end();
+    // Fire times have to pass without the server.
+    thread::sleep(Duration::from_millis(300));
+    let config = "[[schedule]]\nname = \"new\"\nevery = \"100ms\"\ncommand = [\"true\"]\n";
+    write(folder.path(), "t.toml", config);
+    let mut server = Server::start(folder.path(), &["--config", "t.toml"]);
+    server.expect(&["run succeeded", "name=\"new\""]);
+    let log = server.end();
+    // One run may have been handed out when the first server ended; three fire times were missed.
+    assert!(log.matches("not run").count() <= 1, "{log}");
+}
+
+#[test]
+fn a_server_whose_log_lines_cannot_be_written_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[[schedule]]\nname = \"pulse\"\nevery = \"100ms\"\nshell = true\n\
+                  command = \"echo x >> pulse; exit 1\"\n[engine]\nexecutors = 1\n";
+    write(folder.path(), "t.toml", config);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tickwheel"))
+        .args(["serve", "--config", "t.toml"])
+        .current_dir(folder.path())
+        .env_remove("TICKWHEEL_DATA_DIR")
+        .stdin(Stdio::null())
+        .stderr(full)
+        .spawn()
+        .unwrap();
+    // More than one run: a failed write must not have taken the only executor along.
+    let start = Instant::now();
+    while lines_in(&folder.path().join("pulse")) < 5 {
+        if start.elapsed() > AMPLE || child.try_wait().unwrap().is_some() {
+            let _ = child.kill();
+            panic!("it does not go on: {:?}", child.wait());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn failures_are_logged_with_their_output_tried_again_and_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let config = "[[job]]\nname = \"bad\"\nshell = true\ncommand = \"echo to out; echo to err >&2; exit 7\"\n\
@@ -210,6 +259,28 @@ fn a_second_server_on_the_same_data_is_told_who_holds_it() {
     let holder = first.child.id().to_string();
     assert!(second.log.contains(&holder), "{holder} is not in {}", second.log);
     first.end();
+}
+
+#[test]
+fn a_second_demonstration_is_told_who_runs_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tickwheel"));
+    command.args(["demo", "--jobs", "100", "--seconds", "1", "--data-dir"]).arg(&data);
+    let mut first = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("the schedules go on")));
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+
+    let second = command.arg("--exit").output().unwrap();
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("held by process {}", first.id())), "{text}");
+    assert!(data.join("demo/SHARDS").exists(), "the files of the first are there");
+
+    kill_process(Pid::from_child(&first), Signal::TERM).unwrap();
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    assert_eq!(command.output().unwrap().status.code(), Some(0), "the lock is free again");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::problem::printable;
+
 /// The last bytes that a command wrote to its standard output and error, in the order written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
@@ -48,18 +50,6 @@ impl Output {
         let text = String::from_utf8_lossy(&bytes);
         text.lines().map(printable).collect()
     }
-}
-
-fn printable(line: &str) -> String {
-    let mut safe = String::with_capacity(line.len());
-    for c in line.chars() {
-        if c.is_control() && c != '\t' {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
 }
 
 #[cfg(test)]

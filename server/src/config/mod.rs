@@ -55,7 +55,8 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, LoadError> {
     let mut last_line = None;
     for error in &errors {
         let offset = error.span().map_or(0, |span| span.start);
-        let problem = report.at(offset, format!("not TOML: {}", error.message()));
+        let problem =
+            report.at(offset, format!("not TOML: {}", error.message().replace('\n', ", ")));
         // Further ones in a line mostly follow from the first.
         if last_line != problem.line {
             last_line = problem.line;

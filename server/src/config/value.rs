@@ -113,6 +113,9 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, rest))
 }
 
+/// Where instants end, as the engine's calendar does: 2200-01-01T00:00:00Z in seconds since 1970.
+const INSTANT_SECONDS_END: u64 = 7_258_118_400;
+
 /// Reads an instant in RFC 3339 form, such as `2026-12-01T08:00:00+01:00`.
 ///
 /// # Errors
@@ -145,8 +148,8 @@ pub(super) fn instant_of(datetime: &Datetime) -> Result<SystemTime, &'static str
         + i64::from(second)
         - offset_minutes * 60;
     let seconds = u64::try_from(seconds).map_err(|_| "it lies before 1970")?;
-    if date.year > 2199 {
-        return Err("it lies after 2199");
+    if seconds >= INSTANT_SECONDS_END {
+        return Err("it lies after 2199 in UTC");
     }
     Ok(SystemTime::UNIX_EPOCH + Duration::new(seconds, time.nanosecond.unwrap_or(0)))
 }
@@ -273,6 +276,8 @@ mod tests {
         assert_eq!(seconds("1970-01-01T00:00:00Z"), Ok(0));
         assert_eq!(seconds("2000-03-01T00:00:00Z"), Ok(951_868_800));
         assert_eq!(seconds("2024-02-29T23:59:59Z"), Ok(1_709_251_199));
+        assert_eq!(seconds("2199-12-31T23:59:59Z"), Ok(INSTANT_SECONDS_END - 1));
+        assert_eq!(seconds("2200-01-01T11:59:59+12:00"), Ok(INSTANT_SECONDS_END - 1));
         assert_eq!(seconds("2026-12-01T08:00:00+01:00"), Ok(1_796_108_400));
         for text in [
             "2026-12-01",
@@ -280,6 +285,7 @@ mod tests {
             "1969-12-31T23:59:59Z",
             "tomorrow",
             "2300-01-01T00:00:00Z",
+            "2199-12-31T23:59:59-12:00",
         ] {
             assert!(seconds(text).is_err(), "{text}");
         }

@@ -12,7 +12,10 @@ mod reader;
 mod tests;
 mod users;
 
-use std::fs;
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use error::LineError;
@@ -45,16 +48,20 @@ pub struct Crontabs {
 }
 
 /// Reads crontabs. A folder, which only [`Format::System`] takes, stands for all files in it whose
-/// names cron would accept, in the order of their names.
+/// names cron would accept, in the order of their names. A file that is named twice, or by a link
+/// too, is read once.
 ///
 /// # Errors
 /// [`LoadError::Unreadable`], or [`LoadError::Refused`] with all refused lines of all files.
 pub fn load(paths: &[PathBuf], format: Format, host: &Host) -> Result<Crontabs, LoadError> {
     let mut found = reader::Found::default();
+    let mut seen = Seen::default();
     for path in paths {
-        let unreadable = |source| LoadError::Unreadable { file: path.clone(), source };
-        if !fs::metadata(path).map_err(unreadable)?.is_dir() {
-            load_file(path, format, host, &mut found)?;
+        let metadata = fs::metadata(path).map_err(unreadable(path))?;
+        if !metadata.is_dir() {
+            if seen.is_new(path, &metadata, &mut found) {
+                load_file(path, &metadata, format, host, &mut found)?;
+            }
             continue;
         }
         if format == Format::User {
@@ -63,8 +70,10 @@ pub fn load(paths: &[PathBuf], format: Format, host: &Host) -> Result<Crontabs, 
             found.problems.push(Problem::new(path, reason));
             continue;
         }
-        for file in files_of(path).map_err(unreadable)? {
-            load_file(&file, format, host, &mut found)?;
+        for (file, metadata) in files_of(path, &mut found)? {
+            if seen.is_new(&file, &metadata, &mut found) {
+                load_file(&file, &metadata, format, host, &mut found)?;
+            }
         }
     }
     if found.crontabs.entries.len() > limits::ENTRIES_MAX {
@@ -74,38 +83,72 @@ pub fn load(paths: &[PathBuf], format: Format, host: &Host) -> Result<Crontabs, 
     refuse_if_any(found.crontabs, found.problems)
 }
 
+fn unreadable(file: &Path) -> impl Fn(io::Error) -> LoadError + '_ {
+    |source| LoadError::Unreadable { file: file.to_path_buf(), source }
+}
+
+/// The files read so far, by device and number: whatever name a file goes by, its commands are to
+/// run once.
+#[derive(Default)]
+struct Seen(HashMap<(u64, u64), PathBuf>);
+
+impl Seen {
+    /// Whether the file was not read before; else a warning says so.
+    fn is_new(&mut self, file: &Path, metadata: &Metadata, found: &mut reader::Found) -> bool {
+        let first = self.0.insert((metadata.dev(), metadata.ino()), file.to_path_buf());
+        if let Some(first) = &first {
+            let reason =
+                format!("it was already read, as {}, and is not read twice", first.display());
+            found.crontabs.warnings.push(Problem::new(file, reason));
+        }
+        first.is_none()
+    }
+}
+
 fn load_file(
     file: &Path,
+    metadata: &Metadata,
     format: Format,
     host: &Host,
     found: &mut reader::Found,
 ) -> Result<(), LoadError> {
-    let unreadable = |source| LoadError::Unreadable { file: file.to_path_buf(), source };
     if format == Format::System
-        && let Some(reason) = host.distrusts(&fs::metadata(file).map_err(unreadable)?)
+        && let Some(reason) = host.distrusts(metadata)
     {
         found.problems.push(Problem::new(file, reason));
         return Ok(());
     }
-    let bytes = read_bounded(file).map_err(unreadable)?;
+    let bytes = read_bounded(file).map_err(unreadable(file))?;
     reader::read(file, &bytes, format, host, found);
     Ok(())
 }
 
 /// The files in a folder that cron would read: letters, digits, `_` and `-` only, so that backups
-/// of editors and of the package manager are left out.
-fn files_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// of editors and of the package manager are left out. A link to nothing is only warned of.
+fn files_of(
+    folder: &Path,
+    found: &mut reader::Found,
+) -> Result<Vec<(PathBuf, Metadata)>, LoadError> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+    for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
+        let path = entry.map_err(unreadable(folder))?.path();
         let accepted = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
             name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         });
+        if !accepted {
+            continue;
+        }
         // Follows links, as cron does.
-        if accepted && fs::metadata(&path)?.is_file() {
-            files.push(path);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => files.push((path, metadata)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let reason = "it is a link to a file that does not exist; left out";
+                found.crontabs.warnings.push(Problem::new(&path, reason));
+            }
+            Err(error) => return Err(unreadable(&path)(error)),
         }
     }
-    files.sort();
+    files.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(files)
 }

@@ -249,6 +249,35 @@ fn folders_hold_the_files_that_cron_would_read() {
 }
 
 #[test]
+fn a_link_to_nothing_does_not_keep_the_other_files_from_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tab");
+    fs::write(&file, "@daily builder a\n").unwrap();
+    std::os::unix::fs::symlink("/no/such", folder.path().join("gone")).unwrap();
+    let paths = [folder.path().to_path_buf()];
+    let found = load(&paths, Format::System, &host("builder")).unwrap();
+    assert_eq!(found.entries.len(), 1);
+    assert_eq!(found.warnings.len(), 1);
+    let warning = found.warnings[0].to_string();
+    assert!(warning.contains("/gone: it is a link to a file that does not exist"), "{warning}");
+}
+
+#[test]
+fn a_file_that_is_named_twice_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tab");
+    fs::write(&file, "@daily builder a\n").unwrap();
+    let link = folder.path().join("tab.link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let paths = [folder.path().to_path_buf(), file.clone(), link];
+    let found = load(&paths, Format::System, &host("builder")).unwrap();
+    assert_eq!(found.entries.len(), 1);
+    let warnings: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings.iter().all(|text| text.contains("it was already read, as ")), "{warnings:?}");
+}
+
+#[test]
 fn root_trusts_no_file_that_others_may_change() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tab");

@@ -168,7 +168,12 @@ impl Load {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// Whether a batch was not accepted, or the account could not be written.
+    /// Ends the run: the log failed, and nothing more will be accepted or run.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// Whether the log failed, a batch was not accepted, or the account could not be written.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

@@ -5,6 +5,7 @@
 //! promised.
 
 mod load;
+mod lock;
 mod screen;
 
 use std::{
@@ -20,9 +21,13 @@ use tickwheel_engine::{
     CallError, Durability, Engine, ShutdownError, StartError, SubmitError,
     ledger::{Balance, Ledger},
 };
+use tracing::warn;
 
 use load::Load;
+use lock::Lock;
 use screen::Screen;
+
+use crate::data_dir;
 
 /// How long running jobs have to end once the demonstration is over.
 const GRACE: Duration = Duration::from_secs(5);
@@ -70,6 +75,17 @@ pub enum DemoError {
         /// Why.
         source: io::Error,
     },
+    /// Another demonstration runs with the same files.
+    #[error(
+        "{} is held by {holder}: a demonstration runs there; wait for its end, or name another folder with --data-dir",
+        path.display()
+    )]
+    InUse {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the other wrote of itself.
+        holder: String,
+    },
     /// The engine did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -82,11 +98,24 @@ pub enum DemoError {
     /// The engine did not end cleanly.
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),
-    /// A batch was not accepted, or the account could not be written.
+    /// The log failed, a batch was not accepted, or the account could not be written.
     #[error(
-        "a batch of jobs was not accepted, or the account could not be written: is the disk full?"
+        "the log failed, a batch of jobs was not accepted, or the account could not be written: is the disk full?"
     )]
     Refused,
+    /// The account shows what must not happen.
+    #[error(
+        "{lost} jobs were lost and {early} ran early; the log is kept in {} until the next demonstration there",
+        kept.display()
+    )]
+    BrokenPromise {
+        /// Accepted jobs that never ran.
+        lost: u64,
+        /// Jobs that ran before they were due.
+        early: u64,
+        /// Where the engine's data is.
+        kept: PathBuf,
+    },
     /// Some jobs did not run in time.
     #[error(
         "{missing} of the accepted jobs have not run after {waited:?}; start it again to go on waiting"
@@ -99,12 +128,16 @@ pub enum DemoError {
     },
 }
 
-/// Runs a demonstration. `false` when a job was lost or ran early.
+/// Runs a demonstration.
 ///
 /// # Errors
-/// See [`DemoError`].
-pub fn run(args: &DemoArgs) -> Result<bool, DemoError> {
+/// [`DemoError::BrokenPromise`] when a job was lost or ran early; the others when the demonstration
+/// could not be carried out.
+pub fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let places = Places::under(&args.data_dir);
+    places.make_root()?;
+    // Held to the end: without it another demonstration would take these files for left over.
+    let _lock = Lock::acquire(&places.lock)?;
     let (ledger, resumed) = places.open_ledger(args)?;
     let ledger = Arc::new(ledger);
     let screen = Screen::new(args, &ledger, resumed);
@@ -139,18 +172,19 @@ pub fn run(args: &DemoArgs) -> Result<bool, DemoError> {
     screen.finish(&engine, &load, &before, &balance, began.elapsed())?;
     if args.exit {
         engine.shutdown(GRACE)?;
-        drop(engine);
-        places.remove_engine_data()?;
     } else {
         screen.stays();
         engine.run_until_signal(GRACE)?;
     }
-    Ok(balance.lost == 0 && balance.early == 0)
+    drop(engine);
+    places.judge(&balance)?;
+    if args.exit { places.remove_engine_data() } else { Ok(()) }
 }
 
 fn start(args: &DemoArgs, places: &Places, load: &Arc<Load>) -> Result<Engine, DemoError> {
     let handlers = Arc::clone(load);
     let pulse = Arc::clone(load);
+    let failed = Arc::clone(load);
     Ok(Engine::builder()
         .data_dir(&places.engine)
         .durability(args.durability)
@@ -159,6 +193,7 @@ fn start(args: &DemoArgs, places: &Places, load: &Arc<Load>) -> Result<Engine, D
             pulse.pulse();
             Ok(())
         })
+        .on_failure(move |_| failed.fail())
         .start()?)
 }
 
@@ -167,6 +202,7 @@ struct Places {
     root: PathBuf,
     engine: PathBuf,
     ledger: PathBuf,
+    lock: PathBuf,
 }
 
 impl Places {
@@ -175,14 +211,30 @@ impl Places {
             root: data_dir.to_owned(),
             engine: data_dir.join("demo"),
             ledger: data_dir.join("demo.ledger"),
+            lock: data_dir.join("demo.lock"),
         }
+    }
+
+    fn make_root(&self) -> Result<(), DemoError> {
+        let failed = |source| DemoError::File { path: self.root.clone(), source };
+        if let Some(concern) = data_dir::prepare(&self.root).map_err(failed)? {
+            warn!("{concern}");
+        }
+        Ok(())
+    }
+
+    /// What the account comes to in the end.
+    fn judge(&self, balance: &Balance) -> Result<(), DemoError> {
+        let Balance { lost, early, .. } = *balance;
+        if lost == 0 && early == 0 {
+            return Ok(());
+        }
+        Err(DemoError::BrokenPromise { lost, early, kept: self.engine.clone() })
     }
 
     /// The ledger of a run that was cut off, and `true`; or a new one for a new run.
     fn open_ledger(&self, args: &DemoArgs) -> Result<(Ledger, bool), DemoError> {
         let failed = |source| DemoError::File { path: self.ledger.clone(), source };
-        fs::create_dir_all(&self.root)
-            .map_err(|source| DemoError::File { path: self.root.clone(), source })?;
         if let Some(ledger) = Ledger::open(&self.ledger).map_err(failed)?
             && ledger.balance().ran < u64::from(ledger.jobs())
             && self.engine.exists()
@@ -215,4 +267,22 @@ fn account(balance: &Balance, late: u64) -> String {
         balance.lost,
         balance.early
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_account_names_its_figures_and_where_the_log_is() {
+        let places = Places::under(Path::new("/d"));
+        let balance = Balance { lost: 0, early: 0, ..Balance::default() };
+        assert!(places.judge(&balance).is_ok());
+        for (lost, early) in [(1, 0), (0, 2)] {
+            let error = places.judge(&Balance { lost, early, ..balance }).unwrap_err();
+            let start =
+                format!("{lost} jobs were lost and {early} ran early; the log is kept in /d/demo ");
+            assert!(error.to_string().starts_with(&start), "{error}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ServeOptions;
+use super::{ServeOptions, schedules};
 use crate::config::{self, Config, Settings, limits};
 use crate::crontab::{self, Format, Host};
 use crate::plan::Entry;
@@ -32,6 +32,13 @@ pub(super) fn load(options: &ServeOptions) -> Result<Loaded, LoadError> {
     if entries.len() > limits::ENTRIES_MAX {
         let reason = format!("more than {} schedules, jobs and entries", limits::ENTRIES_MAX);
         problems.push(Problem::new(Path::new("all files"), reason));
+    }
+    // What the engine would refuse at the start is refused here, before anything is started.
+    for entry in &entries {
+        if let Err(refusal) = schedules::schedule(entry).check() {
+            let problem = Problem::new(&entry.origin.file, refusal).with_line(entry.origin.line);
+            problems.push(problem.with_place(format!("{:?}", entry.name)));
+        }
     }
     let data_dir = options.data_dir.clone().or_else(|| settings.data_dir.clone());
     let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(limits::DATA_DIR_DEFAULT));

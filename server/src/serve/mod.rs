@@ -1,29 +1,29 @@
 //! `tickwheel serve`: from input files to a running engine and back to an orderly end.
 //!
 //! `load` gathers the plan, `check` prints it, `schedules` hands it to the engine, `runner` runs
-//! what is due and logs it.
+//! what is due and logs it, `ending` waits for the reason to end.
 
 mod check;
+mod ending;
 mod load;
 mod runner;
 mod schedules;
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tickwheel_engine::{CallError, Engine, ShutdownError, StartError, SubmitError};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use check::check;
 
+use self::ending::{Failure, Reason};
 use self::load::Loaded;
 use self::runner::Runner;
+use crate::data_dir;
 use crate::plan::Origin;
 use crate::problem::LoadError;
 
@@ -90,12 +90,23 @@ pub enum ServeError {
     /// The engine could not be asked.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The log failed while the server ran.
+    #[error("{}; the server has ended, start it again once the disk is sound", log_failure(.0))]
+    Log(CallError),
     /// The engine did not end cleanly.
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),
 }
 
-/// Runs what the options name until SIGTERM or SIGINT.
+/// The reason without the engine's advice for a call that failed: no call did.
+fn log_failure(error: &CallError) -> String {
+    match error {
+        CallError::LogFailed(reason) => format!("the log failed: {reason}"),
+        other => other.to_string(),
+    }
+}
+
+/// Runs what the options name until SIGTERM or SIGINT, or until the log fails.
 ///
 /// # Errors
 /// [`ServeError::Load`] before anything is started, the others at run time.
@@ -112,14 +123,15 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
 
 fn serve(loaded: Loaded) -> Result<(), ServeError> {
     let Loaded { settings, data_dir, entries, .. } = loaded;
-    // The log holds commands and their environments: nobody else is to read or write it.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&data_dir)
+    let concern = data_dir::prepare(&data_dir)
         .map_err(|source| ServeError::DataDir { dir: data_dir.clone(), source })?;
+    if let Some(concern) = concern {
+        warn!("{concern}");
+    }
     // From here on a signal waits until the server is up, and then ends it in good order.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServeError::Signals)?;
+    let mut signals = ending::signals()?;
+    let failure = Arc::new(Failure::new(signals.handle()));
+    let on_failure = Arc::clone(&failure);
     let runner = Arc::new(Runner::new(entries.iter().map(|entry| entry.name.clone())));
     let engine = Engine::builder()
         .data_dir(&data_dir)
@@ -134,13 +146,12 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
         .running_max(u32::try_from(settings.executors).unwrap_or(u32::MAX))
         .handler(schedules::KIND, runner::handler(&runner))
         .observer(runner::observer())
+        .on_failure(move |error| on_failure.happened(error))
+        // What is due must follow this configuration, not the one of an earlier start.
+        .paused(true)
         .start()?;
-    if let Err(error) = schedules::apply(&engine, &entries) {
-        // What already waits to run would otherwise hold up the engine's end.
-        runner.stop();
-        return Err(error);
-    }
-    runner.open();
+    schedules::apply(&engine, &entries)?;
+    engine.resume()?;
     info!(
         entries = entries.len(),
         data_dir = %data_dir.display(),
@@ -148,10 +159,25 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
         executors = settings.executors,
         "serving"
     );
-    if let Some(signal) = signals.forever().next() {
-        info!(signal, grace = ?settings.shutdown_grace, "ending: nothing more is started");
+    let grace = settings.shutdown_grace;
+    let reason = ending::wait(&mut signals, &failure);
+    match &reason {
+        Reason::Signal(signal) => info!(signal, ?grace, "ending: nothing more is started"),
+        Reason::Failure(_) => {
+            error!(?grace, "ending: the log failed, so that nothing can be recorded any more");
+            // The failure used up the first ones to wake this thread.
+            signals = ending::signals()?;
+        }
     }
-    end(&engine, &runner, signals, settings.shutdown_grace)
+    let ended = end(&engine, &runner, signals, &reason, grace);
+    match (reason, ended) {
+        (Reason::Signal(_), ended) => ended,
+        (Reason::Failure(failed), Ok(())) => Err(ServeError::Log(failed)),
+        (Reason::Failure(failed), Err(error)) => {
+            warn!("{error}");
+            Err(ServeError::Log(failed))
+        }
+    }
 }
 
 /// Lets running commands end within the grace, or until a second signal, and stops the engine.
@@ -159,6 +185,7 @@ fn end(
     engine: &Engine,
     runner: &Runner,
     mut signals: Signals,
+    reason: &Reason,
     grace: Duration,
 ) -> Result<(), ServeError> {
     let first = Instant::now();
@@ -171,6 +198,10 @@ fn end(
                 runner.cancel();
             }
         });
+        if let Reason::Failure(_) = reason {
+            // An engine whose log failed starts nothing more, and does not wait for what runs.
+            runner.wait(grace);
+        }
         let ended = engine.shutdown(grace);
         waiting.close();
         ended

@@ -26,35 +26,29 @@ pub(super) struct Runner {
 
 #[derive(Debug, Clone, Copy)]
 struct State {
-    phase: Phase,
+    /// Nothing is started any more, and what runs is cancelled.
+    stopped: bool,
     /// Commands under way.
     running: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The schedules are being put; what is already due waits.
-    Starting,
-    Open,
-    Stopped,
-}
-
 impl Runner {
-    /// Nothing runs before [`Runner::open`].
+    /// `names` are those of the entries that are configured.
     pub(super) fn new(names: impl Iterator<Item = String>) -> Self {
-        let state = Mutex::new(State { phase: Phase::Starting, running: 0 });
+        let state = Mutex::new(State { stopped: false, running: 0 });
         Self { names: names.collect(), state, changed: Condvar::new() }
     }
 
-    /// Lets commands run.
-    pub(super) fn open(&self) {
-        self.lock().phase = Phase::Open;
-        self.changed.notify_all();
+    /// Waits until nothing runs, at most `grace`, or until [`Runner::cancel`].
+    pub(super) fn wait(&self, grace: Duration) {
+        let open = |state: &mut State| state.running > 0 && !state.stopped;
+        // Whatever comes of it, the caller stops the runner next.
+        let _ = self.changed.wait_timeout_while(self.lock(), grace, open);
     }
 
     /// Cancels what runs; nothing more is started.
     pub(super) fn cancel(&self) {
-        self.lock().phase = Phase::Stopped;
+        self.lock().stopped = true;
         self.changed.notify_all();
     }
 
@@ -72,11 +66,10 @@ impl Runner {
         }
     }
 
-    /// Begins a run once the server is open; `false` if it is ending.
+    /// Begins a run; `false` if the server is ending.
     fn begin(&self) -> bool {
-        let waited = self.changed.wait_while(self.lock(), |state| state.phase == Phase::Starting);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.phase == Phase::Stopped {
+        let mut state = self.lock();
+        if state.stopped {
             return false;
         }
         state.running += 1;
@@ -89,7 +82,7 @@ impl Runner {
     }
 
     fn is_stopped(&self) -> bool {
-        self.lock().phase == Phase::Stopped
+        self.lock().stopped
     }
 
     /// No invariant spans the lock, so a panic elsewhere does not make the state wrong.

@@ -1,12 +1,14 @@
 //! Hands the plan to the engine: puts what is configured, removes what no longer is.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tickwheel_engine::{Backoff, Engine, Missed, NewJob, Schedule, SubmitError};
+use tickwheel_engine::cron::Cron;
+use tickwheel_engine::{Backoff, Engine, Missed, NewJob, Schedule};
 use tracing::info;
 
 use super::ServeError;
+use crate::next::unix_ns;
 use crate::plan::{self, Entry, Timing};
 
 /// The one kind of job that this server runs.
@@ -15,8 +17,12 @@ pub(super) const KIND: &str = "command";
 /// How much longer a lease is than what the command and its end may take.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
+/// How late a fire time may be before it counts as missed, unless the next comes sooner.
+const GRACE_MAX: Duration = Duration::from_secs(60);
+
 /// Makes the engine's schedules those of the plan. A schedule whose timing did not change keeps its
-/// state, so that what it missed is seen.
+/// state, so that what it missed is seen. The engine must be paused: what this finds in it follows
+/// the plan of an earlier start.
 pub(super) fn apply(engine: &Engine, entries: &[Entry]) -> Result<(), ServeError> {
     let names: HashSet<&str> = entries
         .iter()
@@ -32,28 +38,58 @@ pub(super) fn apply(engine: &Engine, entries: &[Entry]) -> Result<(), ServeError
             info!(name, "schedule removed: it is no longer configured");
         }
     }
-    for entry in entries {
-        put(engine, entry).map_err(|source| ServeError::Put {
-            origin: entry.origin.clone(),
-            name: entry.name.clone(),
-            source,
-        })?;
+    let refused = |entry: &Entry| {
+        let (origin, name) = (entry.origin.clone(), entry.name.clone());
+        move |source| ServeError::Put { origin, name, source }
+    };
+    let (starts, rest): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().partition(|entry| entry.timing == Timing::Start);
+    for entry in rest {
+        engine.put_schedule(schedule(entry)).map_err(refused(entry))?;
+    }
+    // Once per start, not once for ever: a job of its own each time. They come last, for unlike
+    // schedules they would double if a start failed after them.
+    for entry in starts {
+        engine.submit(job(entry)).map_err(refused(entry))?;
     }
     Ok(())
 }
 
-fn put(engine: &Engine, entry: &Entry) -> Result<(), SubmitError> {
-    let name = entry.name.clone();
-    let job = job(entry);
-    let schedule = match &entry.timing {
-        Timing::Cron(cron) => Schedule::cron(name, cron.clone(), job),
-        Timing::Every(every) => Schedule::every(name, *every, job),
-        Timing::Once(at) => Schedule::once(name, *at, job),
-        // Once per start, not once for ever: a job of its own each time.
-        Timing::Start => return engine.submit(job).map(|_| ()),
+/// The engine's schedule of an entry; of one that runs at each start, one with the same job.
+pub(super) fn schedule(entry: &Entry) -> Schedule {
+    let (name, job) = (entry.name.clone(), job(entry));
+    let (schedule, grace) = match &entry.timing {
+        Timing::Cron(cron) => (Schedule::cron(name, cron.clone(), job), cron_grace(cron)),
+        Timing::Every(every) => (Schedule::every(name, *every, job), GRACE_MAX.min(*every)),
+        Timing::Once(at) => (Schedule::once(name, *at, job), GRACE_MAX),
+        Timing::Start => (Schedule::once(name, None, job), GRACE_MAX),
     };
-    engine.put_schedule(schedule.missed(missed(entry.missed)))?;
-    Ok(())
+    schedule.missed(missed(entry.missed)).grace(grace)
+}
+
+/// A minute, or the shortest time between two fire times if that is shorter: else each of several
+/// fire times within a short stop would count as in time, and run.
+///
+/// In each minute in which a rule fires it does so at the same seconds, so one such minute and the
+/// fire time after it show all distances below a minute.
+fn cron_grace(cron: &Cron) -> Duration {
+    let minute_ns = 60_000_000_000;
+    let first = unix_ns(SystemTime::now()).and_then(|now| cron.next_after(now));
+    let Some(first) = first else { return GRACE_MAX };
+    let minute = first - first.rem_euclid(minute_ns);
+    let mut grace = GRACE_MAX;
+    let mut last = None;
+    for at in cron.upcoming(minute - 1) {
+        if let Some(last) = last {
+            let distance_ns = u64::try_from(at - last).unwrap_or(u64::MAX);
+            grace = grace.min(Duration::from_nanos(distance_ns));
+        }
+        if at >= minute + minute_ns {
+            break;
+        }
+        last = Some(at);
+    }
+    grace
 }
 
 fn job(entry: &Entry) -> NewJob {
@@ -72,5 +108,27 @@ fn missed(missed: plan::Missed) -> Missed {
         plan::Missed::Skip => Missed::Skip,
         plan::Missed::One => Missed::One,
         plan::Missed::All { limit, window } => Missed::All { limit, window },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_is_never_longer_than_the_time_to_the_next_fire_time() {
+        let rules = [
+            ("* * * * *", 60),
+            ("@daily", 60),
+            ("30 30 2 * * *", 60),
+            ("* * * * * *", 1),
+            ("*/20 * * * * *", 20),
+            ("5,50 * * * * *", 15),
+            ("0,7 30 2 29 2 *", 7),
+        ];
+        for (text, seconds) in rules {
+            let cron = Cron::parse(text).unwrap();
+            assert_eq!(cron_grace(&cron), Duration::from_secs(seconds), "{text}");
+        }
     }
 }
