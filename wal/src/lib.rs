@@ -15,6 +15,7 @@
 //!
 //! What is not promised: a disk that fails to read a page that was dropped from memory raises
 //! SIGBUS in whoever reads it through [`RecordRef`]. During an opening such a failure is an error.
+//! So does a full disk in whoever appends, where the file system copies on write.
 
 #![deny(unsafe_code)]
 

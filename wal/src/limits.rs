@@ -34,6 +34,14 @@ pub(crate) const READY_SEGMENTS_DEFAULT: usize = 2;
 /// a new segment.
 pub(crate) const TAIL_RESERVE_BYTES: u64 = 4 * CONTROL_RECORD_BYTES;
 
+/// The epoch of a segment is at most this much above that of the segment before.
+///
+/// An opening that found nothing to keep in the last segment uses it again, with the next epoch.
+/// The bound lets a recovery name all epochs that a segment with a lost header can have had. A
+/// log that is opened again and again and never written to grows by one segment each time the
+/// bound is reached.
+pub(crate) const EPOCH_STEP_MAX: u64 = 1024;
+
 /// Zeros are written in pieces of this size while a segment is prepared.
 ///
 /// The page cache groups pages by the size of the write that brings them in, and a later store
@@ -44,8 +52,13 @@ pub(crate) const PREPARE_PIECE_BYTES: usize = 4 << 10;
 pub(crate) const PREPARE_SYNC_BYTES: u64 = 256 << 10;
 /// The same when no other segment is ready and someone may be waiting for this one.
 pub(crate) const PREPARE_SYNC_BYTES_HURRIED: u64 = 8 << 20;
+/// An opening writes records again in pieces of at most this size, a page of the page cache.
+pub(crate) const REWRITE_PIECE_BYTES: usize = 4 << 10;
 /// Pause between two tries to make a segment when the last one failed.
 pub(crate) const PREPARE_RETRY: Duration = Duration::from_millis(500);
+
+/// Files that are kept open while their segments wait for a sync. The others are opened again.
+pub(crate) const WAITING_FILES_MAX: usize = 4;
 
 /// How long an opening waits for a lock that another holds. A process that was killed keeps its
 /// locks until the system has taken it apart, and with a large log mapped that takes a while; a
@@ -71,5 +84,6 @@ const _: () =
 const _: () = assert!(RECORD_BYTES_MIN as u64 >= CONTROL_RECORD_BYTES);
 const _: () = assert!(RECORD_BYTES_MIN as usize > RECORD_HEADER_BYTES);
 const _: () = assert!(SEGMENT_BYTES_MIN.is_multiple_of(PREPARE_PIECE_BYTES as u64));
-// The header page is zeroed by the first piece: a half-zeroed segment never shows a header.
-const _: () = assert!(PREPARE_PIECE_BYTES >= HEADER_PAGE_BYTES);
+// The header page is the first piece, so that a segment that is wiped loses all its records before
+// it loses its header.
+const _: () = assert!(PREPARE_PIECE_BYTES == HEADER_PAGE_BYTES);

@@ -17,7 +17,7 @@ use crate::segment::RecordRef;
 use crate::stats::LogStats;
 use crate::storage::{DirectoryLock, Prepared, Storage};
 use crate::sync::{Arc, thread};
-use crate::syncer::{OpenSegment, Progress, Syncer};
+use crate::syncer::{Progress, Syncer};
 
 /// The place of an appended record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,8 +259,7 @@ impl Log {
         let created_ms = self.parts.storage.wall_ms();
         self.parts.appender.rotate(writer, self.parts.progress.durable(), created_ms);
         assert_eq!(index, self.parts.appender.segment_index(), "segments are made in order");
-        let path = self.parts.storage.path(index);
-        self.parts.progress.add_segment(OpenSegment { index, path, file });
+        self.parts.progress.add_segment(index, file);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::appender::Appender;
 use crate::error::OpenError;
 use crate::format::{HEADER_PAGE_BYTES, Place, SegmentHeader};
+use crate::limits::REWRITE_PIECE_BYTES;
 use crate::log::{Log, Parts};
 use crate::lsn::Lsn;
 use crate::options::LogOptions;
@@ -16,11 +17,12 @@ use crate::pool::{Pool, Preparer};
 use crate::recovery::{
     Expected, Leftover, Record, Recovered, Replay, ReplayError, io_error, recover,
 };
+use crate::segment::Segment;
 use crate::storage::{
     Directory, DirectoryLock, LockError, Pace, Prepared, Storage, create_durably, prepare,
 };
 use crate::sync::Arc;
-use crate::syncer::{OpenSegment, Progress, Syncer};
+use crate::syncer::{Progress, Syncer};
 
 impl LogOptions {
     /// Opens the log: recovers what is on the disk and starts a new segment after it.
@@ -119,8 +121,7 @@ impl LogOptions {
         );
 
         let progress = Arc::new(Progress::new(Lsn(place.lsn(HEADER_PAGE_BYTES))));
-        let path = storage.path(place.index);
-        progress.add_segment(OpenSegment { index: place.index, path, file });
+        progress.add_segment(place.index, file);
         let pool = Arc::new(Pool::new(self.ready_segments));
         let preparer = Preparer {
             storage: Arc::clone(&storage),
@@ -129,7 +130,8 @@ impl LogOptions {
             next_index: place.index + 1,
             segment_bytes: place.segment_bytes,
         };
-        let syncer = Syncer::new(Arc::clone(&progress), notify, place.segment_bytes);
+        let syncer =
+            Syncer::new(Arc::clone(&storage), Arc::clone(&progress), notify, place.segment_bytes);
         let durability = self.durability;
         let parts = Parts { appender, storage, progress, pool, report, lock, durability };
         Log::start(parts, record_bytes_max, syncer, preparer).map_err(|source| OpenError::Io {
@@ -178,13 +180,47 @@ impl Pace for AtOnce {
 }
 
 /// Syncs what was read: a killed process leaves bytes that only the page cache has.
+///
+/// A sync alone is not enough. When a write to the disk fails, Linux reports that once and keeps
+/// the bytes in its cache as if they had been written: they can be read, and the next sync has
+/// nothing to do and succeeds. So what no durable mark vouches for is written again first.
 fn sync_survivors(storage: &dyn Storage, recovered: &Recovered) -> Result<(), OpenError> {
     for segment in &recovered.segments {
         let index = segment.place.index;
-        let synced: io::Result<()> = storage.open(index).and_then(|file| file.sync());
+        let known = recovered.mark.saturating_sub(segment.place.start()) as usize;
+        let synced: io::Result<()> = if known < segment.end {
+            rewrite(storage, segment, known)
+        } else {
+            storage.open(index).and_then(|file| file.sync())
+        };
         synced.map_err(|e| io_error(storage, index, "sync", e))?;
     }
     storage.sync_directory().map_err(|e| io_error(storage, 0, "sync the directory of", e))
+}
+
+/// Writes the bytes of a segment's records from offset `known` on once more, where they are and
+/// as they are, and syncs them.
+fn rewrite(storage: &dyn Storage, segment: &Segment, known: usize) -> io::Result<()> {
+    let file = storage.open_in_place(segment.place.index)?;
+    let mut piece = [0; REWRITE_PIECE_BYTES];
+    let mut offset = known;
+    while offset < segment.end {
+        // Up to the next page, so that no page is written in two parts.
+        let piece_end = (offset + 1).next_multiple_of(REWRITE_PIECE_BYTES).min(segment.end);
+        let piece = &mut piece[..piece_end - offset];
+        piece.copy_from_slice(&segment.mapping.frozen_bytes()[offset..piece_end]);
+        file.write_at(piece, offset as u64)?;
+        offset = piece_end;
+    }
+    file.sync()?;
+    // Until it was written again, a page could have been dropped from memory and read back from
+    // the disk without the records that were replayed.
+    if segment.is_whole_from(known) {
+        Ok(())
+    } else {
+        let message = "records changed while the log was opened; open it again";
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    }
 }
 
 /// Removes the files after the surviving segments, except the first, which is used next, and

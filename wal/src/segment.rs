@@ -6,7 +6,9 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::error::ReadError;
-use crate::format::{self, HEADER_PAGE_BYTES, Kind, Place, RECORD_HEADER_BYTES, Seed};
+use crate::format::{
+    self, HEADER_PAGE_BYTES, HeaderPage, Kind, Place, RECORD_HEADER_BYTES, Seed, decode_page,
+};
 use crate::lsn::Lsn;
 use crate::storage::Mapping;
 use crate::sync::Arc;
@@ -55,6 +57,27 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// Whether valid records lead from `offset`, where one begins, to the end. An offset in the
+    /// header page stands for the header and all records.
+    pub(crate) fn is_whole_from(&self, offset: usize) -> bool {
+        let records = &self.mapping.frozen_bytes()[..self.end];
+        if offset < HEADER_PAGE_BYTES {
+            let page = records.first_chunk().map(decode_page);
+            let Some(HeaderPage::Used { header, .. }) = page else { return false };
+            if Seed::new(&header) != self.seed {
+                return false;
+            }
+        }
+        let mut at = offset.max(HEADER_PAGE_BYTES);
+        while at < self.end {
+            match format::parse(records, at, self.seed) {
+                Ok(record) => at = record.end,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
     /// The data record at `lsn`, which lies in this segment.
     pub(crate) fn read(&self, lsn: Lsn) -> Result<RecordRef, ReadError> {
         let offset = (lsn.0 - self.place.start()) as usize;

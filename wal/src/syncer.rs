@@ -6,21 +6,21 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::durability::Durability;
 use crate::error::SyncFailure;
+use crate::limits::WAITING_FILES_MAX;
 use crate::lsn::Lsn;
 use crate::stats::SyncStats;
-use crate::storage::SegmentFile;
+use crate::storage::{SegmentFile, Storage};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, lock, thread};
 
-/// A segment file that takes records.
-pub(crate) struct OpenSegment {
-    pub(crate) index: u64,
-    pub(crate) path: PathBuf,
-    pub(crate) file: Box<dyn SegmentFile>,
+/// A segment that takes records, or took them and is not yet durable.
+struct Waiting {
+    index: u64,
+    /// The file, unless it was closed to save a file descriptor.
+    file: Option<Box<dyn SegmentFile>>,
 }
 
 /// What the appender and the syncer share.
@@ -32,7 +32,7 @@ pub(crate) struct Progress {
     failure: OnceLock<SyncFailure>,
     stop: AtomicBool,
     /// Segments that were taken into use and not yet seen by the syncer.
-    opened: Mutex<Vec<OpenSegment>>,
+    opened: Mutex<Vec<Waiting>>,
     pub(crate) stats: SyncStats,
 }
 
@@ -60,8 +60,13 @@ impl Progress {
     }
 
     /// Announces a segment. To be called before a position in it is published.
-    pub(crate) fn add_segment(&self, segment: OpenSegment) {
-        lock(&self.opened).push(segment);
+    ///
+    /// Without syncs, or with rare ones, segments pile up here, so only the first few files stay
+    /// open. The others are opened again for their sync, see [`Syncer::sync_published`].
+    pub(crate) fn add_segment(&self, index: u64, file: Box<dyn SegmentFile>) {
+        let mut opened = lock(&self.opened);
+        let file = (opened.len() < WAITING_FILES_MAX).then_some(file);
+        opened.push(Waiting { index, file });
     }
 
     /// Publishes all bytes below `lsn`. The syncer must be woken after it.
@@ -78,20 +83,22 @@ impl Progress {
 
 /// The syncing side, which lives in the syncer thread until the log is closed.
 pub(crate) struct Syncer {
+    storage: Arc<dyn Storage>,
     progress: Arc<Progress>,
     notify: Arc<dyn Fn() + Send + Sync>,
     segment_bytes: u64,
     /// Segments that may hold bytes that are not durable, oldest first.
-    segments: VecDeque<OpenSegment>,
+    segments: VecDeque<Waiting>,
 }
 
 impl Syncer {
     pub(crate) fn new(
+        storage: Arc<dyn Storage>,
         progress: Arc<Progress>,
         notify: Arc<dyn Fn() + Send + Sync>,
         segment_bytes: u64,
     ) -> Self {
-        Syncer { progress, notify, segment_bytes, segments: VecDeque::new() }
+        Syncer { storage, progress, notify, segment_bytes, segments: VecDeque::new() }
     }
 
     /// The body of the thread. It hands the syncer back when it is told to end, so that a closing
@@ -123,6 +130,12 @@ impl Syncer {
     }
 
     /// Syncs everything published so far.
+    ///
+    /// A file that was closed in between is opened again. No failure of the disk is missed by
+    /// that: Linux keeps a failed write-back with the file's inode, which the mapping of the
+    /// segment holds in memory, and a new descriptor reports the failure as long as nobody has
+    /// seen it through another. Only this log syncs its files. What a foreign program saw in
+    /// between, by syncing the same file, is reported to that program alone.
     pub(crate) fn sync_published(&mut self) -> Result<(), SyncFailure> {
         if let Some(failure) = self.progress.failure() {
             return Err(failure.clone());
@@ -133,7 +146,7 @@ impl Syncer {
         let last_index = target.0.saturating_sub(1) / self.segment_bytes;
         while self.progress.durable() < target {
             let Some(segment) = self.segments.front() else {
-                return Err(self.fail(PathBuf::new(), &io::ErrorKind::NotFound.into()));
+                return Err(self.fail(last_index, &io::ErrorKind::NotFound.into()));
             };
             let covered = if segment.index < last_index {
                 Lsn((segment.index + 1) * self.segment_bytes)
@@ -141,9 +154,12 @@ impl Syncer {
                 target
             };
             let start = Instant::now();
-            if let Err(error) = segment.file.sync() {
-                let path = segment.path.clone();
-                return Err(self.fail(path, &error));
+            let synced = match &segment.file {
+                Some(file) => file.sync(),
+                None => self.storage.open(segment.index).and_then(|file| file.sync()),
+            };
+            if let Err(error) = synced {
+                return Err(self.fail(segment.index, &error));
             }
             let before = self.progress.durable();
             self.progress.stats.record(start.elapsed(), covered.0.saturating_sub(before.0));
@@ -162,9 +178,9 @@ impl Syncer {
         Lsn(self.progress.published.load(Ordering::Acquire))
     }
 
-    fn fail(&self, path: PathBuf, error: &io::Error) -> SyncFailure {
+    fn fail(&self, index: u64, error: &io::Error) -> SyncFailure {
         let failure = SyncFailure {
-            path,
+            path: self.storage.path(index),
             kind: error.kind(),
             message: error.to_string(),
             durable: self.progress.durable(),

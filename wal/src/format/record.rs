@@ -202,27 +202,48 @@ pub(crate) fn control_value(
     if possible { Ok(value) } else { Err(BadRecord::Value) }
 }
 
+/// What the search for marks found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// The highest durable mark.
+    pub(crate) highest: u64,
+    /// Position of the seed that fits the last of the records, in the list that was given.
+    pub(crate) seed_index: usize,
+}
+
 /// The highest durable mark in valid records at any aligned place from `offset` on.
 ///
 /// This looks also where the chain of records is broken, so it tries every place. Most are
-/// refused by one comparison of eight bytes.
-pub(crate) fn marks_in(bytes: &[u8], offset: usize, seed: Seed, segment_start: u64) -> Option<u64> {
+/// refused by one comparison of eight bytes. All records of a segment have one seed; where it is
+/// not known for sure, `seeds` holds all that it can be, the likeliest first.
+pub(crate) fn marks_in(
+    bytes: &[u8],
+    offset: usize,
+    seeds: &[Seed],
+    segment_start: u64,
+) -> Option<Marks> {
     const COMMIT: u64 = CONTROL_PAYLOAD_BYTES as u64 | (Kind::Commit as u64) << 32;
     const CLEAN: u64 = CONTROL_PAYLOAD_BYTES as u64 | (Kind::CleanShutdown as u64) << 32;
     let offset = offset.next_multiple_of(RECORD_ALIGN);
     let (words, _) = bytes.get(offset + field::PAYLOAD_LEN..)?.as_chunks::<RECORD_ALIGN>();
-    let mut highest = None;
+    let mut found: Option<Marks> = None;
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         if word != COMMIT && word != CLEAN {
             continue;
         }
-        let Ok(record) = parse(bytes, offset + index * RECORD_ALIGN, seed) else {
-            continue;
-        };
-        if let Ok(mark) = control_value(bytes, &record, segment_start) {
-            highest = highest.max(Some(mark));
+        let at = offset + index * RECORD_ALIGN;
+        // The seed that fitted the last record most likely fits this one.
+        let likely = found.map_or(0, |found| found.seed_index);
+        let mut order = (likely..seeds.len()).chain(0..likely);
+        let fitting = order.find_map(|seed_index| {
+            let record = parse(bytes, at, seeds[seed_index]).ok()?;
+            Some((seed_index, control_value(bytes, &record, segment_start).ok()?))
+        });
+        if let Some((seed_index, mark)) = fitting {
+            let highest = found.map_or(mark, |found| found.highest.max(mark));
+            found = Some(Marks { highest, seed_index });
         }
     }
-    highest
+    found
 }

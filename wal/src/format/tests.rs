@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::header::{self, FEATURES_KNOWN, HEADER_BYTES, HEADER_COPIES, MAGIC};
 use super::record::{self, CONTROL_PAYLOAD_BYTES, RECORD_ALIGN};
 use super::*;
-use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, TAIL_RESERVE_BYTES};
+use crate::limits::{EPOCH_STEP_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, TAIL_RESERVE_BYTES};
 
 const PAGE: &str = include_str!("../../../docs/file-format.md");
 
@@ -39,6 +39,7 @@ fn the_page_states_the_constants() {
         ("RECORD_ALIGN", RECORD_ALIGN.to_string()),
         ("CONTROL_PAYLOAD_BYTES", CONTROL_PAYLOAD_BYTES.to_string()),
         ("TAIL_RESERVE_BYTES", TAIL_RESERVE_BYTES.to_string()),
+        ("EPOCH_STEP_MAX", EPOCH_STEP_MAX.to_string()),
         ("SEGMENT_BYTES_MIN", SEGMENT_BYTES_MIN.to_string()),
         ("SEGMENT_BYTES_MAX", SEGMENT_BYTES_MAX.to_string()),
     ]
@@ -272,6 +273,29 @@ fn records_made_to_deceive_are_refused() {
     }
 }
 
+fn highest(bytes: &[u8], offset: usize, seed: Seed, segment_start: u64) -> Option<u64> {
+    marks_in(bytes, offset, &[seed], segment_start).map(|marks| marks.highest)
+}
+
+#[test]
+fn the_seed_of_the_marks_is_told() {
+    let header = sample_header();
+    let start = header.place.start();
+    let seeds: Vec<Seed> = (0..5)
+        .map(|step| Seed::new(&SegmentHeader { epoch: header.epoch + step, ..header }))
+        .collect();
+    for (right, &seed) in seeds.iter().enumerate() {
+        let mut bytes = segment_with(seed, 4096, Kind::Commit, &start.to_le_bytes());
+        let later = segment_with(seed, 9000, Kind::Commit, &(start + 8).to_le_bytes());
+        bytes[9000..9024].copy_from_slice(&later[9000..9024]);
+        let found = marks_in(&bytes, 4096, &seeds, start).unwrap();
+        assert_eq!((found.highest, found.seed_index), (start + 8, right));
+        let others = [&seeds[..right], &seeds[right + 1..]].concat();
+        assert_eq!(marks_in(&bytes, 4096, &others, start), None);
+    }
+    assert_eq!(marks_in(&segment_with(seeds[0], 4096, Kind::Commit, &[0; 8]), 0, &[], start), None);
+}
+
 #[test]
 fn marks_are_found_at_any_place_if_possible() {
     let header = sample_header();
@@ -280,21 +304,21 @@ fn marks_are_found_at_any_place_if_possible() {
         for offset in [4096, 4104, 30_000, 0x1_0000 - 24] {
             let mark = start + offset as u64;
             let bytes = segment_with(seed, offset, kind, &mark.to_le_bytes());
-            assert_eq!(marks_in(&bytes, 4096, seed, start), Some(mark), "{kind:?} at {offset}");
-            assert_eq!(marks_in(&bytes, offset, seed, start), Some(mark));
-            assert_eq!(marks_in(&bytes, offset + 1, seed, start), None);
+            assert_eq!(highest(&bytes, 4096, seed, start), Some(mark), "{kind:?} at {offset}");
+            assert_eq!(highest(&bytes, offset, seed, start), Some(mark));
+            assert_eq!(highest(&bytes, offset + 1, seed, start), None);
             let impossible = segment_with(seed, offset, kind, &(mark + 1).to_le_bytes());
-            assert_eq!(marks_in(&impossible, 4096, seed, start), None);
+            assert_eq!(highest(&impossible, 4096, seed, start), None);
         }
     }
     let seal = segment_with(seed, 4096, Kind::Seal, &(start + 4120).to_le_bytes());
-    assert_eq!(marks_in(&seal, 4096, seed, start), None);
+    assert_eq!(highest(&seal, 4096, seed, start), None);
     let sealed = parse(&seal, 4096, seed).unwrap();
     assert_eq!(control_value(&seal, &sealed, start), Ok(start + 4120));
     assert_eq!(control_value(&seal, &sealed, start + 8), Err(BadRecord::Value));
     for len in 0..32 {
-        assert_eq!(marks_in(&vec![0; len], 0, seed, start), None);
-        assert_eq!(marks_in(&vec![0; len], len + 1, seed, start), None);
+        assert_eq!(highest(&vec![0; len], 0, seed, start), None);
+        assert_eq!(highest(&vec![0; len], len + 1, seed, start), None);
     }
 }
 
@@ -311,7 +335,7 @@ proptest! {
     ) {
         let seed = Seed::new(&sample_header());
         let _ = parse(&bytes, offset, seed);
-        marks_in(&bytes, offset, seed, 0);
+        highest(&bytes, offset, seed, 0);
         // The same with a right header checksum, so that the later checks are reached.
         let mut bytes = bytes;
         let offset = offset & !7;

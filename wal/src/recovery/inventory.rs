@@ -5,7 +5,7 @@
 use crate::error::OpenError;
 use crate::format::{HEADER_PAGE_BYTES, HeaderPage, Place, SegmentHeader, VERSION, decode_page};
 use crate::lsn::Lsn;
-use crate::storage::{Mapping, SegmentFile, Storage};
+use crate::storage::{Mapping, Storage};
 use crate::sync::Arc;
 
 use super::{Expected, corrupt, io_error};
@@ -61,9 +61,10 @@ pub(crate) fn take_inventory(
     Ok(found)
 }
 
+/// What the first look at a file tells. The file is closed again: a log may have more segments
+/// than a process may have open files.
 struct FileOnDisk {
     index: u64,
-    file: Box<dyn SegmentFile>,
     len_bytes: u64,
     page: HeaderPage,
 }
@@ -89,7 +90,7 @@ fn read_pages(storage: &dyn Storage) -> Result<Vec<FileOnDisk>, OpenError> {
             }
             HeaderPage::Unused | HeaderPage::Used { .. } | HeaderPage::Invalid(_) => {}
         }
-        files.push(FileOnDisk { index, file, len_bytes, page });
+        files.push(FileOnDisk { index, len_bytes, page });
     }
     Ok(files)
 }
@@ -139,10 +140,12 @@ impl Check<'_> {
                 self.corrupt(place, &format!("the file has {len} bytes instead of {right}"))
             );
         }
-        // Segments are at most 1 GiB.
-        let mapping = on_disk
-            .file
-            .map_read(place.segment_bytes as usize)
+        // Segments are at most 1 GiB. The mapping stays when the file is closed, and no one else
+        // changes the file in between: the log's lock is held.
+        let mapping = self
+            .storage
+            .open(place.index)
+            .and_then(|file| file.map_read(place.segment_bytes as usize))
             .map_err(|e| io_error(self.storage, place.index, "map", e))?;
         Ok(match header {
             Some(header) => State::Used { header, mapping },

@@ -13,6 +13,7 @@ use std::io;
 
 use crate::error::OpenError;
 use crate::format::{HEADER_PAGE_BYTES, Place, Seed, SegmentHeader, marks_in};
+use crate::limits::EPOCH_STEP_MAX;
 use crate::lsn::Lsn;
 use crate::segment::Segment;
 use crate::storage::{Mapping, Storage};
@@ -40,17 +41,20 @@ pub(crate) struct Expected {
 pub(crate) struct Recovered {
     /// The segments that survive, from the first of the log on.
     pub(crate) segments: Vec<Segment>,
-    /// The last header among them. `None`: the log is new.
+    /// The last header of the log. `None`: the log is new.
     pub(crate) last_header: Option<SegmentHeader>,
     /// Position where the records end. 0 in a new log.
     pub(crate) end: u64,
-    /// The files after the surviving segments, in order, without gaps.
+    /// Highest durable mark found: only what lies below is known to be on the disk.
+    pub(crate) mark: u64,
+    /// The files after the surviving segments, in order, without gaps. The first may be the last
+    /// segment of the log, if it holds nothing that must be kept.
     pub(crate) leftovers: Vec<Leftover>,
     /// All but the epoch and the time.
     pub(crate) report: RecoveryReport,
 }
 
-/// A file after the surviving segments.
+/// A file that holds nothing to keep.
 pub(crate) struct Leftover {
     pub(crate) index: u64,
     /// All its bytes are zero and none is missing.
@@ -65,31 +69,46 @@ pub(crate) fn recover(
 ) -> Result<Recovered, OpenError> {
     let mut report = RecoveryReport::default();
     let found = take_inventory(storage, expected, &mut report.warnings)?;
-    let mut chain = Chain { storage, found: &found, segments: Vec::new(), mark: 0, clean: false };
+    let mut chain = Chain {
+        storage,
+        found: &found,
+        segments: Vec::new(),
+        mark: 0,
+        clean: false,
+        ends_with_data: false,
+    };
     let Some(stop) = chain.follow(&mut report, replay)? else {
         return Ok(Recovered {
             segments: Vec::new(),
             last_header: None,
             end: 0,
+            mark: 0,
             leftovers: Vec::new(),
             report,
         });
     };
-    let residue = chain.residue(&stop)?;
+    let mut residue = chain.residue(&stop)?;
     let mark = chain.mark.max(residue.mark);
     let place = found[stop.position].place;
     if mark > place.lsn(stop.offset) || (chain.segments.is_empty() && residue.bytes > 0) {
         return Err(corrupt(storage, place, stop.offset, stop.reason, Lsn(mark)));
     }
-    report.segments = chain.segments.len() as u64;
     report.torn_bytes = residue.bytes;
     report.clean_shutdown = chain.clean && residue.bytes == 0;
-    let end = chain.segments.last().map_or(0, |last| last.place.lsn(last.end));
     let last_header = chain.segments.len().checked_sub(1).and_then(|last| found[last].header());
+    if chain.can_spare_last(&stop)
+        && let Some(last) = chain.segments.pop()
+    {
+        let index = last.place.index;
+        residue.leftovers.insert(0, Leftover { index, is_clean: false });
+    }
+    report.segments = chain.segments.len() as u64;
+    let end = chain.segments.last().map_or(0, |last| last.place.lsn(last.end));
     Ok(Recovered {
         last_header: last_header.copied(),
         segments: chain.segments,
         end,
+        mark,
         leftovers: residue.leftovers,
         report,
     })
@@ -121,6 +140,8 @@ struct Chain<'a> {
     mark: u64,
     /// The last record is a clean shutdown.
     clean: bool,
+    /// The last segment holds a data record.
+    ends_with_data: bool,
 }
 
 impl Chain<'_> {
@@ -149,6 +170,7 @@ impl Chain<'_> {
             let scanned = scan_segment(records, place, seed, report, &mut *replay)?;
             self.mark = self.mark.max(header.durable_mark).max(scanned.mark);
             self.clean = scanned.is_clean_shutdown;
+            self.ends_with_data = scanned.has_data;
             let end = scanned.end;
             self.segments.push(Segment { place, seed, mapping: mapping.clone(), end });
             match scanned.ending {
@@ -192,10 +214,25 @@ impl Chain<'_> {
         Ok(())
     }
 
+    /// Whether the last segment can be wiped and used again: it holds no data and no seal, and its
+    /// epoch may rise once more. The segment before ends where the header of this one says, as
+    /// the walk has shown.
+    fn can_spare_last(&self, stop: &Stop) -> bool {
+        let epoch = |index: usize| self.found[index].header().map_or(0, |header| header.epoch);
+        let last = stop.position;
+        if self.ends_with_data || last + 1 != self.segments.len() {
+            return false;
+        }
+        let epoch_before = last.checked_sub(1).map_or(0, epoch);
+        epoch(last) < epoch_before.saturating_add(EPOCH_STEP_MAX)
+    }
+
     /// Looks at everything from the first bad place on.
     fn residue(&self, stop: &Stop) -> Result<Residue, OpenError> {
         let mut residue = Residue { mark: 0, bytes: 0, leftovers: Vec::new() };
         let mut epoch = 0;
+        // That of the last segment, also where only its records tell.
+        let mut epoch_before = 0;
         let log = self.found.iter().find_map(Found::header);
         for (position, found) in self.found.iter().enumerate() {
             let header = found.header();
@@ -206,6 +243,7 @@ impl Chain<'_> {
                     residue.mark = residue.mark.max(header.previous_end);
                 }
                 epoch = header.epoch;
+                epoch_before = epoch;
             }
             if position < stop.position {
                 continue;
@@ -216,13 +254,18 @@ impl Chain<'_> {
                 populate(self.storage, found.place, mapping)?;
                 let bytes = mapping.frozen_bytes();
                 used = used_len(&bytes[from..]);
-                // A header that never reached the disk would have had the epoch before it.
-                let assumed = log.map(|log| SegmentHeader { place: found.place, epoch, ..*log });
-                if let Some(header) = header.or(assumed.as_ref()).filter(|_| used > 0) {
-                    let seed = Seed::new(header);
+                if used > 0 {
+                    let seeds = match (header, log) {
+                        (Some(header), _) => vec![Seed::new(header)],
+                        (None, Some(log)) => seeds_after(epoch_before, found.place, log),
+                        (None, None) => Vec::new(),
+                    };
                     let from = from.max(HEADER_PAGE_BYTES);
-                    let mark = marks_in(bytes, from, seed, found.place.start());
-                    residue.mark = residue.mark.max(mark.unwrap_or(0));
+                    if let Some(marks) = marks_in(bytes, from, &seeds, found.place.start()) {
+                        residue.mark = residue.mark.max(marks.highest);
+                        // With a header there is one seed, of its own epoch.
+                        epoch_before += marks.seed_index as u64;
+                    }
                 }
             }
             residue.bytes += used as u64;
@@ -234,6 +277,14 @@ impl Chain<'_> {
         }
         Ok(residue)
     }
+}
+
+/// Seeds of all epochs that a segment without a header can have had, when the one before it has
+/// `epoch`. The same epoch comes first: then the header may just not have reached the disk.
+/// A later one means that an opening began here, so its header was durable and is lost.
+fn seeds_after(epoch: u64, place: Place, log: &SegmentHeader) -> Vec<Seed> {
+    let epochs = epoch..=epoch.saturating_add(EPOCH_STEP_MAX);
+    epochs.map(|epoch| Seed::new(&SegmentHeader { place, epoch, ..*log })).collect()
 }
 
 /// Bytes up to the last one that is not zero.

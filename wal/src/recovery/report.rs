@@ -10,7 +10,7 @@ pub struct RecoveryReport {
     pub records: u64,
     /// Payload bytes of those records.
     pub bytes: u64,
-    /// Segments that hold them. 0: the log is new.
+    /// Segments that are kept for them. 0: the log is new, or nothing was ever appended to it.
     pub segments: u64,
     /// Bytes of the torn tail that were discarded. Nothing durable was among them.
     pub torn_bytes: u64,

@@ -28,6 +28,8 @@ pub(super) struct Scanned {
     pub(super) mark: u64,
     /// The last record is a clean shutdown.
     pub(super) is_clean_shutdown: bool,
+    /// There is a data record.
+    pub(super) has_data: bool,
 }
 
 /// Why the walk ended.
@@ -47,6 +49,7 @@ pub(super) fn scan_segment(
 ) -> Result<Scanned, OpenError> {
     let mut mark = 0;
     let mut is_clean_shutdown = false;
+    let mut has_data = false;
     let mut offset = HEADER_PAGE_BYTES;
     let ending = loop {
         let record = match parse(bytes, offset, seed) {
@@ -59,6 +62,7 @@ pub(super) fn scan_segment(
             let payload = &bytes[record.payload..record.payload + record.payload_len];
             replay(Record { lsn, end, payload })
                 .map_err(|source| OpenError::Replay { lsn, source })?;
+            has_data = true;
             report.records += 1;
             report.bytes += record.payload_len as u64;
         } else {
@@ -74,5 +78,5 @@ pub(super) fn scan_segment(
             break Ending::Sealed;
         }
     };
-    Ok(Scanned { end: offset, ending, mark, is_clean_shutdown })
+    Ok(Scanned { end: offset, ending, mark, is_clean_shutdown, has_data })
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::{Advice, FallocateFlags, IFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
@@ -52,10 +52,18 @@ impl Storage for Directory {
         Ok(Box::new(DiskFile(File::open(self.path(index))?)))
     }
 
+    fn open_in_place(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(self.path(index))?;
+        Ok(Box::new(DiskFile(file)))
+    }
+
     fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(self.path(index))?;
+        if file.metadata()?.len() == 0 {
+            overwrite_in_place(&file);
+        }
         // Pages that were read in lie in large groups, and a store into one dirties its whole
         // group. Without them the caller's writes bring in small ones. Only a hint: it may fail.
         if let Err(error) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed) {
@@ -88,6 +96,16 @@ impl Storage for Directory {
     fn wall_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Asks a file system that copies on write to overwrite this file, which is empty, in place, so
+/// that a store into reserved blocks takes no new space. Others refuse, and need not be asked.
+fn overwrite_in_place(file: &File) {
+    let flags = rustix::fs::ioctl_getflags(file);
+    let set = flags.and_then(|flags| rustix::fs::ioctl_setflags(file, flags | IFlags::NOCOW));
+    if let Err(error) = set {
+        tracing::trace!(%error, "the file system does not switch off copy on write");
     }
 }
 

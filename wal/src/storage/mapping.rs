@@ -2,8 +2,9 @@
 //!
 //! The rule that makes it sound: a mapping has a *frozen* length. Bytes below it are never
 //! written again, and only they are handed out as slices. Bytes from it on belong to the one
-//! [`MappingWriter`], which never hands out a slice of them. This file must not know what the
-//! bytes mean.
+//! [`MappingWriter`], which never hands out a slice of them. An opening may write frozen bytes once
+//! more through the file, with the values that they have, so no reader can tell. This file must not
+//! know what the bytes mean.
 
 use std::fs::File;
 use std::io;

@@ -28,6 +28,10 @@ pub(crate) trait Storage: Send + Sync {
     /// Opens a segment file for reading and for syncing.
     fn open(&self, index: u64) -> io::Result<Box<dyn SegmentFile>>;
 
+    /// Opens a segment file that is there for writing in place. What is cached of it stays cached:
+    /// the cache may hold bytes that the disk does not have.
+    fn open_in_place(&self, index: u64) -> io::Result<Box<dyn SegmentFile>>;
+
     /// Opens a segment file for writing; makes an empty one if there is none.
     fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>>;
 

@@ -1,6 +1,7 @@
 //! Makes a segment ready for appends: space reserved, zeros written and durable, pages present.
 //!
-//! After it a store into the segment can neither run out of space nor raise a signal. It must
+//! After it a store into the segment can neither run out of space nor raise a signal, on a file
+//! system that overwrites blocks in place; `docs/file-format.md` names those that do not. It must
 //! not know headers or records.
 
 use std::io;
@@ -28,6 +29,9 @@ pub(crate) trait Pace {
 
 /// Makes segment `index`, or wipes the one that is there.
 ///
+/// The first piece of a file that was there is wiped last, after all others are zero durably: for
+/// as long as something is left of the records, so is what the file says about them.
+///
 /// If anything fails, a file that this call created is removed again; one that was there stays.
 pub(crate) fn prepare(
     storage: &dyn Storage,
@@ -37,7 +41,7 @@ pub(crate) fn prepare(
 ) -> io::Result<Prepared> {
     let file = storage.create(index)?;
     let created = file.len_bytes()? == 0;
-    match fill(storage, file.as_ref(), segment_len, pace) {
+    match fill(storage, file.as_ref(), segment_len, created, pace) {
         Ok(writer) => Ok(Prepared { index, file, writer }),
         Err(error) => {
             drop(file);
@@ -54,13 +58,14 @@ fn fill(
     storage: &dyn Storage,
     file: &dyn SegmentFile,
     segment_len: usize,
+    created: bool,
     pace: &dyn Pace,
 ) -> io::Result<MappingWriter> {
     let segment_bytes = segment_len as u64;
     file.allocate(segment_bytes)?;
     let zeros = [0; PREPARE_PIECE_BYTES];
-    let mut offset = 0;
-    let mut synced = 0;
+    let mut offset = if created { 0 } else { zeros.len() as u64 };
+    let mut synced = offset;
     let mut part_start = Instant::now();
     while offset < segment_bytes {
         file.write_at(&zeros, offset)?;
@@ -75,6 +80,10 @@ fn fill(
         }
     }
     file.sync()?;
+    if !created {
+        file.write_at(&zeros, 0)?;
+        file.sync()?;
+    }
     // The name must be durable before any record relies on the file.
     storage.sync_directory()?;
     file.map_write(segment_len)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::image::{Image, Random, Records, SEGMENT_BYTES, Subject, segment, survivors};
 use crate::format::{HEADER_PAGE_BYTES, HeaderPage, SegmentHeader, decode_page};
+use crate::limits::EPOCH_STEP_MAX;
 use crate::{Durability, Lsn, OpenError};
 
 /// A log of three segments; the last records are appended but not durable.
@@ -261,12 +262,103 @@ fn a_mark_behind_a_lost_header() {
     }
 }
 
+/// The same where the lost header began a new opening, so that nothing else tells its epoch.
+#[test]
+fn a_mark_behind_a_lost_header_of_a_new_opening() {
+    // Openings that wrote nothing may lie between, each with an epoch of its own.
+    for empty_openings in [0, 1, 5] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut subject = Subject::open(dir.path(), Durability::Sync).unwrap();
+        subject.append(b"first opening");
+        subject.commit_and_wait();
+        let end = subject.log.appended();
+        drop(subject.log);
+        for _ in 0..empty_openings {
+            Subject::open(dir.path(), Durability::Sync).unwrap().log.close().unwrap();
+        }
+        let mut subject = Subject::open(dir.path(), Durability::Sync).unwrap();
+        subject.append(b"second opening");
+        let durable = subject.commit_and_wait();
+        assert!(subject.log.mark_idle());
+        let index = durable.0 / SEGMENT_BYTES;
+        let epoch = subject.log.recovery().epoch;
+        assert_eq!(epoch, 2 + empty_openings);
+        drop(subject.log);
+        let mut image = Image::of(dir.path());
+        image.0[index as usize][..HEADER_PAGE_BYTES].fill(0);
+        image.write(dir.path());
+        match survivors(dir.path()) {
+            Err(OpenError::Corrupt { lsn, durable_mark, .. }) => {
+                assert_eq!(durable_mark, durable, "{empty_openings}");
+                assert_eq!(lsn, end, "{empty_openings}");
+            }
+            other => panic!("{empty_openings}: {:?}", other.map(|(_, report)| report)),
+        }
+        assert!(Image::of(dir.path()) == image);
+    }
+}
+
+/// Two lost headers in a row, with an opening begun in each.
+#[test]
+fn marks_behind_two_lost_headers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut durable = Lsn(0);
+    for _ in 0..3 {
+        let mut subject = Subject::open(dir.path(), Durability::Sync).unwrap();
+        subject.append(b"one of each opening");
+        durable = subject.commit_and_wait();
+        assert!(subject.log.mark_idle());
+    }
+    assert_eq!(durable.0 / SEGMENT_BYTES, 2);
+    let mut image = Image::of(dir.path());
+    for index in [1, 2] {
+        image.0[index][..HEADER_PAGE_BYTES].fill(0);
+    }
+    image.write(dir.path());
+    match survivors(dir.path()) {
+        Err(OpenError::Corrupt { durable_mark, .. }) => assert_eq!(durable_mark, durable),
+        other => panic!("{:?}", other.map(|(_, report)| report)),
+    }
+}
+
 /// Rewrites the header of segment `index`.
 fn edit_header(image: &mut Image, index: usize, edit: impl FnOnce(&mut SegmentHeader)) {
     let page = image.0[index].first_chunk().unwrap();
     let HeaderPage::Used { mut header, .. } = decode_page(page) else { panic!("no header") };
     edit(&mut header);
     image.0[index][..HEADER_PAGE_BYTES].copy_from_slice(&header.encode_page());
+}
+
+/// An empty segment is used again until its epoch is as far above the one before as a search for
+/// marks looks. At the last of these epochs a lost header is still noticed.
+#[test]
+fn the_epoch_of_a_segment_that_is_used_again_is_bounded() {
+    let open = |dir: &Path| Subject::open(dir, Durability::Sync).unwrap();
+    for (epoch, in_use) in [(EPOCH_STEP_MAX, 1), (EPOCH_STEP_MAX + 1, 2)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut subject = open(dir.path());
+        subject.append(b"first");
+        subject.commit_and_wait();
+        drop(subject.log);
+        drop(open(dir.path()).log);
+        let mut image = Image::of(dir.path());
+        edit_header(&mut image, 1, |header| header.epoch = epoch);
+        image.write(dir.path());
+        let mut subject = open(dir.path());
+        assert_eq!(subject.log.recovery().epoch, epoch + 1);
+        assert_eq!(subject.log.appended().0 / SEGMENT_BYTES, in_use);
+        subject.append(b"second");
+        let durable = subject.commit_and_wait();
+        assert!(subject.log.mark_idle());
+        drop(subject.log);
+        let mut image = Image::of(dir.path());
+        image.0[in_use as usize][..HEADER_PAGE_BYTES].fill(0);
+        image.write(dir.path());
+        match survivors(dir.path()) {
+            Err(OpenError::Corrupt { durable_mark, .. }) => assert_eq!(durable_mark, durable),
+            other => panic!("{epoch}: {:?}", other.map(|(_, report)| report)),
+        }
+    }
 }
 
 /// Valid headers that do not fit together.

@@ -1,12 +1,37 @@
 //! A directory whose operations fail on demand.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::disk::Disk;
+use super::image::{SEGMENT_BYTES, Subject};
 use crate::storage::{Directory, Mapping, MappingWriter, SegmentFile, Storage};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
+use crate::{Durability, LogOptions, OpenError};
+
+/// Opens the log in `dir` on a storage with these faults.
+pub(super) fn open_faulty(dir: &Path, faults: &Arc<Faults>) -> Result<Subject, OpenError> {
+    open_faulty_in(dir, faults, Durability::Sync)
+}
+
+/// The same in a mode of choice.
+pub(super) fn open_faulty_in(
+    dir: &Path,
+    faults: &Arc<Faults>,
+    durability: Durability,
+) -> Result<Subject, OpenError> {
+    let directory = Directory::open(dir).unwrap();
+    let storage = Arc::new(Faulty { directory, faults: Arc::clone(faults) });
+    let options = LogOptions::new(dir).segment_bytes(SEGMENT_BYTES).durability(durability);
+    Subject::open_with(|notify, records| {
+        options.open_on(storage, None, notify, &mut |record| {
+            records.push((record.lsn, record.payload.to_vec()));
+            Ok(())
+        })
+    })
+}
 
 /// What fails. Everything works at first.
 pub(super) struct Faults {
@@ -18,6 +43,17 @@ pub(super) struct Faults {
     pub(super) failing_sync: AtomicU64,
     /// Operations until one fails, once; `u64::MAX`: none does.
     pub(super) countdown: AtomicU64,
+    /// Segment files that may be open at a time; one more is refused.
+    pub(super) files_max: AtomicU64,
+    /// Segment files that are open.
+    pub(super) open_files: AtomicU64,
+    /// What is really on the disk.
+    pub(super) disk: Mutex<Disk>,
+    /// Segment, offset and length of bytes that turn to zero when the segment is opened in place:
+    /// the cache lost them, and the disk never had them.
+    pub(super) evicted: Mutex<Option<(u64, u64, usize)>>,
+    /// Where and how much was written to files opened in place: segment, offset, length.
+    pub(super) in_place: Mutex<Vec<(u64, u64, u64)>>,
     /// What changed the disk or made changes durable, in order.
     pub(super) journal: Mutex<Vec<(Change, u64)>>,
 }
@@ -38,6 +74,11 @@ impl Faults {
             no_reservation: AtomicBool::new(false),
             failing_sync: AtomicU64::new(u64::MAX),
             countdown: AtomicU64::new(u64::MAX),
+            files_max: AtomicU64::new(u64::MAX),
+            open_files: AtomicU64::new(0),
+            disk: Mutex::default(),
+            evicted: Mutex::default(),
+            in_place: Mutex::default(),
             journal: Mutex::default(),
         })
     }
@@ -70,8 +111,13 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    fn wrap(&self, index: u64, file: Box<dyn SegmentFile>) -> Box<dyn SegmentFile> {
-        Box::new(FaultyFile { index, file, faults: Arc::clone(&self.faults) })
+    fn wrap(&self, index: u64, file: Box<dyn SegmentFile>) -> io::Result<Box<FaultyFile>> {
+        let files_max = self.faults.files_max.load(Ordering::SeqCst);
+        // Dropping it counts down again, also when it is refused.
+        let open_files = self.faults.open_files.fetch_add(1, Ordering::SeqCst) + 1;
+        let file = FaultyFile { index, file, is_in_place: false, faults: Arc::clone(&self.faults) };
+        lock(&self.faults.disk).meet(index, &file.cached()?);
+        if open_files > files_max { Err(Errno::MFILE.into()) } else { Ok(Box::new(file)) }
     }
 }
 
@@ -83,18 +129,29 @@ impl Storage for Faulty {
 
     fn open(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
         self.faults.operation()?;
-        Ok(self.wrap(index, self.directory.open(index)?))
+        Ok(self.wrap(index, self.directory.open(index)?)?)
+    }
+
+    fn open_in_place(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
+        self.faults.operation()?;
+        let mut file = self.wrap(index, self.directory.open_in_place(index)?)?;
+        if let Some((_, offset, len)) = lock(&self.faults.evicted).take_if(|at| at.0 == index) {
+            file.file.write_at(&vec![0; len], offset)?;
+        }
+        file.is_in_place = true;
+        Ok(file)
     }
 
     fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
         self.faults.operation()?;
         self.faults.note(Change::Create, index);
-        Ok(self.wrap(index, self.directory.create(index)?))
+        Ok(self.wrap(index, self.directory.create(index)?)?)
     }
 
     fn remove(&self, index: u64) -> io::Result<()> {
         self.faults.operation()?;
         self.faults.note(Change::Remove, index);
+        lock(&self.faults.disk).remove(index);
         self.directory.remove(index)
     }
 
@@ -121,7 +178,23 @@ impl Storage for Faulty {
 struct FaultyFile {
     index: u64,
     file: Box<dyn SegmentFile>,
+    is_in_place: bool,
     faults: Arc<Faults>,
+}
+
+impl FaultyFile {
+    /// All that a reader of the file sees, whether it is on the disk or not.
+    fn cached(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.file.len_bytes()? as usize];
+        self.file.read_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for FaultyFile {
+    fn drop(&mut self) {
+        self.faults.open_files.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl SegmentFile for FaultyFile {
@@ -150,12 +223,19 @@ impl SegmentFile for FaultyFile {
             self.faults.take_space(bytes.len() as u64)?;
         }
         self.faults.note(Change::Write, self.index);
+        if self.is_in_place {
+            let write = (self.index, offset, bytes.len() as u64);
+            lock(&self.faults.in_place).push(write);
+        }
+        lock(&self.faults.disk).write(self.index, offset, bytes.len());
         self.file.write_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
         self.faults.operation()?;
-        if self.faults.failing_sync.load(Ordering::SeqCst) == self.index {
+        let fails = self.faults.failing_sync.load(Ordering::SeqCst) == self.index;
+        lock(&self.faults.disk).sync(self.index, &self.cached()?, !fails);
+        if fails {
             return Err(Errno::IO.into());
         }
         self.faults.note(Change::Sync, self.index);

@@ -4,6 +4,9 @@
 
 mod crash;
 mod damage;
+mod descriptors;
+mod disk;
 mod failing;
 mod faulty;
 mod image;
+mod lost_writes;

@@ -93,6 +93,43 @@ fn nothing_is_lost_over_many_openings() {
     }
 }
 
+/// Files are there only for records: openings that append nothing share one segment.
+#[test]
+fn openings_that_append_nothing_use_up_no_segments() {
+    let fixture = Fixture::new();
+    let options = || fixture.options().ready_segments(1);
+    let mut epoch = 0;
+    let mut cycle = |record: Option<&[u8]>, is_closed: bool, records: u64| {
+        let (mut log, replayed) = fixture.try_open(options()).unwrap();
+        epoch += 1;
+        assert_eq!(log.recovery().epoch, epoch);
+        assert_eq!(replayed.len() as u64, records);
+        assert_eq!(log.recovery().torn_bytes, 0);
+        let appended = record.map(|record| log.append(&[record]).unwrap());
+        fixture.wait_for_pool(&log);
+        if is_closed {
+            log.close().unwrap();
+        } else {
+            drop(log);
+        }
+        (appended, fixture.segments().len())
+    };
+    // A new log, and one that has records.
+    for (records, files) in [(0, 2), (1, 3)] {
+        for number in 0..20 {
+            assert_eq!(cycle(None, number % 2 == 0, records), (None, files), "cycle {number}");
+        }
+        let (appended, count) = cycle(Some(b"one"), records == 0, records);
+        assert_eq!(count, files);
+        assert_eq!(appended.unwrap().lsn.0 / SEGMENT_BYTES, records);
+    }
+    // With a record in each, the log grows.
+    for number in 0..5 {
+        let (_, files) = cycle(Some(b"one"), number % 2 == 0, 2 + number);
+        assert_eq!(files as u64, 4 + number);
+    }
+}
+
 #[test]
 fn recovered_segments_are_never_written_again() {
     let fixture = Fixture::new();
