@@ -351,6 +351,34 @@ fn jobs_without_a_handler_wait_for_a_program_that_has_one() {
 }
 
 #[test]
+fn after_a_failed_sync_every_call_is_answered_and_nothing_more_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (told, failures) = unbounded();
+    let builder = builder(&dir).paused(true);
+    let world = World::start_with(builder.on_failure(move |error| drop(told.send(error.clone()))));
+    let kept = world.engine.submit(text("kept")).unwrap();
+    let shard = dir.path().join("shard-000");
+    tickwheel_wal::faults::fail_syncs(&shard);
+    let lost = |error| matches!(error, SubmitError::Call(CallError::LogFailed(_)));
+    assert!(lost(world.engine.submit(text("unsure")).unwrap_err()));
+    assert!(matches!(failures.recv_timeout(PATIENCE), Ok(CallError::LogFailed(_))));
+    world.engine.resume().unwrap();
+    // Each later call is answered as well, also those that would change nothing.
+    assert!(lost(world.engine.submit(text("refused")).unwrap_err()));
+    assert!(matches!(world.engine.cancel(kept), Err(CallError::LogFailed(_))));
+    assert!(matches!(world.engine.remove_schedule("none"), Err(CallError::LogFailed(_))));
+    assert!(!world.engine.drain(Duration::from_millis(100)));
+    assert!(world.runs.is_empty(), "nothing is handed out any more");
+    assert!(world.engine.shutdown(Duration::ZERO).is_err());
+    drop(world);
+    tickwheel_wal::faults::heal(&shard);
+    let world = World::start(&dir);
+    assert!(world.engine.drain(PATIENCE));
+    let runs: Vec<String> = world.runs.try_iter().map(|(text, _)| text).collect();
+    assert!(runs.contains(&"kept".to_owned()) && !runs.contains(&"refused".to_owned()), "{runs:?}");
+}
+
+#[test]
 fn a_paused_engine_takes_jobs_and_runs_them_once_resumed() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::start_with(builder(&dir).paused(true));

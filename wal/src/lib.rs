@@ -28,6 +28,8 @@ compile_error!(
 mod appender;
 mod durability;
 mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod format;
 mod limits;
 mod log;

@@ -158,6 +158,8 @@ impl Syncer {
                 Some(file) => file.sync(),
                 None => self.storage.open(segment.index).and_then(|file| file.sync()),
             };
+            #[cfg(feature = "faults")]
+            let synced = synced.and(crate::faults::check(&self.storage.path(segment.index)));
             if let Err(error) = synced {
                 return Err(self.fail(segment.index, &error));
             }
