@@ -23,6 +23,10 @@ pub const PASS_DISPATCH_MAX: u32 = 512;
 /// by handlers that take microseconds: the queue is kept as long as what is taken in milliseconds.
 pub const RUNNING_DEFAULT: u32 = 1024;
 
+/// A change between the two clocks from one pass to the next that counts as a step: one second.
+/// Clocks that are steered differ by half a millisecond a second.
+pub const CLOCK_STEP_NS: u64 = 1_000_000_000;
+
 /// How long a job waits that has no handler in this process.
 pub const NO_HANDLER_WAIT: Duration = Duration::from_secs(600);
 

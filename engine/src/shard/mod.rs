@@ -93,6 +93,8 @@ struct Shard {
     log_events: Arc<AtomicU64>,
     /// The count when the last pass began.
     log_events_seen: u64,
+    /// How far the wall clock was ahead of the monotonic one at the last pass.
+    offset_ns: Option<i64>,
 }
 
 /// A shutdown under way.
@@ -129,6 +131,7 @@ impl Shard {
     /// One pass over everything there is to do; `false` when there was nothing.
     fn pass(&mut self, now: Now) -> bool {
         self.log_events_seen = self.log_events.load(Ordering::SeqCst);
+        self.notice_clock_step(now);
         let mut worked = self.notice_failure(now);
         worked |= self.take_completions(now);
         worked |= self.take_commands(now);
@@ -164,6 +167,21 @@ impl Shard {
         self.ended.clear();
         self.failed = Some(error);
         true
+    }
+
+    /// A step of the wall clock while the shard is busy: its timer, which would tell, is only read
+    /// when it sleeps.
+    fn notice_clock_step(&mut self, now: Now) {
+        let offset_ns = now.wall.0.wrapping_sub(now.mono.0).cast_signed();
+        let before_ns = self.offset_ns.replace(offset_ns).unwrap_or(offset_ns);
+        if offset_ns.abs_diff(before_ns) >= limits::CLOCK_STEP_NS {
+            self.lay_clock_anew(now);
+        }
+    }
+
+    fn lay_clock_anew(&mut self, now: Now) {
+        tracing::info!("the wall clock has moved by itself: instants and cron times follow it");
+        self.core.step(now, Input::ClockSet, &mut self.journal, &mut self.out);
     }
 
     fn take_completions(&mut self, now: Now) -> bool {
@@ -567,8 +585,8 @@ impl Shard {
         match self.bed.sleep(mono, wall) {
             Ok(woken) if woken.clock_set => {
                 let now = clock::now();
-                tracing::warn!("the wall clock was set: instants and cron times follow it");
-                self.core.step(now, Input::ClockSet, &mut self.journal, &mut self.out);
+                self.offset_ns = None;
+                self.lay_clock_anew(now);
             }
             Ok(_) => {}
             Err(error) => {

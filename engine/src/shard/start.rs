@@ -164,7 +164,6 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         (Err(_), Some(error)) => return Err(StartError::Replay(error)),
         (opened, _) => opened.map_err(|error: OpenError| StartError::Log(error))?,
     };
-    report(setup.shard, &log);
     let mut journal = Journal { log };
     let mut out = Outputs::default();
     let recovery = journal.log.recovery();
@@ -225,22 +224,8 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         failed: None,
         log_events,
         log_events_seen: 0,
+        offset_ns: None,
     };
     let handle = ShardHandle { inbox: inbox_in, sleeper, stops };
     Ok((shard, Ready { handle, executors, recorders, recovered_jobs, lost_attempts }))
-}
-
-fn report(shard: ShardId, log: &tickwheel_wal::Log) {
-    let recovery = log.recovery();
-    if recovery.records > 0 || recovery.torn_bytes > 0 {
-        tracing::info!(
-            shard = shard.0,
-            records = recovery.records,
-            torn_bytes = recovery.torn_bytes,
-            clean = recovery.clean_shutdown,
-            epoch = recovery.epoch,
-            elapsed = ?recovery.elapsed,
-            "the log was recovered"
-        );
-    }
 }

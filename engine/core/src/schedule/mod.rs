@@ -57,7 +57,7 @@ impl Timing {
 }
 
 /// What is done about fire times that passed while the schedule could not fire: the process was
-/// down, the machine asleep, the disk full.
+/// down, the disk full, or, for cron, the machine asleep (the clock of intervals sleeps with it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Missed {
     /// They are dropped.
