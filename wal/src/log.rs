@@ -45,9 +45,19 @@ pub struct Log {
     record_bytes_max: u32,
     published: Lsn,
     syncer: Worker<Syncer>,
-    preparer: Worker<()>,
+    preparer: Worker<Preparer>,
     /// One thread owns the log: it can move, but not be shared.
     _not_sync: PhantomData<Cell<()>>,
+}
+
+/// Who runs the log's workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// Threads of the log.
+    Threads,
+    /// The log's owner, step by step.
+    #[cfg(any(test, feature = "simulation"))]
+    ByHand,
 }
 
 /// What an opening puts together.
@@ -223,27 +233,50 @@ impl Log {
         syncer.sync_published().map_err(CloseError::Sync)
     }
 
-    /// Starts the threads.
+    /// Puts the log together and starts its workers.
     pub(crate) fn start(
         parts: Parts,
         record_bytes_max: u32,
         syncer: Syncer,
         preparer: Preparer,
+        workers: Workers,
     ) -> io::Result<Self> {
         let published = parts.appender.appended();
         let mut log = Log {
             record_bytes_max,
             published,
-            syncer: Worker::none(),
-            preparer: Worker::none(),
+            syncer: Worker::Ended,
+            preparer: Worker::Ended,
             parts,
             _not_sync: PhantomData,
         };
-        // If the second does not start, dropping the log stops the first.
-        let durability = log.parts.durability;
-        log.syncer = Worker::start("log-sync", move || syncer.run(durability))?;
-        log.preparer = Worker::start("log-prepare", move || preparer.run())?;
+        match workers {
+            Workers::Threads => {
+                // If the second does not start, dropping the log stops the first.
+                let durability = log.parts.durability;
+                log.syncer = Worker::start("log-sync", move || syncer.run(durability))?;
+                log.preparer = Worker::start("log-prepare", move || preparer.run())?;
+            }
+            #[cfg(any(test, feature = "simulation"))]
+            Workers::ByHand => {
+                log.syncer = Worker::ByHand(syncer);
+                log.preparer = Worker::ByHand(preparer);
+            }
+        }
         Ok(log)
+    }
+
+    /// Syncs what was published, in a log without threads.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn sync_by_hand(&mut self) -> Result<(), SyncFailure> {
+        self.syncer.by_hand().map_or(Ok(()), Syncer::sync_published)
+    }
+
+    /// Does the next piece of work on segments, in a log without threads. False: there is none, or
+    /// it failed.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn prepare_by_hand(&mut self) -> bool {
+        self.preparer.by_hand().is_some_and(Preparer::step)
     }
 
     /// Goes on in the next segment.
@@ -301,27 +334,40 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// A thread of the log.
-struct Worker<T>(Option<thread::JoinHandle<T>>);
+/// What works beside the appender: in a thread of its own, or, in a simulation, step by step when
+/// the log's owner says so.
+enum Worker<T> {
+    Thread(thread::JoinHandle<T>),
+    ByHand(T),
+    Ended,
+}
 
 impl<T: Send + 'static> Worker<T> {
-    fn none() -> Self {
-        Worker(None)
-    }
-
     fn start(name: &str, body: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
-        Ok(Worker(Some(thread::Builder::new().name(name.to_owned()).spawn(body)?)))
+        Ok(Worker::Thread(thread::Builder::new().name(name.to_owned()).spawn(body)?))
     }
 
     #[inline]
     fn wake(&self) {
-        if let Some(handle) = &self.0 {
+        if let Worker::Thread(handle) = self {
             handle.thread().unpark();
         }
     }
 
-    /// `None` if it was joined before, or panicked.
+    #[cfg(any(test, feature = "simulation"))]
+    fn by_hand(&mut self) -> Option<&mut T> {
+        match self {
+            Worker::ByHand(worker) => Some(worker),
+            Worker::Thread(_) | Worker::Ended => None,
+        }
+    }
+
+    /// `None` if it ended before, or panicked.
     fn join(&mut self) -> Option<T> {
-        self.0.take().and_then(|handle| handle.join().ok())
+        match std::mem::replace(self, Worker::Ended) {
+            Worker::Thread(handle) => handle.join().ok(),
+            Worker::ByHand(worker) => Some(worker),
+            Worker::Ended => None,
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::appender::Appender;
 use crate::error::OpenError;
 use crate::format::{HEADER_PAGE_BYTES, Place, SegmentHeader};
 use crate::limits::REWRITE_PIECE_BYTES;
-use crate::log::{Log, Parts};
+use crate::log::{Log, Parts, Workers};
 use crate::lsn::Lsn;
 use crate::options::LogOptions;
 use crate::pool::{Pool, Preparer};
@@ -75,7 +75,7 @@ impl LogOptions {
             LockError::Io(path, source) => io("lock", &path, source),
         })?;
         let directory = Directory::open(&self.dir).map_err(|e| io("open", &self.dir, e))?;
-        self.open_on(Arc::new(directory), Some(lock), notify, replay)
+        self.open_on(Arc::new(directory), Some(lock), Workers::Threads, notify, replay)
     }
 
     /// Opens the log on any storage. The caller made sure that no other log uses it.
@@ -83,6 +83,7 @@ impl LogOptions {
         self,
         storage: Arc<dyn Storage>,
         lock: Option<DirectoryLock>,
+        workers: Workers,
         notify: Arc<dyn Fn() + Send + Sync>,
         replay: Replay<'_>,
     ) -> Result<Log, OpenError> {
@@ -134,7 +135,8 @@ impl LogOptions {
             Syncer::new(Arc::clone(&storage), Arc::clone(&progress), notify, place.segment_bytes);
         let durability = self.durability;
         let parts = Parts { appender, storage, progress, pool, report, lock, durability };
-        Log::start(parts, record_bytes_max, syncer, preparer).map_err(|source| OpenError::Io {
+        let started = Log::start(parts, record_bytes_max, syncer, preparer, workers);
+        started.map_err(|source| OpenError::Io {
             action: "start the threads of the log in",
             path: self.dir,
             source,

@@ -110,25 +110,36 @@ pub(crate) struct Preparer {
 
 impl Preparer {
     /// Keeps the pool full until it is stopped. Unpark the thread after any change.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self) -> Self {
         while !self.pool.stop.load(Ordering::Acquire) {
             if self.pool.ready_count() >= self.pool.ready_max {
                 thread::park();
-                continue;
+            } else if !self.step() && !self.pool.stop.load(Ordering::Acquire) {
+                self.wait_to_retry();
             }
-            match self.prepare_next() {
-                Ok(prepared) => {
-                    self.next_index += 1;
-                    self.pool.put(prepared);
-                    (self.notify)();
-                }
-                Err(error) if self.pool.stop.load(Ordering::Acquire) => {
-                    tracing::debug!(%error, "segment preparation stopped");
-                }
-                Err(error) => {
-                    self.report(&error);
-                    self.wait_to_retry();
-                }
+        }
+        self
+    }
+
+    /// Makes the next segment, if one is wanted. False: none is, or it could not be made.
+    pub(crate) fn step(&mut self) -> bool {
+        if self.pool.ready_count() >= self.pool.ready_max {
+            return false;
+        }
+        match self.prepare_next() {
+            Ok(prepared) => {
+                self.next_index += 1;
+                self.pool.put(prepared);
+                (self.notify)();
+                true
+            }
+            Err(error) if self.pool.stop.load(Ordering::Acquire) => {
+                tracing::debug!(%error, "segment preparation stopped");
+                false
+            }
+            Err(error) => {
+                self.report(&error);
+                false
             }
         }
     }

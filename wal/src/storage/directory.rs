@@ -15,10 +15,14 @@ use rustix::rand::GetRandomFlags;
 use super::{Mapping, MappingWriter, SegmentFile, Storage};
 use crate::sync::Arc;
 
-/// Digits in a segment's file name.
+/// Digits in a file's name.
 const NAME_DIGITS: usize = 20;
-/// What follows them.
-const NAME_SUFFIX: &str = ".seg";
+/// What follows them in a segment's name; the digits are its number.
+const SEGMENT_SUFFIX: &str = ".seg";
+/// What follows them in a snapshot's name; the digits are its position.
+const SNAPSHOT_SUFFIX: &str = ".snap";
+/// What follows them while a snapshot is being written.
+const DRAFT_SUFFIX: &str = ".snap-draft";
 /// Size of the reads that stand in for a population that the kernel does not offer.
 const READ_PIECE_BYTES: usize = 1 << 20;
 
@@ -33,19 +37,28 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Directory { path: path.to_owned(), handle: File::open(path)? })
     }
+
+    /// The numbers in the names that end in `suffix`, in order.
+    fn numbers(&self, suffix: &str) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            if let Some(number) = name.to_str().and_then(|name| number_in_name(name, suffix)) {
+                numbers.push(number);
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn file(&self, number: u64, suffix: &str) -> PathBuf {
+        self.path.join(format!("{number:0NAME_DIGITS$}{suffix}"))
+    }
 }
 
 impl Storage for Directory {
     fn list(&self) -> io::Result<Vec<u64>> {
-        let mut indices = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            if let Some(index) = name.to_str().and_then(index_of_name) {
-                indices.push(index);
-            }
-        }
-        indices.sort_unstable();
-        Ok(indices)
+        self.numbers(SEGMENT_SUFFIX)
     }
 
     fn open(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
@@ -76,12 +89,49 @@ impl Storage for Directory {
         fs::remove_file(self.path(index))
     }
 
+    fn rename(&self, from: u64, to: u64) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn list_snapshots(&self) -> io::Result<Vec<u64>> {
+        self.numbers(SNAPSHOT_SUFFIX)
+    }
+
+    fn create_draft(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        Ok(Box::new(DiskFile(options.open(self.file(lsn, DRAFT_SUFFIX))?)))
+    }
+
+    fn publish_draft(&self, lsn: u64) -> io::Result<()> {
+        fs::rename(self.file(lsn, DRAFT_SUFFIX), self.snapshot_path(lsn))
+    }
+
+    fn remove_drafts(&self) -> io::Result<()> {
+        for lsn in self.numbers(DRAFT_SUFFIX)? {
+            fs::remove_file(self.file(lsn, DRAFT_SUFFIX))?;
+        }
+        Ok(())
+    }
+
+    fn open_snapshot(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>> {
+        Ok(Box::new(DiskFile(File::open(self.snapshot_path(lsn))?)))
+    }
+
+    fn remove_snapshot(&self, lsn: u64) -> io::Result<()> {
+        fs::remove_file(self.snapshot_path(lsn))
+    }
+
+    fn snapshot_path(&self, lsn: u64) -> PathBuf {
+        self.file(lsn, SNAPSHOT_SUFFIX)
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
 
     fn path(&self, index: u64) -> PathBuf {
-        self.path.join(format!("{index:0NAME_DIGITS$}{NAME_SUFFIX}"))
+        self.file(index, SEGMENT_SUFFIX)
     }
 
     fn random(&self) -> io::Result<u64> {
@@ -196,8 +246,8 @@ pub(crate) fn create_durably(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn index_of_name(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(NAME_SUFFIX)?;
+fn number_in_name(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
     let all_digits = digits.len() == NAME_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| digits.parse().ok()).flatten()
 }
@@ -208,11 +258,13 @@ mod tests {
 
     #[test]
     fn only_full_segment_names_count() {
-        assert_eq!(index_of_name("00000000000000000007.seg"), Some(7));
+        let number = |name| number_in_name(name, SEGMENT_SUFFIX);
+        assert_eq!(number("00000000000000000007.seg"), Some(7));
         for name in ["7.seg", "LOCK", "00000000000000000007.seg.bak", "+0000000000000000007.seg"] {
-            assert_eq!(index_of_name(name), None, "{name}");
+            assert_eq!(number(name), None, "{name}");
         }
-        assert_eq!(index_of_name("99999999999999999999.seg"), None);
+        assert_eq!(number("99999999999999999999.seg"), None);
+        assert_eq!(number_in_name("00000000000000000007.snap-draft", SNAPSHOT_SUFFIX), None);
     }
 
     #[test]

@@ -38,7 +38,33 @@ pub(crate) trait Storage: Send + Sync {
     /// Removes a segment file. Durable after [`sync_directory`](Storage::sync_directory).
     fn remove(&self, index: u64) -> io::Result<()>;
 
-    /// Makes created and removed files durable.
+    /// Gives a segment file another number, which no file has. Durable after
+    /// [`sync_directory`](Storage::sync_directory).
+    fn rename(&self, from: u64, to: u64) -> io::Result<()>;
+
+    /// The snapshots that are there, by position, in order. Drafts do not count.
+    fn list_snapshots(&self) -> io::Result<Vec<u64>>;
+
+    /// Makes the empty draft of a snapshot, in place of one that is there.
+    fn create_draft(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Makes a draft the snapshot of its position. Durable after
+    /// [`sync_directory`](Storage::sync_directory).
+    fn publish_draft(&self, lsn: u64) -> io::Result<()>;
+
+    /// Removes all drafts: none outlives the process that wrote it.
+    fn remove_drafts(&self) -> io::Result<()>;
+
+    /// Opens a snapshot for reading.
+    fn open_snapshot(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Removes a snapshot. Durable after [`sync_directory`](Storage::sync_directory).
+    fn remove_snapshot(&self, lsn: u64) -> io::Result<()>;
+
+    /// The name of a snapshot, for messages.
+    fn snapshot_path(&self, lsn: u64) -> PathBuf;
+
+    /// Makes created, renamed and removed files durable.
     fn sync_directory(&self) -> io::Result<()>;
 
     /// The name of a segment file, for messages.

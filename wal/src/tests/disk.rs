@@ -44,6 +44,12 @@ impl Disk {
         self.0.remove(&index);
     }
 
+    pub(super) fn rename(&mut self, from: u64, to: u64) {
+        if let Some(file) = self.0.remove(&from) {
+            self.0.insert(to, file);
+        }
+    }
+
     pub(super) fn write(&mut self, index: u64, offset: u64, len: usize) {
         let first = offset as usize / SECTOR_BYTES;
         let end = (offset as usize + len).div_ceil(SECTOR_BYTES);

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::disk::Disk;
 use super::image::{SEGMENT_BYTES, Subject};
+use crate::log::Workers;
 use crate::storage::{Directory, Mapping, MappingWriter, SegmentFile, Storage};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use crate::{Durability, LogOptions, OpenError};
@@ -26,7 +27,7 @@ pub(super) fn open_faulty_in(
     let storage = Arc::new(Faulty { directory, faults: Arc::clone(faults) });
     let options = LogOptions::new(dir).segment_bytes(SEGMENT_BYTES).durability(durability);
     Subject::open_with(|notify, records| {
-        options.open_on(storage, None, notify, &mut |record| {
+        options.open_on(storage, None, Workers::Threads, notify, &mut |record| {
             records.push((record.lsn, record.payload.to_vec()));
             Ok(())
         })
@@ -153,6 +154,46 @@ impl Storage for Faulty {
         self.faults.note(Change::Remove, index);
         lock(&self.faults.disk).remove(index);
         self.directory.remove(index)
+    }
+
+    fn rename(&self, from: u64, to: u64) -> io::Result<()> {
+        self.faults.operation()?;
+        lock(&self.faults.disk).rename(from, to);
+        self.directory.rename(from, to)
+    }
+
+    fn list_snapshots(&self) -> io::Result<Vec<u64>> {
+        self.faults.operation()?;
+        self.directory.list_snapshots()
+    }
+
+    fn create_draft(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>> {
+        self.faults.operation()?;
+        self.directory.create_draft(lsn)
+    }
+
+    fn publish_draft(&self, lsn: u64) -> io::Result<()> {
+        self.faults.operation()?;
+        self.directory.publish_draft(lsn)
+    }
+
+    fn remove_drafts(&self) -> io::Result<()> {
+        self.faults.operation()?;
+        self.directory.remove_drafts()
+    }
+
+    fn open_snapshot(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>> {
+        self.faults.operation()?;
+        self.directory.open_snapshot(lsn)
+    }
+
+    fn remove_snapshot(&self, lsn: u64) -> io::Result<()> {
+        self.faults.operation()?;
+        self.directory.remove_snapshot(lsn)
+    }
+
+    fn snapshot_path(&self, lsn: u64) -> PathBuf {
+        self.directory.snapshot_path(lsn)
     }
 
     fn sync_directory(&self) -> io::Result<()> {
