@@ -309,15 +309,15 @@ fn one_damaged_copy_of_a_header_does_no_harm() {
 fn a_log_of_a_newer_version_is_refused_and_untouched() {
     let store = Store::new();
     for (path, _) in store.used_segments() {
-        let old = VERSION_OFFSETS.map(|offset| write(&path, offset, &2_u32.to_le_bytes()));
+        let old = VERSION_OFFSETS.map(|offset| write(&path, offset, &3_u32.to_le_bytes()));
         assert_eq!(
             old[0],
-            1_u32.to_le_bytes(),
+            2_u32.to_le_bytes(),
             "the version is not where docs/file-format.md says"
         );
         let before = store.snapshot();
         let error = refusal(store.start(), "a newer log");
-        let newer = OpenError::NewerVersion { found: 2, supported: 1 };
+        let newer = OpenError::NewerVersion { found: 3, supported: 2 };
         assert_eq!(error.to_string(), newer.to_string());
         assert!(matches!(error, StartError::Log(OpenError::NewerVersion { .. })), "{error:?}");
         store.check_unchanged(&before, "a newer log");

@@ -2,16 +2,19 @@
 //!
 //! It owns positions and marks; it must not know threads, syncs or how segments are made.
 
+use std::collections::VecDeque;
+
 use crc32c::crc32c_append;
 
 use crate::error::ReadError;
 use crate::format::{
     CONTROL_RECORD_BYTES, HEADER_PAGE_BYTES, Kind, Place, RECORD_HEADER_BYTES, Seed, SegmentHeader,
-    encode_header, padded,
+    VERSION, encode_header, padded,
 };
-use crate::limits::TAIL_RESERVE_BYTES;
+use crate::limits::{IN_PLACE_SEGMENTS, TAIL_RESERVE_BYTES};
 use crate::lsn::Lsn;
-use crate::segment::{RecordRef, Segment};
+use crate::segment::{NextData, Reading, RecordHandle, Segment};
+use crate::snapshot::Identity;
 use crate::storage::MappingWriter;
 
 /// The writing end of a log.
@@ -23,8 +26,12 @@ pub(crate) struct Appender {
     offset: usize,
     /// Largest offset at which a data record may end.
     data_end_max: usize,
-    /// All segments of the log, the one in use last.
-    segments: Vec<Segment>,
+    /// All segments of the log without gaps, the one in use last.
+    segments: VecDeque<Segment>,
+    /// Number of the first segment that this opening began.
+    first_own: u64,
+    /// Everything below is released, durably.
+    base: u64,
     /// End of the last data record of this opening; 0: there is none.
     last_data_end: Lsn,
     /// Highest durable mark written so far.
@@ -42,7 +49,7 @@ impl Appender {
         header: SegmentHeader,
         recovered: Vec<Segment>,
     ) -> Self {
-        let mut segments = recovered;
+        let mut segments = VecDeque::from(recovered);
         let seed = begin_segment(&mut writer, &header, &mut segments);
         Appender {
             writer,
@@ -51,6 +58,8 @@ impl Appender {
             offset: HEADER_PAGE_BYTES,
             data_end_max: (header.place.segment_bytes - TAIL_RESERVE_BYTES) as usize,
             segments,
+            first_own: header.place.index,
+            base: header.base,
             last_data_end: Lsn(0),
             highest_mark: Lsn(header.durable_mark),
             is_uncommitted: false,
@@ -90,6 +99,16 @@ impl Appender {
 
     pub(crate) fn segments_count(&self) -> u64 {
         self.segments.len() as u64
+    }
+
+    /// Epoch of this opening.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.header.epoch
+    }
+
+    /// Shard and salt of the log.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { shard: self.header.shard, salt: self.header.salt }
     }
 
     pub(crate) fn appended_records(&self) -> u64 {
@@ -143,10 +162,12 @@ impl Appender {
         self.put(Kind::Seal, &[&seal_end.0.to_le_bytes()], size_of::<u64>());
         let place = self.header.place;
         self.header = SegmentHeader {
+            version: VERSION,
             place: Place { index: place.index + 1, ..place },
             previous_end: seal_end.0,
             durable_mark: durable.0,
             created_ms,
+            base: self.base,
             ..self.header
         };
         self.highest_mark = self.highest_mark.max(durable);
@@ -155,15 +176,61 @@ impl Appender {
         self.offset = HEADER_PAGE_BYTES;
     }
 
-    /// Reads the data record at `lsn`.
-    pub(crate) fn read(&self, lsn: Lsn) -> Result<RecordRef, ReadError> {
+    /// Writes that everything below `head`, the start of a segment, is released. It takes
+    /// [`CONTROL_RECORD_BYTES`], which fit.
+    pub(crate) fn put_head(&mut self, head: u64) {
+        self.put(Kind::Head, &[&head.to_le_bytes()], size_of::<u64>());
+        self.is_uncommitted = true;
+        // It is worth a mark like data: what it says is acted on.
+        self.last_data_end = self.appended();
+    }
+
+    /// Forgets the segments below `head`, which the disk knows to be released, and returns them.
+    pub(crate) fn drop_below(&mut self, head: u64) -> Vec<Segment> {
+        self.base = self.base.max(head);
+        let is_below = |segment: &Segment| segment.place.start() < head;
+        let count = self.segments.iter().take_while(|segment| is_below(segment)).count();
+        self.segments.drain(..count).collect()
+    }
+
+    /// Where the log begins.
+    pub(crate) fn head(&self) -> Lsn {
+        self.segments.front().map_or(self.appended(), |first| Lsn(first.place.start()))
+    }
+
+    /// Names the data record at `lsn`.
+    #[inline]
+    pub(crate) fn locate(&self, lsn: Lsn) -> Result<RecordHandle, ReadError> {
+        let segment = self.segment_of(lsn).filter(|_| lsn.0.is_multiple_of(8));
+        let segment = segment.ok_or(ReadError::OutOfRange { lsn })?;
+        let recent = self.segment_index().saturating_sub(IN_PLACE_SEGMENTS).max(self.first_own);
+        let is_recent = segment.place.index >= recent;
+        segment.locate(lsn, if is_recent { Reading::InPlace } else { Reading::Copying })
+    }
+
+    /// The first data record at or after `lsn`, with its segment.
+    pub(crate) fn next_data(&self, lsn: Lsn) -> Result<Option<(Place, NextData)>, ReadError> {
+        let mut at = lsn;
+        while let Some(segment) = self.segment_of(at) {
+            let place = segment.place;
+            if let Some(found) = segment.next_data((at.0 - place.start()) as usize)? {
+                return Ok(Some((place, found)));
+            }
+            at = Lsn(place.start() + place.segment_bytes);
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn segment_of(&self, lsn: Lsn) -> Option<&Segment> {
         let index = lsn.0 / self.header.place.segment_bytes;
-        // The segments are numbered from 0 without gaps.
-        let segment = usize::try_from(index).ok().and_then(|index| self.segments.get(index));
-        segment.filter(|_| lsn.0.is_multiple_of(8)).ok_or(ReadError::OutOfRange { lsn })?.read(lsn)
+        let first = self.segments.front()?.place.index;
+        let position = usize::try_from(index.checked_sub(first)?).ok()?;
+        self.segments.get(position)
     }
 
     fn put_mark(&mut self, kind: Kind, durable: Lsn) {
+        #[cfg(test)]
+        let durable = crate::planted::mark(durable);
         self.put(kind, &[&durable.0.to_le_bytes()], size_of::<u64>());
         self.highest_mark = self.highest_mark.max(durable);
     }
@@ -199,7 +266,7 @@ impl Appender {
 fn begin_segment(
     writer: &mut MappingWriter,
     header: &SegmentHeader,
-    segments: &mut Vec<Segment>,
+    segments: &mut VecDeque<Segment>,
 ) -> Seed {
     writer.write(0, &header.encode_page());
     writer.freeze(HEADER_PAGE_BYTES);
@@ -207,6 +274,7 @@ fn begin_segment(
     let mapping = writer.mapping().clone();
     // No bytes after the last record are ever frozen, so the end needs no other bound.
     let end = header.place.segment_bytes as usize;
-    segments.push(Segment { place: header.place, seed, mapping, end });
+    let (place, epoch) = (header.place, header.epoch);
+    segments.push_back(Segment { place, epoch, seed, mapping, end });
     seed
 }

@@ -128,6 +128,9 @@ pub enum AppendError {
         /// What the operating system said.
         message: String,
     },
+    /// What is left is reserved for others.
+    #[error("the log's room is reserved; finish what reserved it, or free space on the disk")]
+    Reserved,
     /// The segment is full and the next is still being made; the log notifies when it is ready.
     #[error("the next log segment is still being prepared; try again after the log's notice")]
     SegmentNotReady,
@@ -153,6 +156,14 @@ pub enum ReadError {
     NotData {
         /// The position asked for.
         lsn: Lsn,
+    },
+    /// The medium did not give the record's pages back.
+    #[error("the record at LSN {lsn} cannot be read from the disk ({message}); check the disk")]
+    Medium {
+        /// The position asked for.
+        lsn: Lsn,
+        /// What the operating system said.
+        message: String,
     },
     /// No valid record begins there: a wrong position, or bytes that changed on the disk.
     #[error("no valid record at LSN {lsn}: {reason}; check the position, else verify the disk")]

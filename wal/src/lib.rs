@@ -36,9 +36,14 @@ mod log;
 mod lsn;
 mod open;
 mod options;
+#[cfg(test)]
+mod planted;
 mod pool;
 mod recovery;
 mod segment;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
+mod snapshot;
 mod stats;
 mod storage;
 mod sync;
@@ -48,10 +53,11 @@ mod tests;
 
 pub use durability::{Durability, ParseDurabilityError};
 pub use error::{AppendError, CloseError, OpenError, ReadError, SyncFailure};
-pub use log::{Appended, Log};
+pub use log::{Appended, Log, Reservation, SnapshotTicket, Walked};
 pub use lsn::Lsn;
 pub use options::LogOptions;
 pub use pool::Shortage;
-pub use recovery::{Record, RecoveryReport, ReplayError};
-pub use segment::RecordRef;
+pub use recovery::{Record, Recover, RecoveryReport, ReplayError};
+pub use segment::{RecordHandle, RecordRef};
+pub use snapshot::{SnapshotError, SnapshotInfo, SnapshotReader, SnapshotWriter};
 pub use stats::LogStats;

@@ -57,6 +57,12 @@ pub(crate) const REWRITE_PIECE_BYTES: usize = 4 << 10;
 /// Pause between two tries to make a segment when the last one failed.
 pub(crate) const PREPARE_RETRY: Duration = Duration::from_millis(500);
 
+/// Segments before the one in use whose records are read in place. Their pages were written a short
+/// time ago; those of older ones may have to come from the disk.
+pub(crate) const IN_PLACE_SEGMENTS: u64 = 2;
+/// Threads that check segments side by side in an opening.
+pub(crate) const RECOVERY_THREADS_MAX: usize = 4;
+
 /// Files that are kept open while their segments wait for a sync. The others are opened again.
 pub(crate) const WAITING_FILES_MAX: usize = 4;
 

@@ -3,6 +3,7 @@
 //! It must not know the format on the disk.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
 
@@ -11,9 +12,12 @@ use crate::durability::Durability;
 use crate::error::{AppendError, CloseError, ReadError, SyncFailure};
 use crate::format::{CONTROL_RECORD_BYTES, RECORD_HEADER_BYTES, padded};
 use crate::lsn::Lsn;
-use crate::pool::{Pool, Preparer, Shortage};
+#[cfg(any(test, feature = "simulation"))]
+use crate::pool::Step;
+use crate::pool::{Pool, Preparer, Released, Shortage, Warmth};
 use crate::recovery::RecoveryReport;
-use crate::segment::RecordRef;
+use crate::segment::{RecordHandle, RecordRef};
+use crate::snapshot::{Identity, SnapshotError, SnapshotWriter};
 use crate::stats::LogStats;
 use crate::storage::{DirectoryLock, Prepared, Storage};
 use crate::sync::{Arc, thread};
@@ -26,6 +30,64 @@ pub struct Appended {
     pub lsn: Lsn,
     /// The first byte after the record. It is durable once [`Log::durable`] has reached this.
     pub end: Lsn,
+}
+
+/// A data record that a walk came to.
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// Where it begins.
+    pub lsn: Lsn,
+    /// The first byte after it.
+    pub end: Lsn,
+    /// What was appended.
+    pub record: RecordRef,
+}
+
+/// Room that was set aside for records to come; see [`Log::reserve`].
+///
+/// It must be handed back with [`Log::free`]: room of one that is dropped stays taken until the
+/// log is closed.
+#[derive(Debug)]
+#[must_use = "room that is not handed back stays taken"]
+pub struct Reservation {
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Bytes that are left, as [`Log::record_bytes`] counts them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// The right to write a snapshot of the state at one position. One snapshot of a log is written at
+/// a time.
+pub struct SnapshotTicket {
+    storage: Arc<dyn Storage>,
+    identity: Identity,
+    epoch: u64,
+    lsn: Lsn,
+}
+
+impl SnapshotTicket {
+    /// The position.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// Makes the snapshot's file, which counts once it is [finished](SnapshotWriter::finish).
+    ///
+    /// # Errors
+    /// Its file cannot be made.
+    pub fn begin(self) -> Result<SnapshotWriter, SnapshotError> {
+        SnapshotWriter::start(self.storage, self.identity, self.lsn, self.epoch)
+    }
+}
+
+impl std::fmt::Debug for SnapshotTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotTicket").field("lsn", &self.lsn).finish_non_exhaustive()
+    }
 }
 
 /// An open log. One thread owns it; two threads of its own sync it and make its segments.
@@ -44,6 +106,10 @@ pub struct Log {
     parts: Parts,
     record_bytes_max: u32,
     published: Lsn,
+    /// Room that was set aside.
+    reserved_bytes: u64,
+    /// Releases whose records may not be durable: the end of the record, and the new head.
+    releases: VecDeque<(Lsn, u64)>,
     syncer: Worker<Syncer>,
     preparer: Worker<Preparer>,
     /// One thread owns the log: it can move, but not be shared.
@@ -70,6 +136,13 @@ pub(crate) struct Parts {
     /// Held until the log is dropped.
     pub(crate) lock: Option<DirectoryLock>,
     pub(crate) durability: Durability,
+    pub(crate) segment_bytes: u64,
+}
+
+/// Length of the payload that the parts make.
+#[inline]
+fn payload_len(parts: &[&[u8]]) -> usize {
+    parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()))
 }
 
 impl Log {
@@ -91,10 +164,77 @@ impl Log {
     /// See [`AppendError`]; nothing is appended then.
     #[inline]
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<Appended, AppendError> {
+        let payload_len = payload_len(parts);
+        if self.reserved_bytes > 0 && Log::record_bytes(payload_len) > self.available_bytes() {
+            return Err(self.refusal());
+        }
+        self.append_anyhow(parts, payload_len)
+    }
+
+    /// Sets `bytes` of room aside, as [`record_bytes`](Log::record_bytes) counts them: what is
+    /// appended from them fits for certain, whatever else is appended until then. A caller that
+    /// begins something reserves room for its record and for the record of its end.
+    ///
+    /// # Errors
+    /// There is not so much room; nothing is set aside then.
+    pub fn reserve(&mut self, bytes: u64) -> Result<Reservation, AppendError> {
         if self.parts.progress.failure().is_some() {
             return Err(AppendError::Poisoned);
         }
-        let payload_len = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        if bytes > self.available_bytes() {
+            return Err(self.refusal());
+        }
+        self.reserved_bytes += bytes;
+        Ok(Reservation { bytes })
+    }
+
+    /// Appends one record into reserved room, like [`append`](Log::append), and takes what it needs
+    /// from the reservation.
+    ///
+    /// # Errors
+    /// [`AppendError::Reserved`] if the reservation is smaller than the record, and those of
+    /// `append` that are not about room. Nothing is appended then, and the reservation stays.
+    pub fn append_reserved(
+        &mut self,
+        reservation: &mut Reservation,
+        parts: &[&[u8]],
+    ) -> Result<Appended, AppendError> {
+        let payload_len = payload_len(parts);
+        let record_bytes = Log::record_bytes(payload_len);
+        let Some(left) = reservation.bytes.checked_sub(record_bytes) else {
+            return Err(AppendError::Reserved);
+        };
+        let appended = self.append_anyhow(parts, payload_len)?;
+        reservation.bytes = left;
+        self.reserved_bytes -= record_bytes;
+        Ok(appended)
+    }
+
+    /// Hands back what is left of a reservation.
+    pub fn free(&mut self, reservation: Reservation) {
+        self.reserved_bytes -= reservation.bytes;
+    }
+
+    /// Why there is no room.
+    #[cold]
+    fn refusal(&self) -> AppendError {
+        match self.parts.pool.shortage() {
+            Some(Shortage::NoSpace { message }) => AppendError::NoSpace { message },
+            Some(Shortage::Preparing) => AppendError::SegmentNotReady,
+            None => AppendError::Reserved,
+        }
+    }
+
+    /// Appends without a look at what others have reserved.
+    #[inline]
+    fn append_anyhow(
+        &mut self,
+        parts: &[&[u8]],
+        payload_len: usize,
+    ) -> Result<Appended, AppendError> {
+        if self.parts.progress.failure().is_some() {
+            return Err(AppendError::Poisoned);
+        }
         let max = self.payload_len_max();
         if payload_len > max {
             return Err(AppendError::TooLarge { len: payload_len, max });
@@ -110,10 +250,16 @@ impl Log {
     /// guaranteed to take without a new segment having to be made, whatever their sizes.
     ///
     /// It is a lower bound: it leaves out what a segment may lose at its end, and the room for the
-    /// log's own records there. An append lowers it by at most the size of its record, a commit
+    /// log's own records there, and what is [reserved](Log::reserve). An append lowers it by at most the size of its record, a commit
     /// record by at most [`COMMIT_BYTES`](Log::COMMIT_BYTES). It rises when a segment is ready.
     #[inline]
     pub fn available_bytes(&self) -> u64 {
+        self.room_bytes().saturating_sub(self.reserved_bytes)
+    }
+
+    /// The same with what is reserved.
+    #[inline]
+    fn room_bytes(&self) -> u64 {
         let in_use = self.parts.appender.room_bytes();
         let ready = self.parts.pool.ready_count() as u64;
         if ready == 0 {
@@ -155,6 +301,7 @@ impl Log {
         {
             self.publish();
         }
+        self.finish_releases();
         self.published
     }
 
@@ -164,6 +311,7 @@ impl Log {
     ///
     /// Call it when there is nothing else to do. Its own record does not ask for another.
     pub fn mark_idle(&mut self) -> bool {
+        self.finish_releases();
         let wrote = self.parts.progress.failure().is_none()
             && self.parts.appender.mark_idle(self.parts.progress.durable());
         if wrote {
@@ -190,14 +338,128 @@ impl Log {
         self.parts.progress.failure().cloned()
     }
 
-    /// Reads the data record at `lsn` in place, after checking its header and payload.
+    /// Reads the data record at `lsn`, after checking its header and payload.
     ///
     /// Records that are appended but not yet durable can be read as well.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn read(&self, lsn: Lsn) -> Result<RecordRef, ReadError> {
-        self.parts.appender.read(lsn)
+        self.locate(lsn)?.load()
+    }
+
+    /// Names the data record at `lsn`, to be read later or by another thread. The record stays
+    /// readable through it, also when the log has released it.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`]. Whether there is a record is seen when it is read.
+    #[inline]
+    pub fn locate(&self, lsn: Lsn) -> Result<RecordHandle, ReadError> {
+        self.parts.appender.locate(lsn)
+    }
+
+    /// The first data record at or after `lsn`, checked. `None`: there is none before
+    /// [`appended`](Log::appended). A position below [`head`](Log::head) counts as the head.
+    ///
+    /// It reads in place: [`warm`](Log::warm) the segment before, so that it need not wait.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`]: the medium changed.
+    pub fn next_record(&self, lsn: Lsn) -> Result<Option<Walked>, ReadError> {
+        let found = self.parts.appender.next_data(lsn.max(self.head()))?;
+        Ok(found.map(|(place, found)| Walked {
+            lsn: Lsn(place.lsn(found.offset)),
+            end: Lsn(place.lsn(found.end)),
+            record: found.record,
+        }))
+    }
+
+    /// Has the segment of `lsn` brought into memory by a thread of the log. True: it is there, or
+    /// was a short time ago. The log gives notice when that changes. One segment at a time is
+    /// looked after: the one asked for last.
+    ///
+    /// # Errors
+    /// The medium fails, or `lsn` lies outside the log.
+    pub fn warm(&self, lsn: Lsn) -> Result<bool, ReadError> {
+        let segment = self.parts.appender.segment_of(lsn).ok_or(ReadError::OutOfRange { lsn })?;
+        match self.parts.pool.warm(segment.place.index, &segment.mapping) {
+            Warmth::Warm => Ok(true),
+            Warmth::Wanted(_) => {
+                self.preparer.wake();
+                Ok(false)
+            }
+            Warmth::Failed(message) => Err(ReadError::Medium { lsn, message }),
+        }
+    }
+
+    /// Where the log begins: everything below was released, and its space is used for other things.
+    pub fn head(&self) -> Lsn {
+        self.parts.appender.head()
+    }
+
+    /// Size of a segment in bytes; positions of segments are multiples of it.
+    pub fn segment_bytes(&self) -> u64 {
+        self.parts.segment_bytes
+    }
+
+    /// Says that no record below `head` is needed any more, rounded down to the start of a segment
+    /// and never beyond the segment in use. What is still needed must have been appended again.
+    ///
+    /// The space is given back once this is durable, which it becomes in every mode; call
+    /// [`commit`](Log::commit) now and then. A crash before brings the records back, all of them
+    /// or those of the later segments.
+    ///
+    /// # Errors
+    /// There is no room for the record that says so; see [`AppendError`].
+    pub fn release(&mut self, head: Lsn) -> Result<(), AppendError> {
+        let segment_bytes = self.segment_bytes();
+        let in_use = self.parts.appender.segment_index();
+        let head = (head.0 / segment_bytes).min(in_use) * segment_bytes;
+        let latest = self.releases.back().map_or(self.head().0, |&(_, head)| head);
+        if head <= latest {
+            return Ok(());
+        }
+        if self.parts.progress.failure().is_some() {
+            return Err(AppendError::Poisoned);
+        }
+        if Log::COMMIT_BYTES > self.available_bytes() {
+            return Err(self.refusal());
+        }
+        if !self.parts.appender.fits(CONTROL_RECORD_BYTES as usize) {
+            self.rotate()?;
+        }
+        self.parts.appender.put_head(head);
+        let end = self.parts.appender.appended();
+        self.releases.push_back((end, head));
+        self.parts.progress.want_durable(end);
+        self.commit();
+        // Also where nothing else asks for a sync.
+        self.syncer.wake();
+        Ok(())
+    }
+
+    /// Hands over to the preparer what is released for good.
+    fn finish_releases(&mut self) {
+        let durable = self.parts.progress.durable();
+        while let Some((_, head)) = self.releases.pop_front_if(|(end, _)| *end <= durable) {
+            let dropped = self.parts.appender.drop_below(head);
+            let released = dropped
+                .into_iter()
+                .map(|segment| Released { index: segment.place.index, mapping: segment.mapping });
+            self.parts.pool.put_away(released);
+            self.preparer.wake();
+        }
+    }
+
+    /// Names the state that follows from all records appended so far, for a snapshot that is
+    /// written by another thread while the log goes on.
+    pub fn snapshot(&self) -> SnapshotTicket {
+        SnapshotTicket {
+            storage: Arc::clone(&self.parts.storage),
+            identity: self.parts.appender.identity(),
+            epoch: self.parts.appender.epoch(),
+            lsn: self.appended(),
+        }
     }
 
     /// The mode that the log was opened with.
@@ -209,6 +471,7 @@ impl Log {
     pub fn stats(&self) -> LogStats {
         LogStats {
             segments: self.parts.appender.segments_count(),
+            head: self.head(),
             ready_segments: self.parts.pool.ready_count() as u64,
             appended_records: self.parts.appender.appended_records(),
             appended_bytes: self.parts.appender.appended_bytes(),
@@ -245,6 +508,8 @@ impl Log {
         let mut log = Log {
             record_bytes_max,
             published,
+            reserved_bytes: 0,
+            releases: VecDeque::new(),
             syncer: Worker::Ended,
             preparer: Worker::Ended,
             parts,
@@ -276,7 +541,7 @@ impl Log {
     /// it failed.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn prepare_by_hand(&mut self) -> bool {
-        self.preparer.by_hand().is_some_and(Preparer::step)
+        self.preparer.by_hand().is_some_and(|preparer| preparer.step() == Step::Worked)
     }
 
     /// Goes on in the next segment.
@@ -338,6 +603,7 @@ impl std::fmt::Debug for Log {
 /// the log's owner says so.
 enum Worker<T> {
     Thread(thread::JoinHandle<T>),
+    #[cfg(any(test, feature = "simulation"))]
     ByHand(T),
     Ended,
 }
@@ -366,6 +632,7 @@ impl<T: Send + 'static> Worker<T> {
     fn join(&mut self) -> Option<T> {
         match std::mem::replace(self, Worker::Ended) {
             Worker::Thread(handle) => handle.join().ok(),
+            #[cfg(any(test, feature = "simulation"))]
             Worker::ByHand(worker) => Some(worker),
             Worker::Ended => None,
         }

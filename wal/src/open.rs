@@ -4,24 +4,26 @@
 //! know how records are checked or written.
 
 use std::io;
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use crate::appender::Appender;
 use crate::error::OpenError;
-use crate::format::{HEADER_PAGE_BYTES, Place, SegmentHeader};
-use crate::limits::REWRITE_PIECE_BYTES;
+use crate::format::{HEADER_PAGE_BYTES, Place, SegmentHeader, VERSION};
+use crate::limits::{RECOVERY_THREADS_MAX, REWRITE_PIECE_BYTES};
 use crate::log::{Log, Parts, Workers};
 use crate::lsn::Lsn;
 use crate::options::LogOptions;
 use crate::pool::{Pool, Preparer};
 use crate::recovery::{
-    Expected, Leftover, Record, Recovered, Replay, ReplayError, io_error, recover,
+    Expected, Leftover, Record, Recover, Recovered, ReplayError, Target, io_error, recover,
 };
 use crate::segment::Segment;
+use crate::snapshot::{Identity, remove_unusable};
 use crate::storage::{
-    Directory, DirectoryLock, LockError, Pace, Prepared, Storage, create_durably, prepare,
+    Directory, DirectoryLock, LockError, Pace, Prepared, Source, Storage, create_durably, prepare,
 };
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use crate::syncer::{Progress, Syncer};
 
 impl LogOptions {
@@ -62,6 +64,28 @@ impl LogOptions {
         notify: Arc<dyn Fn() + Send + Sync>,
         replay: &mut dyn FnMut(Record<'_>) -> Result<(), ReplayError>,
     ) -> Result<Log, OpenError> {
+        self.open_directory(notify, Target::Records(replay))
+    }
+
+    /// Opens the log like [`open`](LogOptions::open), from the newest snapshot that is whole and
+    /// fits, or from the head if there is none. Segments before the snapshot are not read: damage
+    /// there is an error of whoever reads a record, not of the opening.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn open_state(
+        self,
+        notify: Arc<dyn Fn() + Send + Sync>,
+        state: &mut dyn Recover,
+    ) -> Result<Log, OpenError> {
+        self.open_directory(notify, Target::State(state))
+    }
+
+    fn open_directory(
+        self,
+        notify: Arc<dyn Fn() + Send + Sync>,
+        target: Target<'_>,
+    ) -> Result<Log, OpenError> {
         // Before the first change on the disk.
         self.check()?;
         let io = |action, path: &std::path::Path, source| OpenError::Io {
@@ -75,7 +99,7 @@ impl LogOptions {
             LockError::Io(path, source) => io("lock", &path, source),
         })?;
         let directory = Directory::open(&self.dir).map_err(|e| io("open", &self.dir, e))?;
-        self.open_on(Arc::new(directory), Some(lock), Workers::Threads, notify, replay)
+        self.open_on(Arc::new(directory), Some(lock), Workers::Threads, notify, target)
     }
 
     /// Opens the log on any storage. The caller made sure that no other log uses it.
@@ -85,23 +109,36 @@ impl LogOptions {
         lock: Option<DirectoryLock>,
         workers: Workers,
         notify: Arc<dyn Fn() + Send + Sync>,
-        replay: Replay<'_>,
+        target: Target<'_>,
     ) -> Result<Log, OpenError> {
         let started = Instant::now();
         let record_bytes_max = self.check()?;
         let disk = storage.as_ref();
-        let expected = Expected { segment_bytes: self.segment_bytes, shard: self.shard };
-        let mut recovered = recover(disk, expected, replay)?;
+        let threads = match workers {
+            Workers::Threads => thread::available_parallelism().map_or(1, NonZero::get),
+            #[cfg(any(test, feature = "simulation"))]
+            Workers::ByHand => 1,
+        };
+        let expected = Expected {
+            segment_bytes: self.segment_bytes,
+            shard: self.shard,
+            threads: threads.min(RECOVERY_THREADS_MAX),
+        };
+        let mut recovered = recover(disk, expected, target)?;
         sync_survivors(disk, &recovered)?;
+        clear_released(disk, &mut recovered)?;
+        clear_snapshots(disk, &recovered)?;
         clear_leftovers(disk, &recovered.leftovers, self.ready_segments)?;
 
         let header = self.next_header(disk, &recovered)?;
         let place = header.place;
         // Wipes what the torn tail left in this file.
         let Prepared { file, writer, .. } =
-            prepare(disk, place.index, place.segment_bytes as usize, &AtOnce)
+            prepare(disk, place.index, place.segment_bytes as usize, Source::New, &AtOnce)
                 .map_err(|e| io_error(disk, place.index, "make", e))?;
         let appender = Appender::start(writer, header, std::mem::take(&mut recovered.segments));
+        #[cfg(test)]
+        let file = crate::planted::header_file(file);
         // From here on the end of the recovered records is a fact on the disk.
         file.sync().map_err(|e| io_error(disk, place.index, "sync", e))?;
 
@@ -130,11 +167,20 @@ impl LogOptions {
             notify: Arc::clone(&notify),
             next_index: place.index + 1,
             segment_bytes: place.segment_bytes,
+            spare: None,
         };
         let syncer =
             Syncer::new(Arc::clone(&storage), Arc::clone(&progress), notify, place.segment_bytes);
-        let durability = self.durability;
-        let parts = Parts { appender, storage, progress, pool, report, lock, durability };
+        let parts = Parts {
+            appender,
+            storage,
+            progress,
+            pool,
+            report,
+            lock,
+            durability: self.durability,
+            segment_bytes: self.segment_bytes,
+        };
         let started = Log::start(parts, record_bytes_max, syncer, preparer, workers);
         started.map_err(|source| OpenError::Io {
             action: "start the threads of the log in",
@@ -148,7 +194,7 @@ impl LogOptions {
         storage: &dyn Storage,
         recovered: &Recovered,
     ) -> Result<SegmentHeader, OpenError> {
-        let index = recovered.segments.len() as u64;
+        let index = recovered.next_index();
         let (epoch, salt) = match &recovered.last_header {
             Some(last) => (last.epoch + 1, last.salt),
             None => {
@@ -157,6 +203,7 @@ impl LogOptions {
             }
         };
         Ok(SegmentHeader {
+            version: VERSION,
             place: Place { index, segment_bytes: self.segment_bytes },
             shard: self.shard,
             epoch,
@@ -164,6 +211,7 @@ impl LogOptions {
             previous_end: recovered.end,
             durable_mark: recovered.end,
             created_ms: storage.wall_ms(),
+            base: recovered.base,
         })
     }
 }
@@ -204,6 +252,8 @@ fn sync_survivors(storage: &dyn Storage, recovered: &Recovered) -> Result<(), Op
 /// as they are, and syncs them.
 fn rewrite(storage: &dyn Storage, segment: &Segment, known: usize) -> io::Result<()> {
     let file = storage.open_in_place(segment.place.index)?;
+    // What lies before a snapshot was not read yet.
+    file.populate(&segment.mapping)?;
     let mut piece = [0; REWRITE_PIECE_BYTES];
     let mut offset = known;
     while offset < segment.end {
@@ -223,6 +273,32 @@ fn rewrite(storage: &dyn Storage, segment: &Segment, known: usize) -> io::Result
         let message = "records changed while the log was opened; open it again";
         Err(io::Error::new(io::ErrorKind::InvalidData, message))
     }
+}
+
+/// Removes the files of released segments that a crash has left, now that the proof of their
+/// release is durable.
+fn clear_released(storage: &dyn Storage, recovered: &mut Recovered) -> Result<(), OpenError> {
+    let base = recovered.base;
+    let is_below = |segment: &Segment| segment.place.start() < base;
+    let count = recovered.segments.iter().take_while(|segment| is_below(segment)).count();
+    let released = recovered.segments.drain(..count).map(|segment| segment.place.index);
+    let mut is_changed = false;
+    for index in recovered.stale.drain(..).chain(released) {
+        storage.remove(index).map_err(|e| io_error(storage, index, "remove", e))?;
+        is_changed = true;
+    }
+    if is_changed {
+        storage.sync_directory().map_err(|e| io_error(storage, 0, "sync the directory of", e))?;
+    }
+    Ok(())
+}
+
+/// Removes drafts, and the snapshots that the log has not come to: positions above its end are
+/// given to other records.
+fn clear_snapshots(storage: &dyn Storage, recovered: &Recovered) -> Result<(), OpenError> {
+    let Some(log) = &recovered.last_header else { return Ok(()) };
+    let identity = Identity { shard: log.shard, salt: log.salt };
+    remove_unusable(storage, identity, &mut |lsn, epoch| recovered.epoch_at(lsn) == Some(epoch))
 }
 
 /// Removes the files after the surviving segments, except the first, which is used next, and

@@ -1,4 +1,4 @@
-//! Segments made ready ahead of need, by a thread of its own.
+//! Segments made ready ahead of need, and released ones put away, by a thread of its own.
 //!
 //! The appender takes them; it never waits for one. A thread apart from the syncer, so that
 //! making a segment cannot delay a sync. This file must not know headers or records.
@@ -8,7 +8,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::limits::PREPARE_RETRY;
-use crate::storage::{Pace, Prepared, Storage, prepare};
+use crate::storage::{Mapping, Pace, Prepared, Source, Storage, prepare, retire};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock, thread};
 
 /// Why fewer segments are ready than the options ask for.
@@ -32,7 +32,32 @@ pub(crate) struct Pool {
     ready_max: usize,
     /// What the last try said if it failed.
     failure: Mutex<Option<String>>,
+    released: Mutex<VecDeque<Released>>,
+    warming: Mutex<Option<Warming>>,
     stop: AtomicBool,
+}
+
+/// A segment that the log does not need any more.
+pub(crate) struct Released {
+    pub(crate) index: u64,
+    pub(crate) mapping: Arc<Mapping>,
+}
+
+/// A segment whose pages are wanted in memory.
+struct Warming {
+    index: u64,
+    state: Warmth,
+}
+
+/// How far a segment's pages are.
+#[derive(Clone, Debug)]
+pub(crate) enum Warmth {
+    /// They are on their way.
+    Wanted(Arc<Mapping>),
+    /// They are in memory, or were a short time ago.
+    Warm,
+    /// The medium did not give them back.
+    Failed(String),
 }
 
 impl Pool {
@@ -42,6 +67,8 @@ impl Pool {
             ready_count: AtomicUsize::new(0),
             ready_max,
             failure: Mutex::new(None),
+            released: Mutex::new(VecDeque::new()),
+            warming: Mutex::new(None),
             stop: AtomicBool::new(false),
         }
     }
@@ -66,6 +93,40 @@ impl Pool {
         }
         let failure = lock(&self.failure).clone();
         Some(failure.map_or(Shortage::Preparing, |message| Shortage::NoSpace { message }))
+    }
+
+    /// Hands over segments that are released, durably. The preparer must be woken after it.
+    pub(crate) fn put_away(&self, released: impl Iterator<Item = Released>) {
+        lock(&self.released).extend(released);
+    }
+
+    /// Asks for the pages of a segment, and says how far they are. One segment at a time is looked
+    /// after: the one asked for last. The preparer must be woken after it.
+    pub(crate) fn warm(&self, index: u64, mapping: &Arc<Mapping>) -> Warmth {
+        let mut warming = lock(&self.warming);
+        match warming.as_ref() {
+            Some(warming) if warming.index == index => warming.state.clone(),
+            _ => {
+                let state = Warmth::Wanted(Arc::clone(mapping));
+                *warming = Some(Warming { index, state: state.clone() });
+                state
+            }
+        }
+    }
+
+    fn wanted(&self) -> Option<(u64, Arc<Mapping>)> {
+        match lock(&self.warming).as_ref() {
+            Some(Warming { index, state: Warmth::Wanted(mapping) }) => {
+                Some((*index, Arc::clone(mapping)))
+            }
+            _ => None,
+        }
+    }
+
+    fn note_warmth(&self, index: u64, state: Warmth) {
+        if let Some(warming) = lock(&self.warming).as_mut().filter(|it| it.index == index) {
+            warming.state = state;
+        }
     }
 
     /// Tells the preparer to end. It must be woken after it.
@@ -99,6 +160,17 @@ impl Pace for Pool {
     }
 }
 
+/// What a step of the preparer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Something was done; there may be more.
+    Worked,
+    /// There is nothing to do.
+    Idle,
+    /// It did not work; trying again at once is of no use.
+    Failed,
+}
+
 /// The body of the preparer thread.
 pub(crate) struct Preparer {
     pub(crate) storage: Arc<dyn Storage>,
@@ -106,40 +178,89 @@ pub(crate) struct Preparer {
     pub(crate) notify: Arc<dyn Fn() + Send + Sync>,
     pub(crate) next_index: u64,
     pub(crate) segment_bytes: u64,
+    /// A released segment that is kept to be used again.
+    pub(crate) spare: Option<u64>,
 }
 
 impl Preparer {
-    /// Keeps the pool full until it is stopped. Unpark the thread after any change.
+    /// Keeps the pool full and puts released segments away until it is stopped. Unpark the thread
+    /// after any change.
     pub(crate) fn run(mut self) -> Self {
         while !self.pool.stop.load(Ordering::Acquire) {
-            if self.pool.ready_count() >= self.pool.ready_max {
-                thread::park();
-            } else if !self.step() && !self.pool.stop.load(Ordering::Acquire) {
-                self.wait_to_retry();
+            match self.step() {
+                Step::Worked => {}
+                Step::Idle => thread::park(),
+                Step::Failed => self.wait_to_retry(),
             }
         }
         self
     }
 
-    /// Makes the next segment, if one is wanted. False: none is, or it could not be made.
-    pub(crate) fn step(&mut self) -> bool {
+    /// Does the next piece of work.
+    pub(crate) fn step(&mut self) -> Step {
+        if let Some((index, mapping)) = self.pool.wanted() {
+            self.warm(index, &mapping);
+            return Step::Worked;
+        }
+        // Space first: a released segment can be the next one.
+        let released = lock(&self.pool.released).pop_front();
+        if let Some(released) = released {
+            return self.retire(released);
+        }
         if self.pool.ready_count() >= self.pool.ready_max {
-            return false;
+            return Step::Idle;
         }
         match self.prepare_next() {
             Ok(prepared) => {
                 self.next_index += 1;
+                self.spare = None;
                 self.pool.put(prepared);
                 (self.notify)();
-                true
+                Step::Worked
             }
             Err(error) if self.pool.stop.load(Ordering::Acquire) => {
                 tracing::debug!(%error, "segment preparation stopped");
-                false
+                Step::Failed
             }
             Err(error) => {
                 self.report(&error);
-                false
+                Step::Failed
+            }
+        }
+    }
+
+    fn warm(&self, index: u64, mapping: &Mapping) {
+        let warmed = self.storage.open(index).and_then(|file| file.populate(mapping));
+        let state = match warmed {
+            Ok(()) => Warmth::Warm,
+            Err(error) => {
+                tracing::error!(segment = index, %error, "a log segment cannot be read");
+                Warmth::Failed(error.to_string())
+            }
+        };
+        self.pool.note_warmth(index, state);
+        (self.notify)();
+    }
+
+    /// Keeps one released segment for the next that is wanted and removes the others. Bytes that
+    /// someone still reads must not change: the file of such a segment is removed, and its pages
+    /// stay until they are let go.
+    fn retire(&mut self, released: Released) -> Step {
+        let Released { index, mapping } = released;
+        let is_free = Arc::into_inner(mapping).is_some();
+        let retired = retire(self.storage.as_ref(), index, is_free && self.spare.is_none());
+        match retired {
+            Ok(is_spare) => {
+                if is_spare {
+                    self.spare = Some(index);
+                }
+                Step::Worked
+            }
+            Err(error) => {
+                // The next opening removes it: the log says that it is released.
+                let path = self.storage.path(index);
+                tracing::warn!(path = %path.display(), %error, "cannot put a released segment away");
+                Step::Failed
             }
         }
     }
@@ -147,7 +268,8 @@ impl Preparer {
     fn prepare_next(&self) -> io::Result<Prepared> {
         // Segments are at most 1 GiB.
         let segment_len = self.segment_bytes as usize;
-        prepare(self.storage.as_ref(), self.next_index, segment_len, self.pool.as_ref())
+        let source = self.spare.map_or(Source::New, Source::Spare);
+        prepare(self.storage.as_ref(), self.next_index, segment_len, source, self.pool.as_ref())
     }
 
     fn report(&self, error: &io::Error) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lsn::Lsn;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Classes of sync times: class `n` counts those from 2ⁿ to just below 2ⁿ⁺¹ nanoseconds.
@@ -17,6 +18,8 @@ pub struct LogStats {
     pub synced_bytes: u64,
     /// Segments that hold records, the one in use included.
     pub segments: u64,
+    /// Where the log begins.
+    pub head: Lsn,
     /// Segments that are ready for use.
     pub ready_segments: u64,
     /// Data records appended.
@@ -69,6 +72,7 @@ impl SyncStats {
             syncs: self.syncs.load(Ordering::Relaxed),
             synced_bytes: self.synced_bytes.load(Ordering::Relaxed),
             segments: 0,
+            head: Lsn(0),
             ready_segments: 0,
             appended_records: 0,
             appended_bytes: 0,

@@ -29,6 +29,8 @@ pub(crate) struct Progress {
     published: AtomicU64,
     /// Bytes below are past a completed sync.
     durable: AtomicU64,
+    /// Bytes below are to become durable in every mode.
+    wanted: AtomicU64,
     failure: OnceLock<SyncFailure>,
     stop: AtomicBool,
     /// Segments that were taken into use and not yet seen by the syncer.
@@ -42,6 +44,7 @@ impl Progress {
         Progress {
             published: AtomicU64::new(durable.0),
             durable: AtomicU64::new(durable.0),
+            wanted: AtomicU64::new(durable.0),
             failure: OnceLock::new(),
             stop: AtomicBool::new(false),
             opened: Mutex::new(Vec::new()),
@@ -73,6 +76,16 @@ impl Progress {
     pub(crate) fn publish(&self, lsn: Lsn) {
         // Pairs with the acquire in `Syncer::published`: the bytes below are written before.
         self.published.store(lsn.0, Ordering::Release);
+    }
+
+    /// Asks for a sync up to `lsn`, also in a mode that has none. The syncer must be woken after
+    /// `lsn` was published.
+    pub(crate) fn want_durable(&self, lsn: Lsn) {
+        self.wanted.store(lsn.0, Ordering::Release);
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) > self.durable.load(Ordering::Acquire)
     }
 
     /// Tells the syncer to end. It must be woken after it.
@@ -107,7 +120,7 @@ impl Syncer {
         let mut last_start: Option<Instant> = None;
         while !self.progress.stop.load(Ordering::Acquire) {
             let due = match durability {
-                Durability::Os => false,
+                Durability::Os => self.progress.is_wanted(),
                 _ => self.published() > self.progress.durable(),
             };
             if !due || self.progress.failure().is_some() {
@@ -141,6 +154,8 @@ impl Syncer {
             return Err(failure.clone());
         }
         let target = self.published();
+        #[cfg(test)]
+        crate::planted::ack_before_sync(&self.progress.durable, target);
         self.segments.extend(lock(&self.progress.opened).drain(..));
         // The position just past a full segment belongs to that segment.
         let last_index = target.0.saturating_sub(1) / self.segment_bytes;
@@ -160,6 +175,9 @@ impl Syncer {
             };
             #[cfg(feature = "faults")]
             let synced = synced.and(crate::faults::check(&self.storage.path(segment.index)));
+            #[cfg(test)]
+            let synced =
+                crate::planted::retry_sync(synced, || self.storage.open(segment.index)?.sync());
             if let Err(error) = synced {
                 return Err(self.fail(segment.index, &error));
             }

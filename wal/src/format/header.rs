@@ -15,7 +15,9 @@ pub(crate) const HEADER_COPIES: [usize; 2] = [0, 2048];
 /// First bytes of every header.
 pub(crate) const MAGIC: [u8; 8] = *b"TWHEELWL";
 /// The format version that this crate writes, and the highest that it reads.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// The lowest version that this crate reads. It had no [`base`](SegmentHeader::base).
+pub(crate) const VERSION_MIN: u32 = 1;
 /// Feature bits that this crate knows.
 pub(crate) const FEATURES_KNOWN: u32 = 0;
 
@@ -32,12 +34,15 @@ pub(crate) mod field {
     pub(crate) const PREVIOUS_END: usize = 56;
     pub(crate) const DURABLE_MARK: usize = 64;
     pub(crate) const CREATED_MS: usize = 72;
+    pub(crate) const BASE: usize = 80;
     pub(crate) const CRC: usize = 124;
 }
 
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    /// Format version that the segment was written in.
+    pub(crate) version: u32,
     /// Number and size of the segment.
     pub(crate) place: Place,
     /// The shard whose log it is.
@@ -52,6 +57,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) durable_mark: u64,
     /// When the header was written, in milliseconds of the Unix clock. For people only.
     pub(crate) created_ms: u64,
+    /// Everything below was released when the header was written: the start of a segment.
+    pub(crate) base: u64,
 }
 
 /// What a header page turned out to be.
@@ -84,7 +91,7 @@ impl SegmentHeader {
         let mut copy = [0; HEADER_BYTES];
         let mut put = |at: usize, bytes: &[u8]| copy[at..at + bytes.len()].copy_from_slice(bytes);
         put(field::MAGIC, &MAGIC);
-        put(field::VERSION, &VERSION.to_le_bytes());
+        put(field::VERSION, &self.version.to_le_bytes());
         put(field::FEATURES, &FEATURES_KNOWN.to_le_bytes());
         put(field::SEGMENT_BYTES, &self.place.segment_bytes.to_le_bytes());
         put(field::SHARD, &self.shard.to_le_bytes());
@@ -94,6 +101,7 @@ impl SegmentHeader {
         put(field::PREVIOUS_END, &self.previous_end.to_le_bytes());
         put(field::DURABLE_MARK, &self.durable_mark.to_le_bytes());
         put(field::CREATED_MS, &self.created_ms.to_le_bytes());
+        put(field::BASE, &self.base.to_le_bytes());
         let crc = crc32c(&copy[..field::CRC]);
         copy[field::CRC..].copy_from_slice(&crc.to_le_bytes());
         copy
@@ -145,6 +153,7 @@ fn decode_copy(page: &[u8; HEADER_PAGE_BYTES], at: usize) -> Result<SegmentHeade
         return Err(BadCopy::Features(features));
     }
     let header = SegmentHeader {
+        version,
         place: Place {
             index: u64_at(copy, field::INDEX),
             segment_bytes: u64_at(copy, field::SEGMENT_BYTES),
@@ -155,9 +164,11 @@ fn decode_copy(page: &[u8; HEADER_PAGE_BYTES], at: usize) -> Result<SegmentHeade
         previous_end: u64_at(copy, field::PREVIOUS_END),
         durable_mark: u64_at(copy, field::DURABLE_MARK),
         created_ms: u64_at(copy, field::CREATED_MS),
+        base: u64_at(copy, field::BASE),
     };
-    // Encoding again proves that the version is ours and that every unused byte is zero.
-    if header.encode_copy() != copy {
+    // Encoding again proves that every unused byte is zero.
+    let is_known = version >= VERSION_MIN && (version > VERSION_MIN || header.base == 0);
+    if !is_known || header.encode_copy() != copy {
         return Err(BadCopy::Damaged);
     }
     Ok(header)

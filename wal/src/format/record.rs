@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Seal = 3,
     /// A durable mark; the log was closed after it.
     CleanShutdown = 4,
+    /// All below a position is released: nothing there is needed any more.
+    Head = 5,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
             2 => Some(Kind::Commit),
             3 => Some(Kind::Seal),
             4 => Some(Kind::CleanShutdown),
+            5 => Some(Kind::Head),
             _ => None,
         }
     }
@@ -158,7 +161,38 @@ pub(crate) fn parse(bytes: &[u8], offset: usize, seed: Seed) -> Result<Parsed, B
         let empty = header.iter().all(|&byte| byte == 0);
         return Err(if empty { BadRecord::Empty } else { BadRecord::HeaderChecksum });
     }
-    // The checksum is right, so what follows can only fail on bytes made to deceive, or by a bug.
+    let record = read_header(bytes, offset, header)?;
+    let content = &bytes[record.payload..record.payload + record.payload_len];
+    let padding = &bytes[record.payload + record.payload_len..record.end];
+    if padding.iter().any(|&byte| byte != 0) {
+        return Err(BadRecord::Padding);
+    }
+    let payload_crc = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    if payload_crc != crc32c(content) {
+        return Err(BadRecord::PayloadChecksum);
+    }
+    Ok(record)
+}
+
+/// Reads the record at `offset` that passed [`parse`] before, without its checksums.
+///
+/// It never panics, whatever the bytes are.
+#[inline]
+pub(crate) fn parse_checked(bytes: &[u8], offset: usize) -> Result<Parsed, BadRecord> {
+    match bytes.get(offset..).and_then(<[u8]>::first_chunk::<RECORD_HEADER_BYTES>) {
+        Some(header) => read_header(bytes, offset, header),
+        None => Err(BadRecord::NoRoom),
+    }
+}
+
+/// What a record header says, as far as it can be. With the right checksum this can only fail on
+/// bytes made to deceive, or by a bug.
+#[inline]
+fn read_header(
+    bytes: &[u8],
+    offset: usize,
+    header: &[u8; RECORD_HEADER_BYTES],
+) -> Result<Parsed, BadRecord> {
     let kind = Kind::from_byte(header[field::KIND]).ok_or(BadRecord::Kind)?;
     if header[field::RESERVED..] != [0; 3] {
         return Err(BadRecord::Kind);
@@ -167,25 +201,16 @@ pub(crate) fn parse(bytes: &[u8], offset: usize, seed: Seed) -> Result<Parsed, B
     if kind != Kind::Data && payload_len != CONTROL_PAYLOAD_BYTES {
         return Err(BadRecord::Length);
     }
-    let payload = offset + RECORD_HEADER_BYTES;
     // No sum here overflows: lengths are below 2^32 and offsets at most 2^30.
     let end = offset + padded(payload_len);
-    let Some(body) = bytes.get(payload..end) else {
+    if end > bytes.len() {
         return Err(BadRecord::Length);
-    };
-    let (content, padding) = body.split_at(payload_len);
-    if padding.iter().any(|&byte| byte != 0) {
-        return Err(BadRecord::Padding);
     }
-    let payload_crc = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
-    if payload_crc != crc32c(content) {
-        return Err(BadRecord::PayloadChecksum);
-    }
-    Ok(Parsed { kind, payload, payload_len, end })
+    Ok(Parsed { kind, payload: offset + RECORD_HEADER_BYTES, payload_len, end })
 }
 
 /// The number in a record of the log itself, checked against the record's place: a durable mark
-/// lies at or below its record, a seal names its own end.
+/// lies at or below its record, a seal names its own end, a head is not above its segment.
 pub(crate) fn control_value(
     bytes: &[u8],
     record: &Parsed,
@@ -198,6 +223,7 @@ pub(crate) fn control_value(
         Kind::Data => false,
         Kind::Commit | Kind::CleanShutdown => value <= begin,
         Kind::Seal => value == segment_start + record.end as u64,
+        Kind::Head => value <= segment_start,
     };
     if possible { Ok(value) } else { Err(BadRecord::Value) }
 }

@@ -85,6 +85,7 @@ fn the_page_states_the_fields() {
             ("PREVIOUS_END", h::PREVIOUS_END),
             ("DURABLE_MARK", h::DURABLE_MARK),
             ("CREATED_MS", h::CREATED_MS),
+            ("BASE", h::BASE),
             ("CRC", h::CRC),
         ],
     );
@@ -106,7 +107,7 @@ fn the_page_states_the_fields() {
 fn the_page_states_the_kinds() {
     let stated: Vec<(String, String)> =
         table("\n### Kinds").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
-    let kinds = [Kind::Data, Kind::Commit, Kind::Seal, Kind::CleanShutdown];
+    let kinds = [Kind::Data, Kind::Commit, Kind::Seal, Kind::CleanShutdown, Kind::Head];
     let ours: Vec<_> =
         kinds.iter().map(|&kind| ((kind as u8).to_string(), format!("{kind:?}"))).collect();
     assert_eq!(stated, ours);
@@ -118,10 +119,11 @@ fn golden_bytes() {
     let header = sample_header();
     let page = header.encode_page();
     let mut copy = Vec::new();
-    copy.extend(b"TWHEELWL\x01\0\0\0\0\0\0\0");
+    copy.extend(b"TWHEELWL\x02\0\0\0\0\0\0\0");
     copy.extend(0x1_0000_u64.to_le_bytes());
     copy.extend([7, 0, 0, 0, 0, 0, 0, 0]);
-    for value in [3_u64, 9, 0x0123_4567_89ab_cdef, 0x2_f000, 0x2_0000, 1_700_000_000_000] {
+    for value in [3_u64, 9, 0x0123_4567_89ab_cdef, 0x2_f000, 0x2_0000, 1_700_000_000_000, 0x1_0000]
+    {
         copy.extend(value.to_le_bytes());
     }
     copy.resize(124, 0);
@@ -144,6 +146,7 @@ fn golden_bytes() {
 
 fn sample_header() -> SegmentHeader {
     SegmentHeader {
+        version: VERSION,
         place: Place { index: 3, segment_bytes: 0x1_0000 },
         shard: 7,
         epoch: 9,
@@ -151,6 +154,7 @@ fn sample_header() -> SegmentHeader {
         previous_end: 0x2_f000,
         durable_mark: 0x2_0000,
         created_ms: 1_700_000_000_000,
+        base: 0x1_0000,
     }
 }
 
@@ -192,12 +196,16 @@ fn edited(edit: impl Fn(&mut [u8]), fix_crc: bool) -> HeaderPage {
 #[test]
 fn unusable_header_pages_are_told_apart() {
     assert_eq!(decode_page(&[0; HEADER_PAGE_BYTES]), HeaderPage::Unused);
-    let newer = HeaderPage::Newer { version: 2 };
-    assert_eq!(edited(|copy| copy[8] = 2, true), newer);
-    assert_eq!(edited(|copy| copy[8] = 2, false), newer, "before the checksum");
+    let newer = HeaderPage::Newer { version: 3 };
+    assert_eq!(edited(|copy| copy[8] = 3, true), newer);
+    assert_eq!(edited(|copy| copy[8] = 3, false), newer, "before the checksum");
+    let first = SegmentHeader { version: 1, base: 0, ..sample_header() };
+    let read = decode_page(&first.encode_page());
+    assert_eq!(read, HeaderPage::Used { header: first, damaged_copy: None });
     assert_eq!(edited(|copy| copy[12] = 4, true), HeaderPage::UnknownFeatures { features: 4 });
     for (what, page) in [
         ("version 0", edited(|copy| copy[8] = 0, true)),
+        ("version 1 with a base", edited(|copy| copy[8] = 1, true)),
         ("no magic", edited(|copy| copy[0] = 0, true)),
         ("no checksum", edited(|copy| copy[40] ^= 1, false)),
         ("padding", edited(|copy| copy[27] = 1, true)),
@@ -316,6 +324,12 @@ fn marks_are_found_at_any_place_if_possible() {
     let sealed = parse(&seal, 4096, seed).unwrap();
     assert_eq!(control_value(&seal, &sealed, start), Ok(start + 4120));
     assert_eq!(control_value(&seal, &sealed, start + 8), Err(BadRecord::Value));
+    for (head, expected) in [(start, Ok(start)), (start + 8, Err(BadRecord::Value))] {
+        let bytes = segment_with(seed, 4096, Kind::Head, &head.to_le_bytes());
+        assert_eq!(highest(&bytes, 4096, seed, start), None, "a head is no durable mark");
+        let record = parse(&bytes, 4096, seed).unwrap();
+        assert_eq!(control_value(&bytes, &record, start), expected);
+    }
     for len in 0..32 {
         assert_eq!(highest(&vec![0; len], 0, seed, start), None);
         assert_eq!(highest(&vec![0; len], len + 1, seed, start), None);
@@ -330,7 +344,7 @@ proptest! {
     fn any_bytes_are_read_without_a_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..600),
         offset in 0_usize..700,
-        kind in 0_u8..6,
+        kind in 0_u8..7,
         len in any::<u32>(),
     ) {
         let seed = Seed::new(&sample_header());

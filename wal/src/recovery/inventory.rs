@@ -4,6 +4,7 @@
 
 use crate::error::OpenError;
 use crate::format::{HEADER_PAGE_BYTES, HeaderPage, Place, SegmentHeader, VERSION, decode_page};
+use crate::limits::SEGMENT_BYTES_MAX;
 use crate::lsn::Lsn;
 use crate::storage::{Mapping, Storage};
 use crate::sync::Arc;
@@ -42,23 +43,57 @@ impl Found {
     }
 }
 
+/// The segment files of a log.
+pub(crate) struct Inventory {
+    /// The files that the log consists of, in order, without gaps. The first has a header, unless
+    /// none has.
+    pub(crate) found: Vec<Found>,
+    /// Released segments whose files are still there, for certain if the release is proven.
+    pub(crate) stale: Vec<u64>,
+    /// Everything below was released when the newest header was written.
+    pub(crate) base: u64,
+}
+
 /// Lists the segment files of a log and checks that their headers fit together.
 pub(crate) fn take_inventory(
     storage: &dyn Storage,
     expected: Expected,
     warnings: &mut Vec<String>,
-) -> Result<Vec<Found>, OpenError> {
-    let files = read_pages(storage)?;
+) -> Result<Inventory, OpenError> {
+    let mut files = read_pages(storage)?;
+    let base = files.iter().filter_map(FileOnDisk::header).map(|header| header.base).max();
+    let base = base.unwrap_or(0);
+    let first = first_of_log(&files, base / expected.segment_bytes);
+    let log = files.split_off(first);
+    let stale = files.iter().map(|file| file.index).collect();
     let mut check = Check { storage, expected, first: None, last_used: None, mark: 0 };
-    let mut found = Vec::with_capacity(files.len());
-    let count = files.len();
-    for (position, file) in files.into_iter().enumerate() {
+    let mut found = Vec::with_capacity(log.len());
+    let count = log.len();
+    // Without any header the log is new, and its first segment is prepared first.
+    let is_new = log.iter().all(FileOnDisk::is_unused);
+    let first_index = log.first().filter(|_| !is_new).map_or(0, |file| file.index);
+    for (position, file) in log.into_iter().enumerate() {
         let is_last = position + 1 == count;
-        let place = Place { index: position as u64, segment_bytes: expected.segment_bytes };
+        let index = first_index + position as u64;
+        let place = Place { index, segment_bytes: expected.segment_bytes };
+        if file.index != index {
+            return Err(check.corrupt(place, "the segment file is missing"));
+        }
         let state = check.file(place, file, is_last, warnings)?;
         found.push(Found { place, state });
     }
-    Ok(found)
+    Ok(Inventory { found, stale, base })
+}
+
+/// Where the log begins among the files: going down from the last header without a gap, at a file
+/// that has a header and is not below what the newest header calls released. A release removes
+/// files and wipes headers in any order; whether there was one is for the caller to prove.
+fn first_of_log(files: &[FileOnDisk], base_index: u64) -> usize {
+    let Some(last) = files.iter().rposition(|file| !file.is_unused()) else { return 0 };
+    let is_gap_before = |at: &usize| files[at - 1].index + 1 != files[*at].index;
+    let after_gap = (1..=last).rev().find(is_gap_before).unwrap_or(0);
+    let is_first = |file: &FileOnDisk| file.index >= base_index && !file.is_unused();
+    files[after_gap..].iter().position(is_first).map_or(last, |at| after_gap + at)
 }
 
 /// What the first look at a file tells. The file is closed again: a log may have more segments
@@ -69,12 +104,27 @@ struct FileOnDisk {
     page: HeaderPage,
 }
 
+impl FileOnDisk {
+    fn header(&self) -> Option<&SegmentHeader> {
+        match &self.page {
+            HeaderPage::Used { header, .. } => Some(header),
+            _ => None,
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        matches!(self.page, HeaderPage::Unused)
+    }
+}
+
 /// Reads all header pages before any is judged: a newer format may break every rule below.
 fn read_pages(storage: &dyn Storage) -> Result<Vec<FileOnDisk>, OpenError> {
     let indices =
         storage.list().map_err(|e| io_error(storage, 0, "list the segments beside", e))?;
     let mut files = Vec::with_capacity(indices.len());
-    for index in indices {
+    // No log gets so far that its positions do not fit: such a name is none of ours.
+    let index_max = u64::MAX / SEGMENT_BYTES_MAX - 1;
+    for index in indices.into_iter().filter(|index| *index <= index_max) {
         let file = storage.open(index).map_err(|e| io_error(storage, index, "open", e))?;
         let mut page = [0; HEADER_PAGE_BYTES];
         // A plain read reports a failing disk as an error; a short file leaves zeros.
@@ -113,9 +163,6 @@ impl Check<'_> {
         is_last: bool,
         warnings: &mut Vec<String>,
     ) -> Result<State, OpenError> {
-        if on_disk.index != place.index {
-            return Err(self.corrupt(place, "the segment file is missing"));
-        }
         let header = match on_disk.page {
             HeaderPage::Used { header, damaged_copy } => {
                 self.header(place, &header)?;
@@ -173,7 +220,11 @@ impl Check<'_> {
         if header.epoch < epoch_min || header.epoch == u64::MAX {
             return Err(self.corrupt(place, "the epoch in the segment header is out of order"));
         }
-        if !previous_end_fits(place, header.previous_end) || header.durable_mark > place.start() {
+        if !previous_end_fits(place, header.previous_end)
+            || header.durable_mark > place.start()
+            || header.base > place.start()
+            || !header.base.is_multiple_of(place.segment_bytes)
+        {
             return Err(self.corrupt(place, "a position in the segment header is impossible"));
         }
         self.first.get_or_insert(*header);

@@ -1,5 +1,5 @@
-//! What a log directory holds: replays the records that survive and tells a torn tail from
-//! corruption.
+//! What a log directory holds: checks the records that survive, tells a torn tail from corruption,
+//! and only then hands the records out, from the newest snapshot on if the caller takes one.
 //!
 //! It only reads. What follows from it (syncing, wiping, the next segment) is done by
 //! [`open`](crate::open). The rules are written down in `docs/file-format.md`.
@@ -16,13 +16,32 @@ use crate::format::{HEADER_PAGE_BYTES, Place, Seed, SegmentHeader, marks_in};
 use crate::limits::EPOCH_STEP_MAX;
 use crate::lsn::Lsn;
 use crate::segment::Segment;
+use crate::snapshot::{Identity, SnapshotReader, newest_usable};
 use crate::storage::{Mapping, Storage};
+use crate::sync::{AtomicUsize, Mutex, Ordering, lock, thread};
 
 use inventory::{Found, State, take_inventory};
-use scan::{Ending, scan_segment};
+use scan::{Ending, Scanned, replay_segment, scan_segment};
 
 pub use report::RecoveryReport;
 pub use scan::Record;
+
+/// Builds a state from what a log holds. Every closure that takes a [`Record`] is one that uses no
+/// snapshots.
+pub trait Recover {
+    /// Takes a snapshot that the log's owner wrote; the records from its position on follow. It is
+    /// called at most once, before the first record, if there is a snapshot that is whole.
+    ///
+    /// # Errors
+    /// Any error ends the opening.
+    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), ReplayError>;
+
+    /// Takes the next surviving record.
+    ///
+    /// # Errors
+    /// Any error ends the opening.
+    fn replay(&mut self, record: Record<'_>) -> Result<(), ReplayError>;
+}
 
 /// The caller's function for each surviving data record.
 pub(crate) type Replay<'a> = &'a mut dyn FnMut(Record<'_>) -> Result<(), ReplayError>;
@@ -30,11 +49,30 @@ pub(crate) type Replay<'a> = &'a mut dyn FnMut(Record<'_>) -> Result<(), ReplayE
 /// What the replay function may say to end an opening.
 pub type ReplayError = Box<dyn Error + Send + Sync>;
 
+/// Who takes what is recovered.
+pub(crate) enum Target<'a> {
+    /// Every record that is there.
+    Records(Replay<'a>),
+    /// A snapshot and the records after it.
+    State(&'a mut dyn Recover),
+}
+
+impl Target<'_> {
+    fn replay(&mut self, record: Record<'_>) -> Result<(), ReplayError> {
+        match self {
+            Target::Records(replay) => replay(record),
+            Target::State(recover) => recover.replay(record),
+        }
+    }
+}
+
 /// What the options say that the headers must repeat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
     pub(crate) segment_bytes: u64,
     pub(crate) shard: u16,
+    /// Threads that check segments side by side.
+    pub(crate) threads: usize,
 }
 
 /// What survives, and what lies after it.
@@ -47,6 +85,10 @@ pub(crate) struct Recovered {
     pub(crate) end: u64,
     /// Highest durable mark found: only what lies below is known to be on the disk.
     pub(crate) mark: u64,
+    /// Everything below is released.
+    pub(crate) base: u64,
+    /// Released segments whose files are still there.
+    pub(crate) stale: Vec<u64>,
     /// The files after the surviving segments, in order, without gaps. The first may be the last
     /// segment of the log, if it holds nothing that must be kept.
     pub(crate) leftovers: Vec<Leftover>,
@@ -61,65 +103,242 @@ pub(crate) struct Leftover {
     pub(crate) is_clean: bool,
 }
 
+impl Recovered {
+    /// Number of the segment that the log goes on in.
+    pub(crate) fn next_index(&self) -> u64 {
+        match self.segments.last() {
+            Some(last) => last.place.index + 1,
+            None => self.leftovers.first().map_or(0, |leftover| leftover.index),
+        }
+    }
+
+    /// Epoch of the segment that holds `lsn`, if the log reaches it.
+    pub(crate) fn epoch_at(&self, lsn: Lsn) -> Option<u64> {
+        let holds = |segment: &&Segment| {
+            let start = segment.place.records_start();
+            (start..=segment.place.lsn(segment.end)).contains(&lsn.0)
+        };
+        self.segments.iter().find(holds).map(|segment| segment.epoch)
+    }
+}
+
 /// Reads the log and replays what survives. Nothing on the disk is changed.
 pub(crate) fn recover(
     storage: &dyn Storage,
     expected: Expected,
-    replay: Replay<'_>,
+    mut target: Target<'_>,
 ) -> Result<Recovered, OpenError> {
     let mut report = RecoveryReport::default();
-    let found = take_inventory(storage, expected, &mut report.warnings)?;
-    let mut chain = Chain {
-        storage,
-        found: &found,
-        segments: Vec::new(),
-        mark: 0,
-        clean: false,
-        ends_with_data: false,
-    };
-    let Some(stop) = chain.follow(&mut report, replay)? else {
+    let mut inventory = take_inventory(storage, expected, &mut report.warnings)?;
+    if inventory.found.is_empty() {
         return Ok(Recovered {
             segments: Vec::new(),
             last_header: None,
             end: 0,
             mark: 0,
+            base: 0,
+            stale: inventory.stale,
             leftovers: Vec::new(),
             report,
         });
+    }
+    let mut snapshot_below = matches!(target, Target::State(_)).then_some(Lsn(u64::MAX));
+    let (found, mut chain, stop, snapshot) = loop {
+        let found = std::mem::take(&mut inventory.found);
+        let snapshot = match snapshot_below {
+            Some(below) => find_snapshot(storage, &found, below, &mut report.warnings)?,
+            None => None,
+        };
+        let from = snapshot.as_ref().map_or(0, |snapshot| {
+            let first = found[0].place;
+            (snapshot.lsn().0 / first.segment_bytes - first.index) as usize
+        });
+        let scans = scan_all(storage, &found, from, expected.threads)?;
+        let mut chain = Chain::new(storage, scans);
+        let stop = chain.follow(&found, &mut report)?;
+        if let Some(count) = chain.released(&found, &stop) {
+            // Files of a release whose work was cut off lie before the log.
+            let mut found = found;
+            inventory.stale.extend(found.drain(..count).map(|found| found.place.index));
+            inventory.found = found;
+            continue;
+        }
+        match snapshot {
+            // It is ahead of what survives: an earlier one may fit.
+            Some(snapshot) if !chain.reaches(snapshot.lsn()) => {
+                snapshot_below = Some(snapshot.lsn());
+                inventory.found = found;
+            }
+            snapshot => break (found, chain, stop, snapshot),
+        }
     };
-    let mut residue = chain.residue(&stop)?;
+    let mut residue = chain.residue(&found, &stop)?;
     let mark = chain.mark.max(residue.mark);
-    let place = found[stop.position].place;
+    let place = stop.place;
     if mark > place.lsn(stop.offset) || (chain.segments.is_empty() && residue.bytes > 0) {
         return Err(corrupt(storage, place, stop.offset, stop.reason, Lsn(mark)));
     }
+    let first = found[0].place;
+    let base = inventory.base.max(chain.head);
+    if first.start() > base {
+        let missing = Place { index: first.index - 1, ..first };
+        let reason = "the segment is missing, and no record says that it was released".to_owned();
+        return Err(corrupt(storage, missing, 0, reason, Lsn(mark)));
+    }
+    replay(&chain.segments, snapshot, Lsn(base), &mut target, &mut report)?;
+
     report.torn_bytes = residue.bytes;
     report.clean_shutdown = chain.clean && residue.bytes == 0;
     let last_header = chain.segments.len().checked_sub(1).and_then(|last| found[last].header());
-    if chain.can_spare_last(&stop)
+    if chain.can_spare_last(&found, &stop)
         && let Some(last) = chain.segments.pop()
     {
         let index = last.place.index;
         residue.leftovers.insert(0, Leftover { index, is_clean: false });
     }
     report.segments = chain.segments.len() as u64;
-    let end = chain.segments.last().map_or(0, |last| last.place.lsn(last.end));
+    report.head = Lsn(base.max(first.start()));
+    let end = match (chain.segments.last(), last_header) {
+        (Some(last), _) => last.place.lsn(last.end),
+        // Only the first segment that is left was spared: it says where the one before ended.
+        (None, Some(header)) => header.previous_end,
+        (None, None) => 0,
+    };
     Ok(Recovered {
         last_header: last_header.copied(),
         segments: chain.segments,
         end,
         mark,
+        base,
+        stale: inventory.stale,
         leftovers: residue.leftovers,
         report,
     })
 }
 
+/// The newest whole snapshot below `below` whose position the headers allow.
+fn find_snapshot(
+    storage: &dyn Storage,
+    found: &[Found],
+    below: Lsn,
+    warnings: &mut Vec<String>,
+) -> Result<Option<SnapshotReader>, OpenError> {
+    let Some(log) = found.iter().find_map(Found::header) else { return Ok(None) };
+    let identity = Identity { shard: log.shard, salt: log.salt };
+    let first = found[0].place;
+    let mut is_usable = |lsn: Lsn, epoch: u64| {
+        let index = lsn.0 / first.segment_bytes;
+        let position = index.checked_sub(first.index).map(|position| position as usize);
+        let Some(position) = position.filter(|at| *at < found.len() && lsn < below) else {
+            return false;
+        };
+        // All before it are there, and the one that holds it is of its epoch.
+        let are_used = found[..=position].iter().all(|found| found.header().is_some());
+        are_used && found[position].header().is_some_and(|header| header.epoch == epoch)
+    };
+    newest_usable(storage, identity, &mut is_usable, warnings)
+}
+
+/// Hands out what was found sound: from the snapshot on, or else from the released head.
+fn replay(
+    segments: &[Segment],
+    snapshot: Option<SnapshotReader>,
+    head: Lsn,
+    target: &mut Target<'_>,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let mut from = head;
+    if let (Some(mut snapshot), Target::State(recover)) = (snapshot, &mut *target) {
+        from = snapshot.lsn();
+        let restored = recover.restore(&mut snapshot);
+        restored.map_err(|source| OpenError::Replay { lsn: from, source })?;
+        report.snapshot = Some(from);
+    }
+    for segment in segments.iter().filter(|segment| segment.place.lsn(segment.end) > from.0) {
+        let records = &segment.mapping.frozen_bytes()[..segment.end];
+        replay_segment(records, segment.place, &mut |record| {
+            if record.lsn < from {
+                return Ok(());
+            }
+            report.records += 1;
+            report.bytes += record.payload.len() as u64;
+            target.replay(record)
+        })?;
+    }
+    Ok(())
+}
+
+/// Checks the records of all segments with a header, from number `from` on, with several threads.
+fn scan_all(
+    storage: &dyn Storage,
+    found: &[Found],
+    from: usize,
+    threads: usize,
+) -> Result<Vec<Option<Scanned>>, OpenError> {
+    let results: Mutex<Vec<Option<Result<Scanned, OpenError>>>> =
+        Mutex::new(found.iter().map(|_| None).collect());
+    let next = AtomicUsize::new(from);
+    let work = || {
+        loop {
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(Found { place, state: State::Used { header, mapping } }) = found.get(position)
+            else {
+                if position >= found.len() {
+                    return;
+                }
+                continue;
+            };
+            let limit = Fence::before(found, position).map_or(mapping.len(), |fence| fence.offset);
+            let scanned = populate(storage, *place, mapping).map(|()| {
+                scan_segment(&mapping.frozen_bytes()[..limit], *place, Seed::new(header))
+            });
+            lock(&results)[position] = Some(scanned);
+        }
+    };
+    let helpers = threads.min(found.len() - from).saturating_sub(1);
+    thread::scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let results = results.into_inner().unwrap_or_else(crate::sync::PoisonError::into_inner);
+    results.into_iter().map(Option::transpose).collect()
+}
+
+/// The end of a segment that a later opening has fixed.
+struct Fence {
+    /// The records end here.
+    offset: usize,
+}
+
+impl Fence {
+    /// What the segment after the one at `position` says about it, if it began a new epoch.
+    fn before(found: &[Found], position: usize) -> Option<Self> {
+        let header = found[position].header()?;
+        let next = found.get(position + 1)?.header()?;
+        // Checked by the inventory to lie in this segment.
+        let offset = (next.previous_end - found[position].place.start()) as usize;
+        (next.epoch > header.epoch).then_some(Fence { offset })
+    }
+}
+
 /// The first place where no valid record is.
 struct Stop {
-    /// Number of the segment.
+    /// Where the segment stands in the list.
     position: usize,
+    place: Place,
     offset: usize,
     reason: String,
+}
+
+impl Stop {
+    /// Just past the last segment: all of it is sound, and the next was never made.
+    fn behind(chain: &Chain<'_>) -> Self {
+        let position = chain.segments.len() - 1;
+        let Segment { place, end, .. } = chain.segments[position];
+        Stop { position, place, offset: end, reason: "the log ends here".to_owned() }
+    }
 }
 
 /// What lies at and after the first bad place.
@@ -134,47 +353,75 @@ struct Residue {
 /// The segments as far as each follows on the one before.
 struct Chain<'a> {
     storage: &'a dyn Storage,
-    found: &'a [Found],
+    /// What was found in each segment; `None` for those before a snapshot.
+    scans: Vec<Option<Scanned>>,
     segments: Vec<Segment>,
     /// Highest durable mark so far.
     mark: u64,
+    /// Highest released position so far.
+    head: u64,
     /// The last record is a clean shutdown.
     clean: bool,
     /// The last segment holds a data record.
     ends_with_data: bool,
 }
 
-impl Chain<'_> {
-    /// Replays segment after segment up to the first bad place. `None`: there are no files.
-    fn follow(
-        &mut self,
-        report: &mut RecoveryReport,
-        replay: Replay<'_>,
-    ) -> Result<Option<Stop>, OpenError> {
-        for (position, found) in self.found.iter().enumerate() {
-            let stop = |offset, reason| Ok(Some(Stop { position, offset, reason }));
+impl<'a> Chain<'a> {
+    fn new(storage: &'a dyn Storage, scans: Vec<Option<Scanned>>) -> Self {
+        Chain {
+            storage,
+            scans,
+            segments: Vec::new(),
+            mark: 0,
+            head: 0,
+            clean: false,
+            ends_with_data: false,
+        }
+    }
+
+    /// Whether the records that follow on one another lead to `lsn`.
+    fn reaches(&self, lsn: Lsn) -> bool {
+        self.segments.last().is_some_and(|last| last.place.lsn(last.end) >= lsn.0)
+            && self.segments.iter().any(|segment| {
+                (segment.place.records_start()..=segment.place.lsn(segment.end)).contains(&lsn.0)
+            })
+    }
+
+    /// Goes through the segments, of which there is one at least, up to the first bad place.
+    fn follow(&mut self, all: &[Found], report: &mut RecoveryReport) -> Result<Stop, OpenError> {
+        for (position, found) in all.iter().enumerate() {
+            let place = found.place;
+            let stop = |offset, reason| Ok(Stop { position, place, offset, reason });
             let State::Used { header, mapping } = &found.state else {
                 return stop(0, "the segment has no header".to_owned());
             };
-            populate(self.storage, found.place, mapping)?;
-            let place = found.place;
-            let next = self.found.get(position + 1);
+            let next = all.get(position + 1);
             let next_header = next.and_then(Found::header);
-            let fenced = next_header.filter(|next| next.epoch > header.epoch);
-            let limit = fenced.map_or(mapping.len(), |next| {
-                // Checked by the inventory to lie in this segment.
-                (next.previous_end - place.start()) as usize
-            });
-            let seed = Seed::new(header);
-            let records = &mapping.frozen_bytes()[..limit];
-            let scanned = scan_segment(records, place, seed, report, &mut *replay)?;
-            self.mark = self.mark.max(header.durable_mark).max(scanned.mark);
+            let mut segment = Segment {
+                place,
+                epoch: header.epoch,
+                seed: Seed::new(header),
+                mapping: mapping.clone(),
+                end: 0,
+            };
+            self.mark = self.mark.max(header.durable_mark);
+            let Some(scanned) = &self.scans[position] else {
+                // It lies before a snapshot, so there is a next one, which says where it ends.
+                let end = next_header.map_or(place.start(), |next| next.previous_end);
+                segment.end = (end - place.start()) as usize;
+                self.segments.push(segment);
+                continue;
+            };
+            self.mark = self.mark.max(scanned.mark);
+            self.head = self.head.max(scanned.head);
             self.clean = scanned.is_clean_shutdown;
             self.ends_with_data = scanned.has_data;
-            let end = scanned.end;
-            self.segments.push(Segment { place, seed, mapping: mapping.clone(), end });
-            match scanned.ending {
-                Ending::Bad(reason) if end < limit || fenced.is_none() => {
+            let (end, ending) = (scanned.end, scanned.ending);
+            segment.end = end;
+            self.segments.push(segment);
+            let fence = Fence::before(all, position);
+            match ending {
+                Ending::Bad(reason) if fence.is_none_or(|fence| end < fence.offset) => {
                     return stop(end, reason.to_string());
                 }
                 // All records up to the end that the next segment names.
@@ -188,7 +435,7 @@ impl Chain<'_> {
                 }
             }
         }
-        Ok(None)
+        Ok(Stop::behind(self))
     }
 
     fn sealed(
@@ -214,11 +461,38 @@ impl Chain<'_> {
         Ok(())
     }
 
+    /// Files at the start of the list that are left of a release, where the walk stopped at a
+    /// segment without a header: a release wipes headers and removes files in any order. The
+    /// segments after it prove that if they follow on one another up to a record that says so.
+    /// All that is needed lies between that segment and that record, or it was no release.
+    fn released(&self, all: &[Found], stop: &Stop) -> Option<usize> {
+        if all[stop.position].header().is_some() {
+            return None;
+        }
+        let with_header = all[stop.position..].iter().position(|found| found.header().is_some());
+        let first = stop.position + with_header?;
+        let mut head = 0;
+        for (position, found) in all.iter().enumerate().skip(first) {
+            let scanned = self.scans[position].as_ref()?;
+            head = head.max(scanned.head);
+            let is_fence = Fence::before(all, position).is_some_and(|it| it.offset == scanned.end);
+            let is_seal = matches!(scanned.ending, Ending::Sealed)
+                && all
+                    .get(position + 1)
+                    .and_then(Found::header)
+                    .is_some_and(|next| next.previous_end == found.place.lsn(scanned.end));
+            if !is_fence && !is_seal {
+                break;
+            }
+        }
+        (head >= all[first].place.start()).then_some(first)
+    }
+
     /// Whether the last segment can be wiped and used again: it holds no data and no seal, and its
     /// epoch may rise once more. The segment before ends where the header of this one says, as
     /// the walk has shown.
-    fn can_spare_last(&self, stop: &Stop) -> bool {
-        let epoch = |index: usize| self.found[index].header().map_or(0, |header| header.epoch);
+    fn can_spare_last(&self, all: &[Found], stop: &Stop) -> bool {
+        let epoch = |index: usize| all[index].header().map_or(0, |header| header.epoch);
         let last = stop.position;
         if self.ends_with_data || last + 1 != self.segments.len() {
             return false;
@@ -228,13 +502,13 @@ impl Chain<'_> {
     }
 
     /// Looks at everything from the first bad place on.
-    fn residue(&self, stop: &Stop) -> Result<Residue, OpenError> {
+    fn residue(&self, all: &[Found], stop: &Stop) -> Result<Residue, OpenError> {
         let mut residue = Residue { mark: 0, bytes: 0, leftovers: Vec::new() };
         let mut epoch = 0;
         // That of the last segment, also where only its records tell.
         let mut epoch_before = 0;
-        let log = self.found.iter().find_map(Found::header);
-        for (position, found) in self.found.iter().enumerate() {
+        let log = all.iter().find_map(Found::header);
+        for (position, found) in all.iter().enumerate() {
             let header = found.header();
             if let Some(header) = header {
                 residue.mark = residue.mark.max(header.durable_mark);

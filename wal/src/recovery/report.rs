@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use crate::lsn::Lsn;
+
 /// What [`LogOptions::open`](crate::LogOptions::open) found on the disk and did about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {
+    /// The snapshot that the recovery began from, if it did.
+    pub snapshot: Option<Lsn>,
+    /// Everything below was released.
+    pub head: Lsn,
     /// Data records that were replayed.
     pub records: u64,
     /// Payload bytes of those records.

@@ -1,12 +1,14 @@
-//! Walks the records of one segment and replays the data among them.
+//! Walks the records of one segment: once to check them, once to hand the data among them out.
 //!
 //! It must not know other segments.
 
 use crate::error::OpenError;
-use crate::format::{BadRecord, HEADER_PAGE_BYTES, Kind, Place, Seed, control_value, parse};
+use crate::format::{
+    BadRecord, HEADER_PAGE_BYTES, Kind, Place, Seed, control_value, parse, parse_checked,
+};
 use crate::lsn::Lsn;
 
-use super::{RecoveryReport, Replay};
+use super::Replay;
 
 /// A data record during recovery.
 #[derive(Clone, Copy, Debug)]
@@ -26,57 +28,90 @@ pub(super) struct Scanned {
     pub(super) ending: Ending,
     /// Highest durable mark in the records.
     pub(super) mark: u64,
+    /// Highest released position in the records.
+    pub(super) head: u64,
     /// The last record is a clean shutdown.
     pub(super) is_clean_shutdown: bool,
-    /// There is a data record.
+    /// There is a record that a later opening needs: data, or the proof of a release.
     pub(super) has_data: bool,
 }
 
 /// Why the walk ended.
+#[derive(Clone, Copy)]
 pub(super) enum Ending {
     Sealed,
     /// No valid record is at the end.
     Bad(BadRecord),
 }
 
-/// Replays the records in `bytes`, a segment from its first byte on.
-pub(super) fn scan_segment(
-    bytes: &[u8],
-    place: Place,
-    seed: Seed,
-    report: &mut RecoveryReport,
-    replay: Replay<'_>,
-) -> Result<Scanned, OpenError> {
-    let mut mark = 0;
-    let mut is_clean_shutdown = false;
-    let mut has_data = false;
-    let mut offset = HEADER_PAGE_BYTES;
-    let ending = loop {
-        let record = match parse(bytes, offset, seed) {
+/// Checks the records in `bytes`, a segment from its first byte on.
+pub(super) fn scan_segment(bytes: &[u8], place: Place, seed: Seed) -> Scanned {
+    let mut scanned = Scanned {
+        end: HEADER_PAGE_BYTES,
+        ending: Ending::Sealed,
+        mark: 0,
+        head: 0,
+        is_clean_shutdown: false,
+        has_data: false,
+    };
+    loop {
+        let record = match parse(bytes, scanned.end, seed) {
             Ok(record) => record,
-            Err(reason) => break Ending::Bad(reason),
+            Err(reason) => {
+                scanned.ending = Ending::Bad(reason);
+                return scanned;
+            }
         };
         if record.kind == Kind::Data {
-            let lsn = Lsn(place.lsn(offset));
+            scanned.has_data = true;
+        } else {
+            match control_value(bytes, &record, place.start()) {
+                Ok(value) if record.kind == Kind::Head => {
+                    // Segments are released whole.
+                    if !value.is_multiple_of(place.segment_bytes) {
+                        scanned.ending = Ending::Bad(BadRecord::Value);
+                        return scanned;
+                    }
+                    scanned.head = scanned.head.max(value);
+                    scanned.has_data = true;
+                }
+                Ok(value) if record.kind != Kind::Seal => scanned.mark = scanned.mark.max(value),
+                Ok(_) => {}
+                Err(reason) => {
+                    scanned.ending = Ending::Bad(reason);
+                    return scanned;
+                }
+            }
+        }
+        scanned.end = record.end;
+        scanned.is_clean_shutdown = record.kind == Kind::CleanShutdown;
+        if record.kind == Kind::Seal {
+            return scanned;
+        }
+    }
+}
+
+/// Hands out the data records in `bytes`, a segment up to the end that [`scan_segment`] found.
+pub(super) fn replay_segment(
+    bytes: &[u8],
+    place: Place,
+    replay: Replay<'_>,
+) -> Result<(), OpenError> {
+    let mut offset = HEADER_PAGE_BYTES;
+    while offset < bytes.len() {
+        let lsn = Lsn(place.lsn(offset));
+        // The bytes are those that were checked: a mapping cannot change but by a failing medium.
+        let record = parse_checked(bytes, offset).map_err(|reason| OpenError::Replay {
+            lsn,
+            source: format!("the record changed while it was read: {reason}").into(),
+        })?;
+        if record.kind == Kind::Data {
             let end = Lsn(place.lsn(record.end));
             let payload = &bytes[record.payload..record.payload + record.payload_len];
             replay(Record { lsn, end, payload })
                 .map_err(|source| OpenError::Replay { lsn, source })?;
-            has_data = true;
-            report.records += 1;
-            report.bytes += record.payload_len as u64;
-        } else {
-            match control_value(bytes, &record, place.start()) {
-                Ok(value) if record.kind != Kind::Seal => mark = mark.max(value),
-                Ok(_) => {}
-                Err(reason) => break Ending::Bad(reason),
-            }
         }
         offset = record.end;
-        is_clean_shutdown = record.kind == Kind::CleanShutdown;
-        if record.kind == Kind::Seal {
-            break Ending::Sealed;
-        }
-    };
-    Ok(Scanned { end: offset, ending, mark, is_clean_shutdown, has_data })
+    }
+    Ok(())
 }

@@ -41,6 +41,21 @@ impl Mapping {
         self.raw.advise(Advice::PopulateRead)
     }
 
+    /// The same for the pages of a range, which lies in the mapping. On a kernel that does not know
+    /// the request (before 5.14) it does nothing.
+    pub(crate) fn populate_range(&self, offset: usize, len: usize) -> io::Result<()> {
+        match self.raw.advise_range(Advice::PopulateRead, offset, len) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Number of frozen bytes.
+    #[inline]
+    pub(crate) fn frozen_len(&self) -> usize {
+        self.frozen.load(Ordering::Acquire)
+    }
+
     /// The frozen bytes.
     #[inline]
     pub(crate) fn frozen_bytes(&self) -> &[u8] {

@@ -18,7 +18,7 @@ use crate::sync::Arc;
 pub(crate) use directory::{Directory, create_durably};
 pub(crate) use lock::{DirectoryLock, LockError};
 pub(crate) use mapping::{Mapping, MappingWriter};
-pub(crate) use prepare::{Pace, Prepared, prepare};
+pub(crate) use prepare::{Pace, Prepared, Source, prepare, retire};
 
 /// The files of one log, named by segment number.
 pub(crate) trait Storage: Send + Sync {

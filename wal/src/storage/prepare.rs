@@ -27,26 +27,50 @@ pub(crate) trait Pace {
     fn pause(&self, worked: Duration) -> io::Result<()>;
 }
 
+/// What a segment is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A new file, or the one that has the segment's number already.
+    New,
+    /// The file of the segment of this number, which [`retire`] has kept.
+    Spare(u64),
+}
+
 /// Makes segment `index`, or wipes the one that is there.
 ///
 /// The first piece of a file that was there is wiped last, after all others are zero durably: for
-/// as long as something is left of the records, so is what the file says about them.
+/// as long as something is left of the records, so is what the file says about them. A spare has
+/// lost its first piece before. It gets its new number when all of it is zero, so no file of a
+/// number that the log may use ever holds the records of another.
 ///
 /// If anything fails, a file that this call created is removed again; one that was there stays.
 pub(crate) fn prepare(
     storage: &dyn Storage,
     index: u64,
     segment_len: usize,
+    source: Source,
     pace: &dyn Pace,
 ) -> io::Result<Prepared> {
-    let file = storage.create(index)?;
+    let number = match source {
+        Source::New => index,
+        Source::Spare(number) => number,
+    };
+    let file = storage.create(number)?;
     let created = file.len_bytes()? == 0;
-    match fill(storage, file.as_ref(), segment_len, created, pace) {
+    let filled = fill(file.as_ref(), segment_len, created, pace).and_then(|()| {
+        if number != index {
+            storage.rename(number, index)?;
+        }
+        // The name must be durable before any record relies on the file.
+        storage.sync_directory()?;
+        file.map_write(segment_len)
+    });
+    match filled {
         Ok(writer) => Ok(Prepared { index, file, writer }),
         Err(error) => {
             drop(file);
-            if created && let Err(error) = storage.remove(index) {
-                let path = storage.path(index);
+            if created && let Err(error) = storage.remove(number) {
+                let path = storage.path(number);
                 tracing::warn!(path = %path.display(), %error, "cannot remove a partial segment");
             }
             Err(error)
@@ -54,13 +78,27 @@ pub(crate) fn prepare(
     }
 }
 
+/// Puts the file of a released segment away: keeps it as a spare, or removes it. True: it is kept.
+///
+/// A spare loses its header before anything else of it changes, so that no recovery takes what is
+/// left for a segment.
+pub(crate) fn retire(storage: &dyn Storage, index: u64, keep: bool) -> io::Result<bool> {
+    if keep {
+        let file = storage.open_in_place(index)?;
+        file.write_at(&[0; PREPARE_PIECE_BYTES], 0)?;
+        file.sync()?;
+    } else {
+        storage.remove(index)?;
+    }
+    Ok(keep)
+}
+
 fn fill(
-    storage: &dyn Storage,
     file: &dyn SegmentFile,
     segment_len: usize,
     created: bool,
     pace: &dyn Pace,
-) -> io::Result<MappingWriter> {
+) -> io::Result<()> {
     let segment_bytes = segment_len as u64;
     file.allocate(segment_bytes)?;
     let zeros = [0; PREPARE_PIECE_BYTES];
@@ -84,7 +122,5 @@ fn fill(
         file.write_at(&zeros, 0)?;
         file.sync()?;
     }
-    // The name must be durable before any record relies on the file.
-    storage.sync_directory()?;
-    file.map_write(segment_len)
+    Ok(())
 }

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::disk::Disk;
 use super::image::{SEGMENT_BYTES, Subject};
 use crate::log::Workers;
+use crate::recovery::{Record, Target};
 use crate::storage::{Directory, Mapping, MappingWriter, SegmentFile, Storage};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use crate::{Durability, LogOptions, OpenError};
@@ -27,10 +28,12 @@ pub(super) fn open_faulty_in(
     let storage = Arc::new(Faulty { directory, faults: Arc::clone(faults) });
     let options = LogOptions::new(dir).segment_bytes(SEGMENT_BYTES).durability(durability);
     Subject::open_with(|notify, records| {
-        options.open_on(storage, None, Workers::Threads, notify, &mut |record| {
+        let mut replay = |record: Record<'_>| {
             records.push((record.lsn, record.payload.to_vec()));
             Ok(())
-        })
+        };
+        let target = Target::Records(&mut replay);
+        options.open_on(storage, None, Workers::Threads, notify, target)
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::recovery::{Expected, Recovered, recover};
+use crate::recovery::{Expected, Record, Recovered, Target, recover};
 use crate::storage::Directory;
 use crate::sync::{Arc, Mutex, lock};
 use crate::{AppendError, Durability, Log, LogOptions, Lsn, OpenError, RecoveryReport};
@@ -47,12 +47,13 @@ pub(super) fn segment(dir: &Path, index: u64) -> std::path::PathBuf {
 /// Reads a log directory without changing it.
 pub(super) fn survivors(dir: &Path) -> Result<(Records, RecoveryReport), OpenError> {
     let mut records = Vec::new();
-    let expected = Expected { segment_bytes: SEGMENT_BYTES, shard: 0 };
+    let expected = Expected { segment_bytes: SEGMENT_BYTES, shard: 0, threads: 1 };
     let directory = Directory::open(dir).unwrap();
-    let Recovered { report, .. } = recover(&directory, expected, &mut |record| {
+    let mut replay = |record: Record<'_>| {
         records.push((record.lsn, record.payload.to_vec()));
         Ok(())
-    })?;
+    };
+    let Recovered { report, .. } = recover(&directory, expected, Target::Records(&mut replay))?;
     Ok((records, report))
 }
 

@@ -10,3 +10,5 @@ mod failing;
 mod faulty;
 mod image;
 mod lost_writes;
+mod simulation;
+mod snapshots;

@@ -65,11 +65,16 @@ impl Fixture {
         LogOptions::new(self.dir()).segment_bytes(SEGMENT_BYTES)
     }
 
+    /// What tells the notices.
+    pub(crate) fn notify(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let notices = Arc::clone(&self.notices);
+        Arc::new(move || notices.notify())
+    }
+
     /// Opens the log and returns the payloads replayed.
     pub(crate) fn try_open(&self, options: LogOptions) -> Result<(Log, Records), OpenError> {
-        let notices = Arc::clone(&self.notices);
         let mut replayed = Vec::new();
-        let log = options.open(Arc::new(move || notices.notify()), &mut |record| {
+        let log = options.open(self.notify(), &mut |record| {
             assert_eq!(record.end.0 - record.lsn.0, Log::record_bytes(record.payload.len()));
             replayed.push((record.lsn, record.payload.to_vec()));
             Ok(())

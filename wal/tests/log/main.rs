@@ -7,8 +7,12 @@
 mod corruption;
 mod durability;
 mod fixture;
+mod golden;
 mod model;
 mod ownership;
 mod reading;
+mod release;
+mod reservation;
 mod round_trip;
+mod snapshot;
 mod space;

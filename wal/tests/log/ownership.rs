@@ -90,14 +90,14 @@ fn a_newer_version_is_left_alone() {
     log.close().unwrap();
     // The checksums are wrong then, and there may be more that this program cannot understand.
     edit(&fixture.segment(0), |bytes| {
-        bytes[8] = 2;
-        bytes[2056] = 2;
+        bytes[8] = 3;
+        bytes[2056] = 3;
         bytes[1000] = 1;
         bytes.truncate(5000);
     });
     let before = fixture.segments();
     match fixture.refusal() {
-        OpenError::NewerVersion { found, supported } => assert_eq!((found, supported), (2, 1)),
+        OpenError::NewerVersion { found, supported } => assert_eq!((found, supported), (3, 2)),
         other => panic!("{other}"),
     }
     assert_eq!(fixture.segments(), before);

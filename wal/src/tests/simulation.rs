@@ -1,0 +1,135 @@
+//! The log on a simulated disk that crashes anywhere: nothing acknowledged is lost, nothing wrong
+//! is served, and what was recovered can be worked on.
+//!
+//! Everything follows from one seed. By default the seeds are fixed. Long runs draw them:
+//!
+//! ```text
+//! TICKWHEEL_CRASH_POINTS=100000 cargo test --release -p tickwheel-wal crash_simulation -- --nocapture
+//! ```
+//!
+//! A failure prints the seed and the command that runs it alone.
+
+mod counters;
+mod model;
+mod run;
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::planted::{Bug, with};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock, thread};
+use counters::Counters;
+use run::run;
+
+/// Crash points unless told otherwise.
+const CRASH_POINTS: u64 = 2500;
+/// First of the seeds unless told otherwise.
+const BASE_SEED: u64 = 1;
+/// How many crash points to reach, with random seeds.
+const POINTS_VARIABLE: &str = "TICKWHEEL_CRASH_POINTS";
+/// The one seed to run.
+const SEED_VARIABLE: &str = "TICKWHEEL_CRASH_SEED";
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn crash_simulation() {
+    if let Some(seed) = variable(SEED_VARIABLE) {
+        let outcome = run(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        println!("{}", outcome.counters);
+        return;
+    }
+    let points = variable(POINTS_VARIABLE);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let base_seed = if points.is_some() { since.as_nanos() as u64 } else { BASE_SEED };
+    let started = Instant::now();
+    let counters = run_many(base_seed, points.unwrap_or(CRASH_POINTS));
+    let elapsed = started.elapsed();
+    println!("{counters}base seed {base_seed}, {elapsed:?}");
+    assert_eq!(counters.missing(), Vec::<&str>::new(), "cases that never came up");
+}
+
+/// Runs seeds from `base_seed` on until there were that many crash points.
+fn run_many(base_seed: u64, points: u64) -> Counters {
+    let total = Mutex::new(Counters::default());
+    let next = AtomicU64::new(base_seed);
+    let is_done = AtomicBool::new(false);
+    let work = || {
+        while !is_done.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let outcome = run(seed).unwrap_or_else(|what| {
+                is_done.store(true, Ordering::Relaxed);
+                panic!(
+                    "seed {seed}: {what}\nreplay with: {SEED_VARIABLE}={seed} \
+                     cargo test -p tickwheel-wal crash_simulation -- --nocapture"
+                )
+            });
+            let mut total = lock(&total);
+            total.add(&outcome.counters);
+            if total.crash_points >= points {
+                is_done.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    total.into_inner().unwrap()
+}
+
+/// The same seed gives the same run, operation for operation.
+#[test]
+fn a_seed_replays() {
+    for seed in 1..8 {
+        let traces = [run(seed), run(seed)].map(|outcome| outcome.map(|outcome| outcome.trace));
+        assert_eq!(traces[0], traces[1], "seed {seed}");
+    }
+    assert_ne!(run(1).map(|outcome| outcome.trace), run(2).map(|outcome| outcome.trace));
+}
+
+/// Crash points until the simulation finds a bug.
+fn points_until_found(bug: Bug, points_max: u64) -> (u64, String) {
+    with(bug, || {
+        let mut points = 0;
+        let mut seed = BASE_SEED;
+        while points < points_max {
+            match run(seed) {
+                Ok(outcome) => points += outcome.counters.crash_points,
+                Err(what) => return (points, what),
+            }
+            seed += 1;
+        }
+        panic!("{bug:?} was not found in {points} crash points");
+    })
+}
+
+#[track_caller]
+fn check_found(bug: Bug, points_max: u64) {
+    let (points, what) = points_until_found(bug, points_max);
+    println!("{bug:?} was found after {points} crash points: {what}");
+}
+
+#[test]
+fn a_planted_ack_before_the_sync_is_found() {
+    check_found(Bug::AckBeforeSync, 1000);
+}
+
+#[test]
+fn a_planted_retry_of_a_failed_sync_is_found() {
+    check_found(Bug::RetriedSync, 1000);
+}
+
+#[test]
+fn planted_commits_without_marks_are_found() {
+    check_found(Bug::NoMarks, 1000);
+}
+
+#[test]
+fn a_planted_opening_without_its_sync_is_found() {
+    check_found(Bug::UnsyncedHeader, 1000);
+}
