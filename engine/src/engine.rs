@@ -94,6 +94,17 @@ pub struct EngineStats {
     pub log_appended_bytes: u64,
     /// Syncs of the logs since the start.
     pub log_syncs: u64,
+    /// Length of the logs now, from their heads to their ends.
+    pub log_bytes: u64,
+    /// Of these, bytes that hold pending jobs and schedules; see the core's `live_bytes`.
+    pub log_live_bytes: u64,
+    /// Bytes written again since the start so that the oldest segments could be given back. They
+    /// are part of `log_appended_bytes`.
+    pub log_moved_bytes: u64,
+    /// Segments given back since the start.
+    pub log_segments_released: u64,
+    /// Snapshots of the state finished since the start.
+    pub snapshots: u64,
     /// Ends of attempts that came too late and were refused.
     pub stale_completions: u64,
     /// Jobs that were pending when the engine started.
@@ -322,6 +333,11 @@ impl Engine {
             sum.counts = sum.counts.plus(stats.counts);
             sum.log_appended_bytes += stats.log_appended_bytes;
             sum.log_syncs += stats.log_syncs;
+            sum.log_bytes += stats.log_bytes;
+            sum.log_live_bytes += stats.log_live_bytes;
+            sum.log_moved_bytes += stats.log_moved_bytes;
+            sum.log_segments_released += stats.log_segments_released;
+            sum.snapshots += stats.snapshots;
             sum.stale_completions += stats.stale_completions;
         }
         Ok(sum)

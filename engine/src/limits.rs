@@ -45,6 +45,42 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Smallest segment: it must hold a few of the longest records.
 pub const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 
+/// A log of at most so many segments is not cleaned.
+pub const COMPACT_SEGMENTS_MIN: u64 = 4;
+
+/// A log is cleaned while it is longer than so many times what is live in it.
+pub const COMPACT_LIVE_FACTOR: u64 = 3;
+
+/// Bytes that cleaning may walk for each byte that is appended. At the bound of
+/// [`COMPACT_LIVE_FACTOR`] it needs one.
+pub const COMPACT_LOAD_FACTOR: u64 = 2;
+
+/// Bytes that cleaning may walk in a millisecond when nothing is appended.
+pub const COMPACT_BYTES_PER_MS: u64 = 32 << 10;
+
+/// Bytes that cleaning walks in one pass of a shard at the most.
+pub const COMPACT_PASS_BYTES: u64 = 64 << 10;
+
+/// Rest of a cleaning that has used up what it may walk.
+pub const COMPACT_PAUSE: Duration = Duration::from_millis(2);
+
+/// When cleaning finds no room in the log, it looks again after this long.
+pub const COMPACT_RETRY: Duration = Duration::from_millis(100);
+
+/// A snapshot is taken when the log has grown by so many segments since the last one at the least.
+pub const SNAPSHOT_SEGMENTS_MIN: u64 = 4;
+
+/// And by so many times what a snapshot takes, which bounds what snapshots add to what is written.
+pub const SNAPSHOT_SIZE_FACTOR: u64 = 2;
+
+/// What a job takes in a snapshot, about.
+pub const SNAPSHOT_JOB_BYTES: u64 = 72;
+
+/// Segments that a log keeps ready. On a full disk new jobs are refused while there is less room than
+/// one segment and a quarter, which cleaning and the ends of attempts may use. A full disk is
+/// noticed when the first of the three cannot be replaced, so that much is still there then.
+pub const READY_SEGMENTS: usize = 3;
+
 /// How long handlers have to notice that they should stop, once the grace of a shutdown is over.
 pub const STOP_NOTICE: Duration = Duration::from_secs(5);
 
@@ -53,6 +89,8 @@ pub const RECORD_BYTES_MAX: u32 = core_limits::EVENT_BYTES_MAX as u32 + 64;
 
 // Four of the longest records fit a segment, as the log asks for.
 const _: () = assert!(RECORD_BYTES_MAX as u64 * 4 <= SEGMENT_BYTES_MIN);
+// Cleaning must be able to overtake the load.
+const _: () = assert!(COMPACT_LOAD_FACTOR > 1);
 const _: () = assert!(RUNNING_DEFAULT <= RUNNING_MAX);
 // What the default number of running attempts needs to end fits well into a default segment.
 const _: () =

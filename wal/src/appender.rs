@@ -15,7 +15,8 @@ use crate::limits::{IN_PLACE_SEGMENTS, TAIL_RESERVE_BYTES};
 use crate::lsn::Lsn;
 use crate::segment::{NextData, Reading, RecordHandle, Segment};
 use crate::snapshot::Identity;
-use crate::storage::MappingWriter;
+use crate::storage::{Mapping, MappingWriter};
+use crate::sync::Arc;
 
 /// The writing end of a log.
 pub(crate) struct Appender {
@@ -193,6 +194,15 @@ impl Appender {
         self.segments.drain(..count).collect()
     }
 
+    /// Reads a segment elsewhere from now on.
+    pub(crate) fn move_segment(&mut self, index: u64, mapping: Arc<Mapping>) {
+        let lsn = Lsn(index * self.header.place.segment_bytes);
+        let position = self.position_of(lsn);
+        if let Some(segment) = position.and_then(|position| self.segments.get_mut(position)) {
+            segment.mapping = mapping;
+        }
+    }
+
     /// Where the log begins.
     pub(crate) fn head(&self) -> Lsn {
         self.segments.front().map_or(self.appended(), |first| Lsn(first.place.start()))
@@ -222,10 +232,14 @@ impl Appender {
     }
 
     pub(crate) fn segment_of(&self, lsn: Lsn) -> Option<&Segment> {
+        self.segments.get(self.position_of(lsn)?)
+    }
+
+    #[inline]
+    fn position_of(&self, lsn: Lsn) -> Option<usize> {
         let index = lsn.0 / self.header.place.segment_bytes;
         let first = self.segments.front()?.place.index;
-        let position = usize::try_from(index.checked_sub(first)?).ok()?;
-        self.segments.get(position)
+        usize::try_from(index.checked_sub(first)?).ok()
     }
 
     fn put_mark(&mut self, kind: Kind, durable: Lsn) {

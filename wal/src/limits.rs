@@ -66,6 +66,9 @@ pub(crate) const RECOVERY_THREADS_MAX: usize = 4;
 /// Files that are kept open while their segments wait for a sync. The others are opened again.
 pub(crate) const WAITING_FILES_MAX: usize = 4;
 
+/// Memory of settled segments that a staging log keeps to use again.
+pub(crate) const STAGES_KEPT_MAX: usize = 2;
+
 /// How long an opening waits for a lock that another holds. A process that was killed keeps its
 /// locks until the system has taken it apart, and with a large log mapped that takes a while; a
 /// restart right after the kill should not fail for it.

@@ -397,6 +397,11 @@ impl Log {
         self.parts.appender.head()
     }
 
+    /// Where the log will begin once all releases so far are durable.
+    pub fn releasing(&self) -> Lsn {
+        self.releases.back().map_or(self.head(), |&(_, head)| Lsn(head))
+    }
+
     /// Size of a segment in bytes; positions of segments are multiples of it.
     pub fn segment_bytes(&self) -> u64 {
         self.parts.segment_bytes
@@ -415,8 +420,7 @@ impl Log {
         let segment_bytes = self.segment_bytes();
         let in_use = self.parts.appender.segment_index();
         let head = (head.0 / segment_bytes).min(in_use) * segment_bytes;
-        let latest = self.releases.back().map_or(self.head().0, |&(_, head)| head);
-        if head <= latest {
+        if head <= self.releasing().0 {
             return Ok(());
         }
         if self.parts.progress.failure().is_some() {
@@ -441,7 +445,10 @@ impl Log {
     /// Hands over to the preparer what is released for good.
     fn finish_releases(&mut self) {
         let durable = self.parts.progress.durable();
+        #[cfg(test)]
+        let durable = crate::planted::released(durable, self.appended());
         while let Some((_, head)) = self.releases.pop_front_if(|(end, _)| *end <= durable) {
+            self.move_settled();
             let dropped = self.parts.appender.drop_below(head);
             let released = dropped
                 .into_iter()
@@ -554,6 +561,7 @@ impl Log {
             });
         };
         self.preparer.wake();
+        self.move_settled();
         let created_ms = self.parts.storage.wall_ms();
         self.parts.appender.rotate(writer, self.parts.progress.durable(), created_ms);
         assert_eq!(index, self.parts.appender.segment_index(), "segments are made in order");
@@ -561,10 +569,17 @@ impl Log {
         Ok(())
     }
 
+    /// Lets go of memory that stood in for segments that are in their files by now.
+    fn move_settled(&mut self) {
+        for (index, mapping) in self.parts.progress.take_settled() {
+            self.parts.appender.move_segment(index, mapping);
+        }
+    }
+
     fn publish(&mut self) {
         self.published = self.parts.appender.appended();
         self.parts.progress.publish(self.published);
-        if self.parts.durability != Durability::Os {
+        if self.parts.durability != Durability::Os || self.parts.storage.is_staging() {
             self.syncer.wake();
         }
     }
@@ -583,7 +598,10 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.stop_threads();
+        if let Some(mut syncer) = self.stop_threads() {
+            // The failure is latched and was reported; nobody is left to hear of it here.
+            let _ = syncer.hand_over();
+        }
         // The lock goes last: until here the files belonged to this log.
         self.parts.lock.take();
     }

@@ -21,7 +21,8 @@ use crate::recovery::{
 use crate::segment::Segment;
 use crate::snapshot::{Identity, remove_unusable};
 use crate::storage::{
-    Directory, DirectoryLock, LockError, Pace, Prepared, Source, Storage, create_durably, prepare,
+    Directory, DirectoryLock, LockError, Pace, Prepared, Source, Staged, Storage, create_durably,
+    prepare,
 };
 use crate::sync::{Arc, thread};
 use crate::syncer::{Progress, Syncer};
@@ -113,6 +114,7 @@ impl LogOptions {
     ) -> Result<Log, OpenError> {
         let started = Instant::now();
         let record_bytes_max = self.check()?;
+        let storage = if self.staged { Arc::new(Staged::new(storage)) } else { storage };
         let disk = storage.as_ref();
         let threads = match workers {
             Workers::Threads => thread::available_parallelism().map_or(1, NonZero::get),

@@ -24,6 +24,7 @@ pub struct LogOptions {
     pub(crate) durability: Durability,
     record_bytes_max: Option<u32>,
     pub(crate) ready_segments: usize,
+    pub(crate) staged: bool,
 }
 
 impl LogOptions {
@@ -37,6 +38,7 @@ impl LogOptions {
             durability: Durability::default(),
             record_bytes_max: None,
             ready_segments: READY_SEGMENTS_DEFAULT,
+            staged: false,
         }
     }
 
@@ -71,6 +73,16 @@ impl LogOptions {
     #[must_use]
     pub fn ready_segments(self, ready_segments: usize) -> Self {
         LogOptions { ready_segments, ..self }
+    }
+
+    /// An experiment, to be measured beside the default: appends store into memory of the process,
+    /// and the syncer writes it to the file. A killed process then loses what was published since
+    /// the last write: with [`Durability::Interval`] up to that time, with [`Durability::Os`] the
+    /// last moment. Default false.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn staged(self, staged: bool) -> Self {
+        LogOptions { staged, ..self }
     }
 
     /// Checks the ranges and returns the largest record size, a multiple of 8.

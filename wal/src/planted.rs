@@ -22,6 +22,8 @@ pub(crate) enum Bug {
     NoMarks,
     /// An opening does not sync the header of the segment that it begins.
     UnsyncedHeader,
+    /// A release takes effect before its record is durable.
+    EarlyRelease,
 }
 
 thread_local! {
@@ -63,6 +65,11 @@ pub(crate) fn retry_sync(
 /// In the appender, around the mark of a commit record.
 pub(crate) fn mark(durable: Lsn) -> Lsn {
     if is(Bug::NoMarks) { Lsn(0) } else { durable }
+}
+
+/// In the log, around the durable position up to which releases take effect.
+pub(crate) fn released(durable: Lsn, appended: Lsn) -> Lsn {
+    if is(Bug::EarlyRelease) { appended } else { durable }
 }
 
 /// In the opening, around the file of the segment that it begins.

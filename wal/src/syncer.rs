@@ -13,7 +13,7 @@ use crate::error::SyncFailure;
 use crate::limits::WAITING_FILES_MAX;
 use crate::lsn::Lsn;
 use crate::stats::SyncStats;
-use crate::storage::{SegmentFile, Storage};
+use crate::storage::{Mapping, SegmentFile, Storage};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, lock, thread};
 
 /// A segment that takes records, or took them and is not yet durable.
@@ -35,6 +35,8 @@ pub(crate) struct Progress {
     stop: AtomicBool,
     /// Segments that were taken into use and not yet seen by the syncer.
     opened: Mutex<Vec<Waiting>>,
+    /// Segments that are written and are read elsewhere from now on.
+    settled: Mutex<Vec<(u64, Arc<Mapping>)>>,
     pub(crate) stats: SyncStats,
 }
 
@@ -48,6 +50,7 @@ impl Progress {
             failure: OnceLock::new(),
             stop: AtomicBool::new(false),
             opened: Mutex::new(Vec::new()),
+            settled: Mutex::new(Vec::new()),
             stats: SyncStats::new(),
         }
     }
@@ -70,6 +73,11 @@ impl Progress {
         let mut opened = lock(&self.opened);
         let file = (opened.len() < WAITING_FILES_MAX).then_some(file);
         opened.push(Waiting { index, file });
+    }
+
+    /// Takes the segments that are to be read elsewhere from now on.
+    pub(crate) fn take_settled(&self) -> Vec<(u64, Arc<Mapping>)> {
+        std::mem::take(&mut *lock(&self.settled))
     }
 
     /// Publishes all bytes below `lsn`. The syncer must be woken after it.
@@ -102,6 +110,8 @@ pub(crate) struct Syncer {
     segment_bytes: u64,
     /// Segments that may hold bytes that are not durable, oldest first.
     segments: VecDeque<Waiting>,
+    /// Where the storage stages: bytes below are with the operating system.
+    handed: Lsn,
 }
 
 impl Syncer {
@@ -111,7 +121,8 @@ impl Syncer {
         notify: Arc<dyn Fn() + Send + Sync>,
         segment_bytes: u64,
     ) -> Self {
-        Syncer { storage, progress, notify, segment_bytes, segments: VecDeque::new() }
+        let handed = progress.durable();
+        Syncer { storage, progress, notify, segment_bytes, segments: VecDeque::new(), handed }
     }
 
     /// The body of the thread. It hands the syncer back when it is told to end, so that a closing
@@ -123,8 +134,15 @@ impl Syncer {
                 Durability::Os => self.progress.is_wanted(),
                 _ => self.published() > self.progress.durable(),
             };
-            if !due || self.progress.failure().is_some() {
+            if self.progress.failure().is_some() {
                 thread::park();
+                continue;
+            }
+            if !due {
+                // Where nothing is synced, a killed process should lose nothing all the same.
+                if durability != Durability::Os || !self.hand_over_published() {
+                    thread::park();
+                }
                 continue;
             }
             if let Durability::Interval(interval) = durability {
@@ -184,13 +202,65 @@ impl Syncer {
             let before = self.progress.durable();
             self.progress.stats.record(start.elapsed(), covered.0.saturating_sub(before.0));
             if segment.index < last_index {
+                let index = segment.index;
                 self.segments.pop_front();
+                self.settle(index)?;
             }
+            self.handed = self.handed.max(covered);
             if covered > before {
                 self.progress.durable.store(covered.0, Ordering::Release);
                 (self.notify)();
             }
         }
+        Ok(())
+    }
+
+    /// Where the storage stages: gives all that is appended to the operating system. False: it has
+    /// all that is published. A failure poisons the log as a failed sync does.
+    pub(crate) fn hand_over_published(&mut self) -> bool {
+        let target = self.published();
+        let is_due = self.storage.is_staging() && target > self.handed;
+        if is_due && self.hand_over().is_ok() {
+            self.handed = target;
+        }
+        is_due
+    }
+
+    /// The same, also for what is not published.
+    pub(crate) fn hand_over(&mut self) -> Result<(), SyncFailure> {
+        if let Some(failure) = self.progress.failure() {
+            return Err(failure.clone());
+        }
+        if !self.storage.is_staging() {
+            return Ok(());
+        }
+        self.segments.extend(lock(&self.progress.opened).drain(..));
+        // What lies before the segment of the last byte that was handed over was handed over.
+        let from = self.handed.0.saturating_sub(1) / self.segment_bytes;
+        let last = self.segments.back().map_or(from, |last| last.index);
+        for number in 0..self.segments.len() {
+            let Waiting { index, ref file } = self.segments[number];
+            if index < from {
+                continue;
+            }
+            let handed = match file {
+                Some(file) => file.hand_over(),
+                None => self.storage.open(index).and_then(|file| file.hand_over()),
+            };
+            handed.map_err(|error| self.fail(index, &error))?;
+            if index < last {
+                // It is complete, and may wait long for its sync.
+                self.segments[number].file = None;
+                self.settle(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the appender where a segment that is written is read from now on.
+    fn settle(&self, index: u64) -> Result<(), SyncFailure> {
+        let settled = self.storage.settle(index).map_err(|error| self.fail(index, &error))?;
+        lock(&self.progress.settled).extend(settled.map(|mapping| (index, mapping)));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What is written to the journal, and how: one event per change of state, self-contained, each
-//! with its wall-clock time. The state changes only by applying these.
+//! with its wall-clock time. The state changes only by applying these. Three events change no
+//! state: they repeat what older ones say, so that those can be cut off.
 //!
 //! An event is a head in bincode 2 (standard configuration: little-endian, variable-length
 //! integers) and, where it carries a job, that job's payload behind it. The first field is the
@@ -96,6 +97,40 @@ pub enum Event<'a> {
         /// When it is due again; at once if that is `at`.
         due: u64,
     },
+    /// A job that is held was written again, whole and as it is now; its payload follows the head.
+    /// The record that held it before is not needed any more.
+    Kept(JobKept<'a>),
+    /// A schedule that is held was written again, whole and as it is now.
+    ScheduleKept {
+        /// When.
+        at: u64,
+        /// The rule; its job's payload follows the head.
+        rule: Rule<'a>,
+        /// The next fire time.
+        next: Option<u64>,
+        /// Fire times up to here run however late.
+        catch_up_until: u64,
+        /// Jobs added so far.
+        fired: u64,
+    },
+    /// What was needed of the log's beginning has been written again: it may be cut off. Totals
+    /// since the shard's first event, so that numbers and ids survive the cut.
+    Base {
+        /// When.
+        at: u64,
+        /// The number of the next job.
+        next_sequence: u64,
+        /// Jobs added.
+        added: u64,
+        /// Jobs that ended well.
+        succeeded: u64,
+        /// Jobs that failed for good.
+        dead: u64,
+        /// Jobs cancelled.
+        cancelled: u64,
+        /// Attempts that did not succeed.
+        failed_attempts: u64,
+    },
 }
 
 /// A job as it was added.
@@ -113,6 +148,37 @@ pub struct JobAdded<'a> {
     pub kind: &'a str,
     /// Its terms.
     pub terms: Terms,
+}
+
+/// A job as it is at one moment of its life.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct JobKept<'a> {
+    /// When this was written.
+    pub at: u64,
+    /// The job as it was added, but with its present due time and clock.
+    pub job: JobAdded<'a>,
+    /// Attempts begun so far that count.
+    pub attempt: u16,
+    /// The fencing token of its last attempt.
+    pub token: u32,
+    /// Its state.
+    pub state: KeptState,
+    /// The schedule that added it, if that is still there.
+    pub schedule: Option<&'a str>,
+}
+
+/// The state of a job that is written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum KeptState {
+    /// Waits for its due time.
+    Scheduled,
+    /// Due, waits for an executor.
+    Ready,
+    /// An attempt is under way.
+    Running {
+        /// When its lease ends.
+        lease_end: u64,
+    },
 }
 
 /// How a job is run: what a job and a schedule's rule have in common.
@@ -337,6 +403,47 @@ mod tests {
         let message = "m".repeat(limits::MESSAGE_BYTES_MAX);
         let failure = Failure::Panicked;
         check(&Event::Failed { job: 1, at: 2, failure, retry_at: Some(3), message: &message }, b"");
+    }
+
+    #[test]
+    fn events_of_a_cut_come_back_and_a_kept_job_fits_its_bound() {
+        let terms = Terms {
+            priority: 9,
+            attempts_max: 10_000,
+            backoff_base_ms: u32::MAX,
+            backoff_max_ms: u32::MAX,
+            timeout_ms: u32::MAX,
+        };
+        let long = "k".repeat(limits::NAME_BYTES_MAX);
+        let job =
+            JobAdded { job: u64::MAX, at: u64::MAX, due: u64::MAX, mono: true, kind: &long, terms };
+        let state = KeptState::Running { lease_end: u64::MAX };
+        let (attempt, token) = (u16::MAX, u32::MAX);
+        let schedule = Some(long.as_str());
+        let kept = Event::Kept(JobKept { at: u64::MAX, job, attempt, token, state, schedule });
+        check(&kept, b"payload");
+        assert!(encoded(&kept).len() <= limits::KEPT_HEAD_BYTES_MAX);
+        let rule = Rule {
+            name: &long,
+            timing: RuleTiming::Once(None),
+            missed: RuleMissed::One,
+            grace_ms: 0,
+            kind: &long,
+            terms,
+        };
+        let kept = Event::ScheduleKept { at: 1, rule, next: None, catch_up_until: 3, fired: 4 };
+        check(&kept, b"payload");
+        let base = Event::Base {
+            at: u64::MAX,
+            next_sequence: u64::MAX,
+            added: u64::MAX,
+            succeeded: u64::MAX,
+            dead: u64::MAX,
+            cancelled: u64::MAX,
+            failed_attempts: u64::MAX,
+        };
+        check(&base, b"");
+        assert!(encoded(&base).len() <= limits::BASE_BYTES_MAX);
     }
 
     #[test]

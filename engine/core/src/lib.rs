@@ -11,7 +11,7 @@
 //!
 //! The folders follow a job's life: [`job`] (what a job is), [`schedule`] and [`cron`] (rules that
 //! add jobs), [`event`] and [`journal`] (what is written), [`wheel`] (when it is due), the ready
-//! lines, and [`scheduler`], which decides and applies.
+//! lines, [`scheduler`], which decides and applies, and [`snapshot`] (its state as bytes).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod pages;
 mod ready;
 pub mod schedule;
 pub mod scheduler;
+pub mod snapshot;
 pub mod time;
 pub mod wheel;
 
@@ -35,7 +36,9 @@ pub use job::{Backoff, Clock, Due, JobState, NewJob, Refusal};
 pub use journal::{Journal, NoRoom, Position};
 pub use schedule::{Missed, Schedule, Timing};
 pub use scheduler::{
-    Answer, Attempt, Began, CallerId, Config, Counts, Dispatch, Input, JobView, Next, Notice,
-    Outcome, OutcomeKind, Outputs, PreviousEnd, ReplayError, Reply, ScheduleView, Scheduler, Wake,
+    Answer, Attempt, Began, CallerId, CleanError, Cleaned, Config, Counts, Dispatch, Input,
+    JobView, Next, Notice, Outcome, OutcomeKind, Outputs, PreviousEnd, ReplayError, Reply,
+    ScheduleView, Scheduler, Wake,
 };
+pub use snapshot::{Frozen, Restore, RestoreError};
 pub use time::{MonoTime, Now, WallTime};

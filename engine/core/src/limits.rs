@@ -17,8 +17,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Distinct kinds that one shard knows at a time.
 pub const KINDS_MAX: usize = 4096;
 
-/// Schedules that one shard holds.
-pub const SCHEDULES_MAX: usize = 65_536;
+/// Schedules that one shard holds: what 16 bits name, but for the number that means none.
+pub const SCHEDULES_MAX: usize = 65_535;
 
 /// Jobs that one shard holds; slots are 32-bit with one bit taken to mark list heads.
 pub const JOBS_MAX: u32 = 1 << 30;
@@ -53,6 +53,16 @@ pub const OUTCOME_BYTES_MAX: u64 = 64 + 48 + MESSAGE_BYTES_MAX as u64;
 /// What the start of an attempt takes in the journal at the most.
 pub const START_BYTES_MAX: u64 = 64 + 40;
 
+/// Longest fixed part of the event that writes a held job again.
+pub const KEPT_HEAD_BYTES_MAX: usize = 128 + 2 * NAME_BYTES_MAX;
+
+/// What the event that lets the log's beginning be cut off takes at the most, without its header.
+pub const BASE_BYTES_MAX: usize = 80;
+
+/// What a record of the journal takes beside its event, as far as the core counts it for
+/// [`Scheduler::live_bytes`](crate::Scheduler::live_bytes): its header. The journal alone knows it exactly.
+pub const RECORD_HEADER_BYTES: usize = 16;
+
 /// Timer entries moved or fired in one step of time, so that the inbox is looked at in between. Large
 /// enough that a full slot of an upper level, tens of thousands of entries under load, comes down
 /// within a few steps: until then nothing behind it can be triggered.
@@ -71,6 +81,7 @@ pub const NO_ROOM_RETRY_MS: u64 = 1000;
 const _: () = assert!(MESSAGE_BYTES_MAX + 2 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
 // A schedule's definition goes into one head: its name, its kind, its expression and zone.
 const _: () = assert!(EXPRESSION_BYTES_MAX + 3 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
+const _: () = assert!(KEPT_HEAD_BYTES_MAX <= EVENT_HEAD_BYTES_MAX);
 // What is reserved for an attempt's end must hold the longest message.
 const _: () = assert!(OUTCOME_BYTES_MAX > MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(ATTEMPTS_DEFAULT <= ATTEMPTS_MAX);

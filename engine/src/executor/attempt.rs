@@ -17,12 +17,13 @@ use crate::clock;
 #[derive(Debug)]
 pub struct Attempt<'a> {
     work: &'a Work,
+    event: &'a [u8],
     stops: &'a Stops,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(work: &'a Work, stops: &'a Stops) -> Self {
-        Self { work, stops }
+    pub(super) fn new(work: &'a Work, event: &'a [u8], stops: &'a Stops) -> Self {
+        Self { work, event, stops }
     }
 
     /// The job's id.
@@ -37,10 +38,11 @@ impl<'a> Attempt<'a> {
         &self.work.kind
     }
 
-    /// The job's payload, read from the mapped log without a copy.
+    /// The job's payload. It is read from the mapped log without a copy, unless the job was added
+    /// long ago and the page may have to come from the disk.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        &self.work.event[usize::from(self.work.payload_offset)..]
+        &self.event[usize::from(self.work.payload_offset)..]
     }
 
     /// Which attempt this is, from 1.

@@ -14,7 +14,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender};
 use tickwheel_core::{self as core, Clock};
-use tickwheel_wal::RecordRef;
+use tickwheel_wal::RecordHandle;
 
 pub use attempt::{Attempt, JobError};
 pub(crate) use begun::Begun;
@@ -31,8 +31,9 @@ pub(crate) struct Work {
     pub(crate) kind: Arc<str>,
     pub(crate) number: u16,
     pub(crate) attempts_max: u16,
-    /// The event that added the job; the payload is its end.
-    pub(crate) event: RecordRef,
+    /// The event that holds the job; the payload is its end. The executor reads it, so that a slow
+    /// disk holds up an attempt and not the shard.
+    pub(crate) body: RecordHandle,
     pub(crate) payload_offset: u16,
     pub(crate) due_ns: u64,
     pub(crate) clock: Clock,
@@ -86,7 +87,7 @@ impl Executor {
                 ended_ns.saturating_sub(started_ns),
             );
             let completion = Completion { attempt: work.attempt, outcome, ended_ns };
-            drop(work.event);
+            drop(work);
             if self.completions.send(completion).is_err() {
                 return; // The shard has ended: the attempt is lost, and counted on the next start.
             }
@@ -102,7 +103,16 @@ impl Executor {
         let Some(handler) = self.handlers.get(work.handler) else {
             return Ended::NotBegun;
         };
-        let attempt = Attempt::new(work, &self.stops);
+        let event = match work.body.load() {
+            Ok(event) => event,
+            Err(error) => {
+                // The medium is damaged below a record that was sound before.
+                tracing::error!(job = %work.attempt.job, %error, "a job's payload cannot be read");
+                let message = format!("its payload cannot be read: {error}");
+                return Ended::Failed(JobError::permanent(message));
+            }
+        };
+        let attempt = Attempt::new(work, &event, &self.stops);
         // What a handler leaves half-done when it panics is its own; nothing of ours is borrowed
         // mutably across the call.
         match catch_unwind(AssertUnwindSafe(|| handler(&attempt))) {

@@ -64,5 +64,10 @@ pub(crate) struct ShardStats {
     pub(crate) counts: Counts,
     pub(crate) log_appended_bytes: u64,
     pub(crate) log_syncs: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) log_live_bytes: u64,
+    pub(crate) log_moved_bytes: u64,
+    pub(crate) log_segments_released: u64,
+    pub(crate) snapshots: u64,
     pub(crate) stale_completions: u64,
 }

@@ -2,13 +2,15 @@
 //! again.
 //!
 //! [`Shard::pass`] is the whole of it, in this order: ends of attempts, commands, time, dispatch,
-//! publish and acknowledge; and when none of these found work, sleep.
+//! a piece of cleaning, publish and acknowledge; and when none of these found work, sleep.
 
 mod acks;
+mod compaction;
 mod depth;
 mod journal;
 mod message;
 mod sleep;
+mod snapshots;
 mod start;
 
 use std::{
@@ -36,11 +38,13 @@ use crate::{
     limits,
 };
 use acks::Acks;
+use compaction::Compaction;
 use depth::Depth;
 use journal::Journal;
 pub(crate) use message::{Batch, BatchAnswer, Found, Message, ShardStats};
 use sleep::Bed;
 pub(crate) use sleep::Sleeper;
+use snapshots::Snapshots;
 pub(crate) use start::{ShardHandle, ShardSetup, Started, spawn};
 
 /// The core hands it back with each answer; answers are taken right after their step.
@@ -79,6 +83,8 @@ struct Shard {
     recorder: Recorder,
     out: Outputs,
     acks: Acks,
+    compaction: Compaction,
+    snapshots: Snapshots,
     open_batch: Option<OpenBatch>,
     /// Ends of attempts that wait to be durable: position and time of the handler's end.
     ended: VecDeque<(Lsn, u64)>,
@@ -142,8 +148,18 @@ impl Shard {
         }
         self.carry_out(now);
         self.answer_drains();
+        worked |= self.keep_log_short(now);
         worked |= self.publish();
         worked
+    }
+
+    /// Cleans the log and takes snapshots of the state, a piece at a time.
+    fn keep_log_short(&mut self, now: Now) -> bool {
+        if self.stopping.is_some() || self.failed.is_some() {
+            return false;
+        }
+        self.snapshots.step(&mut self.core, &self.journal.log);
+        self.compaction.step(now, &mut self.core, &mut self.journal)
     }
 
     /// A failed sync ends all work: nothing is acknowledged, triggered or accepted any more.
@@ -305,6 +321,11 @@ impl Shard {
                     counts: self.core.counts(),
                     log_appended_bytes: log.appended_bytes,
                     log_syncs: log.syncs,
+                    log_bytes: self.journal.log.appended().0 - self.journal.log.head().0,
+                    log_live_bytes: self.core.live_bytes(),
+                    log_moved_bytes: self.compaction.counts().moved_bytes,
+                    log_segments_released: self.compaction.counts().segments,
+                    snapshots: self.snapshots.finished(),
                     stale_completions: self.stale,
                 });
             }
@@ -469,15 +490,12 @@ impl Shard {
             self.core.step(now, input, &mut self.journal, out);
             return;
         };
-        let event = match self.journal.log.read(tickwheel_wal::Lsn(dispatch.body.0)) {
-            Ok(event) => event,
+        let body = match self.journal.log.locate(tickwheel_wal::Lsn(dispatch.body.0)) {
+            Ok(body) => body,
             Err(error) => {
-                // The medium is damaged below a record that was sound before.
-                tracing::error!(job = %attempt.job, %error, "a job's payload cannot be read");
-                let message = format!("its payload cannot be read: {error}");
-                let outcome = Outcome::Permanent(&message);
-                self.core.step(now, Input::Complete { attempt, outcome }, &mut self.journal, out);
-                return;
+                // The table names a position that the log does not hold: state and log disagree.
+                eprintln!("tickwheel: job {} has no record in the log: {error}", attempt.job);
+                std::process::abort();
             }
         };
         let work = Work {
@@ -486,7 +504,7 @@ impl Shard {
             kind,
             number: dispatch.number,
             attempts_max: dispatch.attempts_max,
-            event,
+            body,
             payload_offset: dispatch.payload_offset,
             due_ns: dispatch.due_ns,
             clock: dispatch.clock,
@@ -579,8 +597,11 @@ impl Shard {
         }
         let (mono, wall) = match &self.stopping {
             Some(stopping) => (Some(MonoTime(stopping.deadline_ns)), None),
-            None if self.paused => (None, None),
-            None => (wake.mono, wake.wall),
+            None if self.paused => (self.compaction.wake(), None),
+            None => {
+                let mono = [wake.mono, self.compaction.wake()].into_iter().flatten().min();
+                (mono, wake.wall)
+            }
         };
         match self.bed.sleep(mono, wall) {
             Ok(woken) if woken.clock_set => {
@@ -626,6 +647,7 @@ impl Shard {
         self.queue = None;
         let abandoned = self.core.counts().running;
         self.journal.log.commit();
+        self.snapshots.end(&mut self.core, &self.journal.log);
         let closed = self.journal.log.close();
         match &closed {
             Ok(()) => self.acks.release(Lsn(u64::MAX)),

@@ -12,10 +12,12 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Scheduler, ShardId};
-use tickwheel_wal::{Durability, LogOptions, OpenError};
+use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Restore, Scheduler, ShardId};
+use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
 
-use super::{Bed, Depth, Journal, Message, Shard, ShardEnd, Sleeper, acks::Acks};
+use super::{
+    Bed, Compaction, Depth, Journal, Message, Shard, ShardEnd, Sleeper, Snapshots, acks::Acks,
+};
 use crate::{
     builder::{Observer, OnFailure},
     clock,
@@ -129,6 +131,32 @@ fn pin(setup: &ShardSetup) {
     }
 }
 
+/// Builds the scheduler's state from a snapshot and the log's records.
+struct Recovering {
+    config: Config,
+    core: Scheduler,
+    /// The record that could not be applied.
+    not_applied: Option<ReplayError>,
+}
+
+impl Recover for Recovering {
+    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), tickwheel_wal::ReplayError> {
+        let mut restore = Restore::new(self.config, clock::now());
+        while let Some(block) = snapshot.next_block()? {
+            restore.feed(block)?;
+        }
+        self.core = restore.finish()?;
+        Ok(())
+    }
+
+    fn replay(&mut self, record: Record<'_>) -> Result<(), tickwheel_wal::ReplayError> {
+        self.core.replay(Lsn(record.lsn.0), record.payload).map_err(|error| {
+            self.not_applied = Some(error.clone());
+            error.into()
+        })
+    }
+}
+
 fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     let bed = Bed::new()?;
     let sleeper = bed.sleeper();
@@ -136,10 +164,11 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         running_max: setup.running_max,
         jobs_max: setup.jobs_max,
         low_water_bytes: setup.segment_bytes / 4,
+        // A segment can be cleaned in as much, even if all of it is needed.
+        low_water_full_bytes: setup.segment_bytes + setup.segment_bytes / 4,
         notices: setup.observer.is_some(),
         ..Config::new(setup.shard)
     };
-    let mut core = Scheduler::new(config, clock::now());
     let log_events = Arc::new(AtomicU64::new(0));
     let notify = {
         let (sleeper, log_events) = (Arc::clone(&sleeper), Arc::clone(&log_events));
@@ -148,22 +177,21 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
             sleeper.wake();
         })
     };
-    let mut not_applied: Option<ReplayError> = None;
+    let mut recovering =
+        Recovering { config, core: Scheduler::new(config, clock::now()), not_applied: None };
     let opened = LogOptions::new(&setup.dir)
         .shard(u16::from(setup.shard.0))
         .segment_bytes(setup.segment_bytes)
         .record_bytes_max(limits::RECORD_BYTES_MAX)
+        .ready_segments(limits::READY_SEGMENTS)
         .durability(setup.durability)
-        .open(notify, &mut |record| {
-            core.replay(Lsn(record.lsn.0), record.payload).map_err(|error| {
-                not_applied = Some(error.clone());
-                error.into()
-            })
-        });
+        .open_state(notify, &mut recovering);
+    let Recovering { mut core, not_applied, .. } = recovering;
     let log = match (opened, not_applied) {
         (Err(_), Some(error)) => return Err(StartError::Replay(error)),
         (opened, _) => opened.map_err(|error: OpenError| StartError::Log(error))?,
     };
+    core.replayed().map_err(StartError::Replay)?;
     let mut journal = Journal { log };
     let mut out = Outputs::default();
     let recovery = journal.log.recovery();
@@ -173,6 +201,9 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     };
     let lost_attempts = u64::from(core.recovered(clock::now(), end, &mut journal, &mut out));
     let recovered_jobs = core.counts().pending;
+    let compaction = Compaction::new(clock::now(), journal.log.appended());
+    let recovery = journal.log.recovery();
+    let snapshots = Snapshots::new(recovery.snapshot.unwrap_or(recovery.head));
 
     let (inbox_in, inbox) = bounded(limits::INBOX_LEN);
     let (queue, queue_out) = bounded(setup.running_max as usize);
@@ -215,6 +246,8 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         recorder,
         out,
         acks: Acks::default(),
+        compaction,
+        snapshots,
         open_batch: None,
         ended: std::collections::VecDeque::new(),
         drains: Vec::new(),

@@ -30,10 +30,11 @@ pub use scan::Record;
 /// snapshots.
 pub trait Recover {
     /// Takes a snapshot that the log's owner wrote; the records from its position on follow. It is
-    /// called at most once, before the first record, if there is a snapshot that is whole.
+    /// called before the first record, if there is a snapshot that is whole.
     ///
     /// # Errors
-    /// Any error ends the opening.
+    /// The opening goes on without this snapshot: with an earlier one, or with all records. The
+    /// state must be as it was before the call.
     fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), ReplayError>;
 
     /// Takes the next surviving record.
@@ -58,6 +59,13 @@ pub(crate) enum Target<'a> {
 }
 
 impl Target<'_> {
+    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), ReplayError> {
+        match self {
+            Target::Records(_) => Err("it was not asked for".into()),
+            Target::State(recover) => recover.restore(snapshot),
+        }
+    }
+
     fn replay(&mut self, record: Record<'_>) -> Result<(), ReplayError> {
         match self {
             Target::Records(replay) => replay(record),
@@ -164,14 +172,26 @@ pub(crate) fn recover(
             continue;
         }
         match snapshot {
-            // It is ahead of what survives: an earlier one may fit.
-            Some(snapshot) if !chain.reaches(snapshot.lsn()) => {
-                snapshot_below = Some(snapshot.lsn());
+            None => break (found, chain, stop, None),
+            Some(mut snapshot) => {
+                let lsn = snapshot.lsn();
+                // One that is ahead of what survives is not asked for.
+                if chain.reaches(lsn) {
+                    match target.restore(&mut snapshot) {
+                        Ok(()) => break (found, chain, stop, Some(lsn)),
+                        Err(error) => report.warnings.push(format!(
+                            "{}: the snapshot is of no use: {error}",
+                            storage.snapshot_path(lsn.0).display()
+                        )),
+                    }
+                }
+                // An earlier one may fit.
+                snapshot_below = Some(lsn);
                 inventory.found = found;
             }
-            snapshot => break (found, chain, stop, snapshot),
         }
     };
+    report.snapshot = snapshot;
     let mut residue = chain.residue(&found, &stop)?;
     let mark = chain.mark.max(residue.mark);
     let place = stop.place;
@@ -185,7 +205,8 @@ pub(crate) fn recover(
         let reason = "the segment is missing, and no record says that it was released".to_owned();
         return Err(corrupt(storage, missing, 0, reason, Lsn(mark)));
     }
-    replay(&chain.segments, snapshot, Lsn(base), &mut target, &mut report)?;
+    let from = snapshot.unwrap_or(Lsn(base));
+    replay(&chain.segments, from, &mut target, &mut report)?;
 
     report.torn_bytes = residue.bytes;
     report.clean_shutdown = chain.clean && residue.bytes == 0;
@@ -239,21 +260,13 @@ fn find_snapshot(
     newest_usable(storage, identity, &mut is_usable, warnings)
 }
 
-/// Hands out what was found sound: from the snapshot on, or else from the released head.
+/// Hands out what was found sound, from the snapshot or the released head on.
 fn replay(
     segments: &[Segment],
-    snapshot: Option<SnapshotReader>,
-    head: Lsn,
+    from: Lsn,
     target: &mut Target<'_>,
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
-    let mut from = head;
-    if let (Some(mut snapshot), Target::State(recover)) = (snapshot, &mut *target) {
-        from = snapshot.lsn();
-        let restored = recover.restore(&mut snapshot);
-        restored.map_err(|source| OpenError::Replay { lsn: from, source })?;
-        report.snapshot = Some(from);
-    }
     for segment in segments.iter().filter(|segment| segment.place.lsn(segment.end) > from.0) {
         let records = &segment.mapping.frozen_bytes()[..segment.end];
         replay_segment(records, segment.place, &mut |record| {

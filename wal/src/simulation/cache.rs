@@ -34,6 +34,8 @@ pub(super) struct CachedFile {
     dirty: BTreeMap<usize, Vec<Sector>>,
     /// Sectors of the medium that cannot be read.
     bad: BTreeSet<usize>,
+    /// Bits of the medium that are not as they were written.
+    flipped: BTreeSet<u64>,
     /// It is or was mapped for writing, so it may change without being told.
     is_mapped: bool,
 }
@@ -48,6 +50,7 @@ impl CachedFile {
             medium: Vec::new(),
             dirty: BTreeMap::new(),
             bad: BTreeSet::new(),
+            flipped: BTreeSet::new(),
             is_mapped: false,
         })
     }
@@ -126,6 +129,7 @@ impl CachedFile {
         for sector in std::mem::take(&mut self.dirty).into_keys() {
             let range = sector_range(sector);
             self.medium[range.clone()].copy_from_slice(&self.cached[range]);
+            self.forget_flips(sector);
         }
         self.lens_bytes = vec![self.len_bytes];
         Ok(())
@@ -154,6 +158,7 @@ impl CachedFile {
         let len = self.len_bytes as usize;
         self.medium.truncate(len.next_multiple_of(SECTOR_BYTES));
         self.medium[len..].fill(0);
+        self.flipped.retain(|bit| bit / 8 < len as u64);
         self.cached.clear();
     }
 
@@ -190,8 +195,12 @@ impl CachedFile {
 
     /// Changes one bit on the medium. The cache shows it only when it reads the sector again.
     pub(super) fn flip_bit(&mut self, bit: u64) -> bool {
-        let byte = self.medium.get_mut((bit / 8) as usize);
-        byte.map(|byte| *byte ^= 1 << (bit % 8)).is_some()
+        let Some(byte) = self.medium.get_mut((bit / 8) as usize) else { return false };
+        *byte ^= 1 << (bit % 8);
+        if !self.flipped.remove(&bit) {
+            self.flipped.insert(bit);
+        }
+        true
     }
 
     /// Makes a sector of the medium unreadable until it is written.
@@ -199,8 +208,14 @@ impl CachedFile {
         self.bad.insert(sector);
     }
 
-    pub(super) fn heal_sectors(&mut self) {
+    /// Makes all sectors readable and flips bits back that were not written since.
+    pub(super) fn heal(&mut self) {
         self.bad.clear();
+        for bit in std::mem::take(&mut self.flipped) {
+            if let Some(byte) = self.medium.get_mut((bit / 8) as usize) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
     }
 
     /// Whether a sector of the file cannot be read.
@@ -229,6 +244,13 @@ impl CachedFile {
         }
     }
 
+    /// A sector was written: whatever bits had changed there are right again.
+    fn forget_flips(&mut self, sector: usize) {
+        let bits_per_sector = 8 * SECTOR_BYTES as u64;
+        let start = sector as u64 * bits_per_sector;
+        self.flipped.retain(|bit| !(start..start + bits_per_sector).contains(bit));
+    }
+
     /// Of each dirty sector one of its versions reaches the medium, or none. All are clean then.
     fn write_some(&mut self, random: &mut Random) {
         let kept_of_8 = random.below(9);
@@ -241,6 +263,7 @@ impl CachedFile {
             let is_newest = random.below(4) < newest_of_4;
             let version = if is_newest { last } else { random.below(last as u64 + 1) as usize };
             self.medium[sector_range(sector)].copy_from_slice(&versions[version]);
+            self.forget_flips(sector);
         }
     }
 }

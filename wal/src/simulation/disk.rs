@@ -9,7 +9,7 @@ use std::ops::Range;
 use rustix::io::Errno;
 
 use super::cache::{CachedFile, SECTOR_BYTES};
-use super::names::{FileId, Name, Names};
+use super::names::{FileId, FileName, Names};
 use super::random::{Random, mix};
 use super::session::Session;
 use crate::storage::Storage;
@@ -62,6 +62,8 @@ pub struct DiskStats {
     pub power_cuts: u64,
     /// Power cuts that found changes that were not on the disk.
     pub power_cuts_with_loss: u64,
+    /// Power cuts that found names that were not on the disk.
+    pub power_cuts_with_names: u64,
     /// Kills.
     pub kills: u64,
     /// Syncs that failed.
@@ -74,6 +76,8 @@ pub struct DiskStats {
     pub refused_reads: u64,
     /// Files of which the cache dropped pages that were not on the disk.
     pub evictions: u64,
+    /// Segments that were given another number.
+    pub renamed_segments: u64,
     /// Cuts while a file that had held bytes before was being written over.
     pub cuts_while_wiping: u64,
 }
@@ -81,7 +85,7 @@ pub struct DiskStats {
 /// What an operation does to the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
-    Name,
+    Names,
     Read,
     Write { is_wipe: bool },
     Sync { is_wipe: bool },
@@ -197,44 +201,42 @@ impl SimulatedDisk {
         self.state().reserves = reserves;
     }
 
-    /// The segment files that are there, by number, with their lengths in bytes.
-    pub fn segments(&self) -> Vec<(u64, u64)> {
+    /// The files that are there, in order of their names, with their lengths in bytes.
+    pub fn files(&self) -> Vec<(FileName, u64)> {
         let state = self.state();
-        let segment = |(name, file)| match name {
-            Name::Segment(index) => Some((index, state.files.get(&file)?.len_bytes())),
-            Name::Draft(_) | Name::Snapshot(_) => None,
-        };
-        state.names.all().filter_map(segment).collect()
+        let files = state.names.all();
+        files.filter_map(|(name, file)| Some((name, state.files.get(&file)?.len_bytes()))).collect()
     }
 
-    /// Bytes of a segment file as programs see them. Empty if there is none; short at its end.
-    pub fn segment_bytes(&self, index: u64, range: Range<u64>) -> Vec<u8> {
+    /// Bytes of a file as programs see them. Empty if there is none; short at its end.
+    pub fn file_bytes(&self, name: FileName, range: Range<u64>) -> Vec<u8> {
         let state = self.state();
-        let file = state.names.find(Name::Segment(index)).and_then(|file| state.files.get(&file));
-        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let file = state.names.find(name).and_then(|file| state.files.get(&file));
+        let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
         let read = file.and_then(|file| file.read_at(&mut bytes, range.start).ok());
         bytes.truncate(read.unwrap_or(0));
         bytes
     }
 
-    /// Flips a bit of a segment file on the medium, the number of the byte times eight plus the
-    /// number of the bit in it. Programs see it when the medium is read again: after a power cut,
-    /// which may also be the one that the disk is down for. False: there is no such bit.
-    pub fn flip_bit(&self, index: u64, bit: u64) -> bool {
-        self.state().segment(index).is_some_and(|file| file.flip_bit(bit))
+    /// Flips a bit of a file on the medium: the number of the byte times eight plus the number of
+    /// the bit in it. Programs see it when the medium is read again: after a power cut, which may
+    /// also be the one that the disk is down for. False: there is no such bit.
+    pub fn flip_bit(&self, name: FileName, bit: u64) -> bool {
+        self.state().named(name).is_some_and(|file| file.flip_bit(bit))
     }
 
-    /// Makes the sector of a segment file that holds `offset` unreadable until it is written.
-    /// False: there is no such file.
-    pub fn break_sector(&self, index: u64, offset: u64) -> bool {
+    /// Makes the sector of a file that holds `offset` unreadable until it is written. False: there
+    /// is no such file.
+    pub fn break_sector(&self, name: FileName, offset: u64) -> bool {
         let mut state = self.state();
-        let file = state.segment(index);
+        let file = state.named(name);
         file.map(|file| file.break_sector(offset as usize / SECTOR_BYTES)).is_some()
     }
 
-    /// Makes all sectors readable again, with what they held.
-    pub fn heal_sectors(&self) {
-        self.state().files.values_mut().for_each(CachedFile::heal_sectors);
+    /// Makes all sectors readable again, with what they held, and flips bits back where nothing was
+    /// written since. As for a flip, programs see the latter after a power cut.
+    pub fn heal(&self) {
+        self.state().files.values_mut().for_each(CachedFile::heal);
     }
 
     /// What happened so far.
@@ -292,7 +294,7 @@ impl State {
         self.files.get_mut(&id).ok_or_else(|| Errno::STALE.into())
     }
 
-    pub(super) fn create(&mut self, name: Name) -> io::Result<FileId> {
+    pub(super) fn create(&mut self, name: FileName) -> io::Result<FileId> {
         let id = FileId(self.next_file);
         self.next_file += 1;
         self.files.insert(id, CachedFile::empty()?);
@@ -331,6 +333,10 @@ impl State {
         let evicted = files.get_mut(&id).map_or(Ok(false), |file| file.evict_some(random))?;
         self.stats.evictions += u64::from(evicted);
         Ok(())
+    }
+
+    pub(super) fn count_rename(&mut self) {
+        self.stats.renamed_segments += 1;
     }
 
     pub(super) fn reserves(&self) -> bool {
@@ -401,6 +407,7 @@ impl State {
                 self.stats.power_cuts += 1;
                 let with_loss = self.files.values().any(CachedFile::is_dirty);
                 self.stats.power_cuts_with_loss += u64::from(with_loss);
+                self.stats.power_cuts_with_names += u64::from(self.names.is_dirty());
                 let State { files, names, random, .. } = self;
                 files.values_mut().for_each(|file| file.cut_power(random));
                 names.cut(random);
@@ -435,8 +442,8 @@ impl State {
         files.map(CachedFile::len_bytes).sum()
     }
 
-    fn segment(&mut self, index: u64) -> Option<&mut CachedFile> {
-        let file = self.names.find(Name::Segment(index))?;
+    fn named(&mut self, name: FileName) -> Option<&mut CachedFile> {
+        let file = self.names.find(name)?;
         self.files.get_mut(&file)
     }
 }

@@ -48,8 +48,9 @@ use crate::recovery::{Record, Recover, ReplayError, Target};
 use crate::sync::Arc;
 
 pub use disk::{Cut, DiskStats, Fault, SimulatedDisk};
+pub use names::FileName;
 #[cfg(test)]
-pub(crate) use random::Random;
+pub(crate) use random::{Random, mix};
 
 impl LogOptions {
     /// Opens the log on a simulated disk, which holds one log. The directory in the options is

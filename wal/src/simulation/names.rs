@@ -10,19 +10,23 @@ use super::random::Random;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileId(pub(super) u64);
 
-/// What a file is called.
+/// What a file of a log is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Name {
+#[non_exhaustive]
+pub enum FileName {
+    /// A segment, by its number.
     Segment(u64),
+    /// A snapshot that is being written, by its position.
     Draft(u64),
+    /// A snapshot, by its position.
     Snapshot(u64),
 }
 
 /// The names that programs see, over those that are durable.
 #[derive(Default)]
 pub(super) struct Names {
-    now: BTreeMap<Name, FileId>,
-    durable: BTreeMap<Name, FileId>,
+    now: BTreeMap<FileName, FileId>,
+    durable: BTreeMap<FileName, FileId>,
     /// What happened since the last sync of the directory, in order.
     pending: Vec<Change>,
 }
@@ -30,28 +34,33 @@ pub(super) struct Names {
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Create {
-        name: Name,
+        name: FileName,
         file: FileId,
     },
     Remove {
-        name: Name,
+        name: FileName,
         file: FileId,
     },
     /// The new name, which may have belonged to another file, and the old one change as one.
     Rename {
-        to: Name,
+        to: FileName,
         file: FileId,
     },
 }
 
 impl Names {
-    pub(super) fn find(&self, name: Name) -> Option<FileId> {
+    pub(super) fn find(&self, name: FileName) -> Option<FileId> {
         self.now.get(&name).copied()
     }
 
     /// All names in order.
-    pub(super) fn all(&self) -> impl Iterator<Item = (Name, FileId)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (FileName, FileId)> {
         self.now.iter().map(|(&name, &file)| (name, file))
+    }
+
+    /// Whether a power cut may undo a change.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Whether any name leads to the file, now or after a power cut.
@@ -62,19 +71,19 @@ impl Names {
             || self.durable.values().any(|&other| other == file)
     }
 
-    pub(super) fn create(&mut self, name: Name, file: FileId) {
+    pub(super) fn create(&mut self, name: FileName, file: FileId) {
         self.change(Change::Create { name, file });
     }
 
     /// False: there is no such name.
-    pub(super) fn remove(&mut self, name: Name) -> bool {
+    pub(super) fn remove(&mut self, name: FileName) -> bool {
         let Some(file) = self.find(name) else { return false };
         self.change(Change::Remove { name, file });
         true
     }
 
     /// False: there is no such name.
-    pub(super) fn rename(&mut self, from: Name, to: Name) -> bool {
+    pub(super) fn rename(&mut self, from: FileName, to: FileName) -> bool {
         let Some(file) = self.find(from) else { return false };
         self.change(Change::Rename { to, file });
         true
@@ -112,7 +121,7 @@ impl Change {
         }
     }
 
-    fn apply(self, names: &mut BTreeMap<Name, FileId>) {
+    fn apply(self, names: &mut BTreeMap<FileName, FileId>) {
         match self {
             Change::Create { name, file } => {
                 names.insert(name, file);
@@ -134,12 +143,12 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
-    use super::Name::{Draft, Segment, Snapshot};
+    use super::FileName::{Draft, Segment, Snapshot};
     use super::*;
 
     /// What is left after a power cut, for many seeds.
-    fn outcomes(work: impl Fn(&mut Names)) -> Vec<Vec<(Name, u64)>> {
-        let mut outcomes: Vec<Vec<(Name, u64)>> = (0..200)
+    fn outcomes(work: impl Fn(&mut Names)) -> Vec<Vec<(FileName, u64)>> {
+        let mut outcomes: Vec<Vec<(FileName, u64)>> = (0..200)
             .map(|seed| {
                 let mut names = Names::default();
                 work(&mut names);
@@ -171,7 +180,7 @@ mod tests {
             assert!(names.remove(Segment(0)));
             names.create(Segment(1), FileId(2));
         });
-        let expected: [Vec<(Name, u64)>; 4] = [
+        let expected: [Vec<(FileName, u64)>; 4] = [
             vec![],
             vec![(Segment(0), 1)],
             vec![(Segment(0), 1), (Segment(1), 2)],

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::disk::{Operation, SimulatedDisk, State};
-use super::names::{FileId, Name};
+use super::names::{FileId, FileName};
 use crate::storage::{Mapping, MappingWriter, SegmentFile, Storage};
 use crate::sync::{Arc, MutexGuard};
 
@@ -29,7 +29,7 @@ impl Session {
     /// Begins an operation on names.
     fn begin(&self, code: u64, number: u64) -> io::Result<MutexGuard<'_, State>> {
         let operation =
-            if code == SYNC_DIRECTORY { Operation::SyncDirectory } else { Operation::Name };
+            if code == SYNC_DIRECTORY { Operation::SyncDirectory } else { Operation::Names };
         let mut state = self.disk.state();
         state.note(&[code, number]);
         state.begin(self.life, operation)?;
@@ -40,22 +40,22 @@ impl Session {
         Box::new(OpenFile { disk: self.disk.clone(), life: self.life, file, is_wipe })
     }
 
-    fn find(&self, code: u64, name: Name) -> io::Result<FileId> {
+    fn find(&self, code: u64, name: FileName) -> io::Result<FileId> {
         let state = self.begin(code, name.number())?;
         state.names.find(name).ok_or_else(|| Errno::NOENT.into())
     }
 
-    fn numbers(&self, code: u64, number: impl Fn(Name) -> Option<u64>) -> io::Result<Vec<u64>> {
+    fn numbers(&self, code: u64, number: impl Fn(FileName) -> Option<u64>) -> io::Result<Vec<u64>> {
         let state = self.begin(code, 0)?;
         Ok(state.names.all().filter_map(|(name, _)| number(name)).collect())
     }
 
-    fn remove_name(&self, code: u64, name: Name) -> io::Result<()> {
+    fn remove_name(&self, code: u64, name: FileName) -> io::Result<()> {
         let is_done = self.begin(code, name.number())?.names.remove(name);
         if is_done { Ok(()) } else { Err(Errno::NOENT.into()) }
     }
 
-    fn rename(&self, code: u64, from: Name, to: Name) -> io::Result<()> {
+    fn rename(&self, code: u64, from: FileName, to: FileName) -> io::Result<()> {
         let is_done = self.begin(code, to.number())?.names.rename(from, to);
         if is_done { Ok(()) } else { Err(Errno::NOENT.into()) }
     }
@@ -79,24 +79,24 @@ const MAP: u64 = 13;
 impl Storage for Session {
     fn list(&self) -> io::Result<Vec<u64>> {
         self.numbers(LIST, |name| match name {
-            Name::Segment(index) => Some(index),
-            Name::Draft(_) | Name::Snapshot(_) => None,
+            FileName::Segment(index) => Some(index),
+            FileName::Draft(_) | FileName::Snapshot(_) => None,
         })
     }
 
     fn open(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
-        Ok(self.handle(self.find(OPEN, Name::Segment(index))?, false))
+        Ok(self.handle(self.find(OPEN, FileName::Segment(index))?, false))
     }
 
     fn open_in_place(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
-        let file = self.find(OPEN_IN_PLACE, Name::Segment(index))?;
+        let file = self.find(OPEN_IN_PLACE, FileName::Segment(index))?;
         // Whoever opens a file for this must count on it.
         self.disk.state().evict_some(file)?;
         Ok(self.handle(file, false))
     }
 
     fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
-        let name = Name::Segment(index);
+        let name = FileName::Segment(index);
         let mut state = self.begin(CREATE, index)?;
         let (file, is_wipe) = match state.names.find(name) {
             Some(file) => (file, state.file(file)?.len_bytes() > 0),
@@ -106,22 +106,24 @@ impl Storage for Session {
     }
 
     fn remove(&self, index: u64) -> io::Result<()> {
-        self.remove_name(REMOVE, Name::Segment(index))
+        self.remove_name(REMOVE, FileName::Segment(index))
     }
 
     fn rename(&self, from: u64, to: u64) -> io::Result<()> {
-        self.rename(RENAME, Name::Segment(from), Name::Segment(to))
+        self.rename(RENAME, FileName::Segment(from), FileName::Segment(to))?;
+        self.disk.state().count_rename();
+        Ok(())
     }
 
     fn list_snapshots(&self) -> io::Result<Vec<u64>> {
         self.numbers(LIST, |name| match name {
-            Name::Snapshot(lsn) => Some(lsn),
-            Name::Draft(_) | Name::Segment(_) => None,
+            FileName::Snapshot(lsn) => Some(lsn),
+            FileName::Draft(_) | FileName::Segment(_) => None,
         })
     }
 
     fn create_draft(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>> {
-        let name = Name::Draft(lsn);
+        let name = FileName::Draft(lsn);
         let mut state = self.begin(CREATE, lsn)?;
         state.names.remove(name);
         let file = state.create(name)?;
@@ -129,23 +131,23 @@ impl Storage for Session {
     }
 
     fn publish_draft(&self, lsn: u64) -> io::Result<()> {
-        self.rename(RENAME, Name::Draft(lsn), Name::Snapshot(lsn))
+        self.rename(RENAME, FileName::Draft(lsn), FileName::Snapshot(lsn))
     }
 
     fn remove_drafts(&self) -> io::Result<()> {
         let drafts = self.numbers(LIST, |name| match name {
-            Name::Draft(lsn) => Some(lsn),
-            Name::Snapshot(_) | Name::Segment(_) => None,
+            FileName::Draft(lsn) => Some(lsn),
+            FileName::Snapshot(_) | FileName::Segment(_) => None,
         })?;
-        drafts.into_iter().try_for_each(|lsn| self.remove_name(REMOVE, Name::Draft(lsn)))
+        drafts.into_iter().try_for_each(|lsn| self.remove_name(REMOVE, FileName::Draft(lsn)))
     }
 
     fn open_snapshot(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>> {
-        Ok(self.handle(self.find(OPEN, Name::Snapshot(lsn))?, false))
+        Ok(self.handle(self.find(OPEN, FileName::Snapshot(lsn))?, false))
     }
 
     fn remove_snapshot(&self, lsn: u64) -> io::Result<()> {
-        self.remove_name(REMOVE, Name::Snapshot(lsn))
+        self.remove_name(REMOVE, FileName::Snapshot(lsn))
     }
 
     fn snapshot_path(&self, lsn: u64) -> PathBuf {
@@ -170,10 +172,12 @@ impl Storage for Session {
     }
 }
 
-impl Name {
+impl FileName {
     fn number(self) -> u64 {
         match self {
-            Name::Segment(number) | Name::Draft(number) | Name::Snapshot(number) => number,
+            FileName::Segment(number) | FileName::Draft(number) | FileName::Snapshot(number) => {
+                number
+            }
         }
     }
 }

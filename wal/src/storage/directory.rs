@@ -208,6 +208,10 @@ impl SegmentFile for DiskFile {
         Ok(writer)
     }
 
+    fn map_write_lazily(&self, len: usize) -> io::Result<MappingWriter> {
+        MappingWriter::new(&self.0, len)
+    }
+
     fn populate(&self, mapping: &Mapping) -> io::Result<()> {
         match mapping.populate() {
             // Kernels before 5.14 do not know the request. Reading the file brings its pages in

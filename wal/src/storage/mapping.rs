@@ -1,4 +1,4 @@
-//! Mapped segment files: the one file with unsafe code.
+//! Mapped segment files, and memory that stands in for one: the one file with unsafe code.
 //!
 //! The rule that makes it sound: a mapping has a *frozen* length. Bytes below it are never
 //! written again, and only they are handed out as slices. Bytes from it on belong to the one
@@ -14,7 +14,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
-/// A mapped file, shared by all who read it.
+/// A mapped file, or memory of this process alone, shared by all who read it.
 ///
 /// Other processes must not change or truncate the file: the log's lock keeps other logs away.
 #[derive(Debug)]
@@ -84,9 +84,33 @@ impl MappingWriter {
     ///
     /// The file is at least that long and no other writer is made for it.
     pub(crate) fn new(file: &File, len: usize) -> io::Result<Self> {
-        let raw = MmapOptions::new().len(len).map_raw(file)?;
+        Ok(MappingWriter::over(MmapOptions::new().len(len).map_raw(file)?))
+    }
+
+    /// Memory of this process alone, all of it present, none of it frozen.
+    pub(crate) fn in_memory(len: usize) -> io::Result<Self> {
+        let raw = MmapRaw::from(MmapOptions::new().len(len).map_anon()?);
+        // Only hints: memory that is brought in by its first use is as good, but slower.
+        if let Err(error) = raw.advise(Advice::HugePage) {
+            tracing::debug!(%error, "no huge pages");
+        }
+        if let Err(error) = raw.advise(Advice::PopulateWrite) {
+            tracing::debug!(%error, "cannot bring memory in beforehand");
+        }
+        Ok(MappingWriter::over(raw))
+    }
+
+    /// Starts again in memory that nobody uses any more. What it holds is garbage until it is
+    /// written.
+    pub(crate) fn again(memory: Mapping) -> Self {
+        MappingWriter::over(memory.raw)
+    }
+
+    /// The caller gives up `raw`, so nobody else reads or writes through it.
+    fn over(raw: MmapRaw) -> Self {
+        let len = raw.len();
         let mapping = Arc::new(Mapping { raw, frozen: AtomicUsize::new(0) });
-        Ok(MappingWriter { mapping, len, frozen: 0 })
+        MappingWriter { mapping, len, frozen: 0 }
     }
 
     /// The mapping, for readers.

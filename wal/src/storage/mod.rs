@@ -9,6 +9,7 @@ mod lock;
 #[allow(unsafe_code, reason = "the one file that touches mapped memory")]
 mod mapping;
 mod prepare;
+mod staged;
 
 use std::io;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub(crate) use directory::{Directory, create_durably};
 pub(crate) use lock::{DirectoryLock, LockError};
 pub(crate) use mapping::{Mapping, MappingWriter};
 pub(crate) use prepare::{Pace, Prepared, Source, prepare, retire};
+pub(crate) use staged::Staged;
 
 /// The files of one log, named by segment number.
 pub(crate) trait Storage: Send + Sync {
@@ -75,6 +77,18 @@ pub(crate) trait Storage: Send + Sync {
 
     /// Milliseconds of the Unix clock, for people only.
     fn wall_ms(&self) -> u64;
+
+    /// Whether stores into a segment wait in memory of the process until they are
+    /// [handed over](SegmentFile::hand_over).
+    fn is_staging(&self) -> bool {
+        false
+    }
+
+    /// Says that a segment is complete and was handed over or synced. If its readers are to read it
+    /// elsewhere from now on, this is where.
+    fn settle(&self, _index: u64) -> io::Result<Option<Arc<Mapping>>> {
+        Ok(None)
+    }
 }
 
 /// One open segment file.
@@ -101,6 +115,17 @@ pub(crate) trait SegmentFile: Send + Sync {
     /// Maps the first `len` bytes for writing, with all pages present. The caller made sure that
     /// the file is that long, and is the only one who writes to it.
     fn map_write(&self, len: usize) -> io::Result<MappingWriter>;
+
+    /// The same, but pages may be missing.
+    fn map_write_lazily(&self, len: usize) -> io::Result<MappingWriter> {
+        self.map_write(len)
+    }
+
+    /// Gives what is frozen to the operating system, if it does not have it: a killed process does
+    /// not lose it any more.
+    fn hand_over(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Brings all pages of a mapping into memory, so that a failing disk is an error here and
     /// not a signal later.

@@ -12,13 +12,14 @@
 mod counters;
 mod model;
 mod run;
+mod work;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::planted::{Bug, with};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock, thread};
 use counters::Counters;
-use run::run;
+use run::{Violation, run};
 
 /// Crash points unless told otherwise.
 const CRASH_POINTS: u64 = 2500;
@@ -26,7 +27,7 @@ const CRASH_POINTS: u64 = 2500;
 const BASE_SEED: u64 = 1;
 /// How many crash points to reach, with random seeds.
 const POINTS_VARIABLE: &str = "TICKWHEEL_CRASH_POINTS";
-/// The one seed to run.
+/// The one seed to run, step by step on the terminal.
 const SEED_VARIABLE: &str = "TICKWHEEL_CRASH_SEED";
 
 fn variable(name: &str) -> Option<u64> {
@@ -37,7 +38,8 @@ fn variable(name: &str) -> Option<u64> {
 #[test]
 fn crash_simulation() {
     if let Some(seed) = variable(SEED_VARIABLE) {
-        let outcome = run(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        let outcome =
+            run(seed, true).unwrap_or_else(|violation| panic!("seed {seed}: {}", violation.what));
         println!("{}", outcome.counters);
         return;
     }
@@ -59,7 +61,7 @@ fn run_many(base_seed: u64, points: u64) -> Counters {
     let work = || {
         while !is_done.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            let outcome = run(seed).unwrap_or_else(|what| {
+            let outcome = run(seed, false).unwrap_or_else(|Violation { what, .. }| {
                 is_done.store(true, Ordering::Relaxed);
                 panic!(
                     "seed {seed}: {what}\nreplay with: {SEED_VARIABLE}={seed} \
@@ -85,11 +87,11 @@ fn run_many(base_seed: u64, points: u64) -> Counters {
 /// The same seed gives the same run, operation for operation.
 #[test]
 fn a_seed_replays() {
+    let trace = |seed| run(seed, false).map(|outcome| outcome.trace).unwrap();
     for seed in 1..8 {
-        let traces = [run(seed), run(seed)].map(|outcome| outcome.map(|outcome| outcome.trace));
-        assert_eq!(traces[0], traces[1], "seed {seed}");
+        assert_eq!(trace(seed), trace(seed), "seed {seed}");
     }
-    assert_ne!(run(1).map(|outcome| outcome.trace), run(2).map(|outcome| outcome.trace));
+    assert_ne!(trace(1), trace(2));
 }
 
 /// Crash points until the simulation finds a bug.
@@ -98,9 +100,9 @@ fn points_until_found(bug: Bug, points_max: u64) -> (u64, String) {
         let mut points = 0;
         let mut seed = BASE_SEED;
         while points < points_max {
-            match run(seed) {
+            match run(seed, false) {
                 Ok(outcome) => points += outcome.counters.crash_points,
-                Err(what) => return (points, what),
+                Err(Violation { what, crash_points }) => return (points + crash_points, what),
             }
             seed += 1;
         }
@@ -132,4 +134,9 @@ fn planted_commits_without_marks_are_found() {
 #[test]
 fn a_planted_opening_without_its_sync_is_found() {
     check_found(Bug::UnsyncedHeader, 1000);
+}
+
+#[test]
+fn a_planted_early_release_is_found() {
+    check_found(Bug::EarlyRelease, 1000);
 }

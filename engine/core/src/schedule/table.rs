@@ -1,26 +1,29 @@
 //! The schedules of a shard, by number and by name.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use hashbrown::HashTable;
 
 use super::Schedule;
 use crate::{
     id::{Slot, hash_text},
+    limits,
     time::WallTime,
 };
 
 /// A schedule and what it has come to.
 #[derive(Debug)]
 pub(crate) struct ScheduleState {
-    pub(crate) rule: Schedule<'static>,
+    /// Shared with whoever reads it while the state changes: an event, a frozen copy.
+    pub(crate) rule: Arc<Schedule<'static>>,
     /// The next fire time; `None` when it has no more.
     pub(crate) next: Option<WallTime>,
     /// Fire times up to here run however late they are.
     pub(crate) catch_up_until: WallTime,
     /// Jobs added so far.
     pub(crate) fired: u64,
-    /// The slot whose timer stands for the schedule.
+    /// The slot whose timer stands for the schedule; its record says which event holds the
+    /// schedule.
     pub(crate) timer: Slot,
 }
 
@@ -28,8 +31,8 @@ pub(crate) struct ScheduleState {
 #[derive(Debug, Default)]
 pub(crate) struct ScheduleTable {
     entries: Vec<Option<ScheduleState>>,
-    free: Vec<u32>,
-    names: HashTable<u32>,
+    free: Vec<u16>,
+    names: HashTable<u16>,
 }
 
 impl ScheduleTable {
@@ -41,27 +44,32 @@ impl ScheduleTable {
         self.names.len()
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        let matches = |number: &u32| {
+    pub(crate) fn find(&self, name: &str) -> Option<u16> {
+        let matches = |number: &u16| {
             self.entries[*number as usize].as_ref().is_some_and(|state| state.rule.name == name)
         };
         self.names.find(hash_text(name), matches).copied()
     }
 
-    pub(crate) fn get(&self, number: u32) -> Option<&ScheduleState> {
+    pub(crate) fn get(&self, number: u16) -> Option<&ScheduleState> {
         self.entries.get(number as usize)?.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut ScheduleState> {
+    pub(crate) fn get_mut(&mut self, number: u16) -> Option<&mut ScheduleState> {
         self.entries.get_mut(number as usize)?.as_mut()
     }
 
-    /// The number that the next [`ScheduleTable::insert`] gives.
-    pub(crate) fn next_number(&self) -> u32 {
-        self.free.last().copied().unwrap_or(self.entries.len() as u32)
+    /// Whether no more can be added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= limits::SCHEDULES_MAX
     }
 
-    /// Adds a schedule whose name is not held yet.
+    /// The number that the next [`ScheduleTable::insert`] gives, if it is not full.
+    pub(crate) fn next_number(&self) -> u16 {
+        self.free.last().copied().unwrap_or(self.entries.len() as u16)
+    }
+
+    /// Adds a schedule whose name is not held yet. There must be room.
     pub(crate) fn insert(&mut self, state: ScheduleState) {
         let hash = hash_text(&state.rule.name);
         let number = self.next_number();
@@ -76,7 +84,7 @@ impl ScheduleTable {
         });
     }
 
-    pub(crate) fn remove(&mut self, number: u32) -> Option<ScheduleState> {
+    pub(crate) fn remove(&mut self, number: u16) -> Option<ScheduleState> {
         let state = self.entries.get_mut(number as usize)?.take()?;
         if let Ok(entry) = self.names.find_entry(hash_text(&state.rule.name), |n| *n == number) {
             entry.remove();
@@ -88,5 +96,12 @@ impl ScheduleTable {
     /// All schedules, in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ScheduleState> {
         self.entries.iter().flatten()
+    }
+
+    /// The same, with their numbers.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u16, &ScheduleState)> {
+        (0..=u16::MAX)
+            .zip(&self.entries)
+            .filter_map(|(number, state)| Some((number, state.as_ref()?)))
     }
 }

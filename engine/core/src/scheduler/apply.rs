@@ -1,15 +1,19 @@
 //! Events change the state here, and nowhere else: live and on recovery the same code runs, and it
 //! reads no clock.
 
+use alloc::{boxed::Box, sync::Arc};
+
 use super::{Scheduler, io::Counts};
 use crate::{
-    event::{DecodeEventError, Event, JobAdded, Rule},
+    event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule},
     id::{JobId, Lsn, Slot, Token},
     job::{
         Clock, JobState,
         record::{NO_SCHEDULE, Record, Role},
+        table::Body,
         timeout_ns,
     },
+    limits,
     schedule::table::ScheduleState,
     time::WallTime,
 };
@@ -37,25 +41,41 @@ pub enum ReplayError {
     /// The event names a schedule that is not there.
     #[error("an event names a schedule that is not there")]
     UnknownSchedule,
+    /// An event names something whose adding is not in the journal, and no later event makes up
+    /// for it: a part of the journal is missing.
+    #[error(
+        "at position {}: {error}; the journal's beginning is missing: restore the data directory from a copy",
+        lsn.0
+    )]
+    Unaccounted {
+        /// Where the first such event lies.
+        lsn: Lsn,
+        /// What is wrong with it.
+        error: Box<ReplayError>,
+    },
     /// More kinds than a shard knows.
     #[error("there are too many kinds")]
     TooManyKinds,
+    /// More schedules than a shard holds.
+    #[error("there are too many schedules")]
+    TooManySchedules,
     /// A head that is longer than heads are.
     #[error("an event's head is too long")]
     HeadLength,
 }
 
 impl Scheduler {
-    /// Applies `event`, which lies at `lsn` and whose `payload` begins `payload_offset` bytes in.
+    /// Applies `event`, which lies at `body` with its `payload` behind its head.
+    ///
+    /// An error for an unknown job or schedule leaves what is known as it was, but for numbers.
     pub(super) fn apply(
         &mut self,
         event: &Event<'_>,
         payload: &[u8],
-        lsn: Lsn,
-        payload_offset: usize,
+        body: Body,
     ) -> Result<(), ReplayError> {
         match event {
-            Event::Added(added) => self.apply_added(added, lsn, payload_offset, NO_SCHEDULE),
+            Event::Added(added) => self.apply_added(added, body, NO_SCHEDULE),
             Event::Started { job, token, at } => {
                 let slot = self.enter(JobId(*job), JobState::Running)?;
                 let record = self.table.get_mut(slot);
@@ -98,23 +118,64 @@ impl Scheduler {
                 Ok(())
             }
             Event::SchedulePut { rule, next, .. } => {
-                self.apply_put(rule, payload, next.map(WallTime))
+                self.apply_put(rule, payload, next.map(WallTime), body)
             }
             Event::ScheduleFired { name, next, catch_up_until, job, .. } => {
-                let number = self.schedules.find(name).ok_or(ReplayError::UnknownSchedule)?;
+                let number = self.schedules.find(name);
+                if let Some(added) = job {
+                    self.apply_added(added, body, number.unwrap_or(NO_SCHEDULE))?;
+                }
+                let Some(number) = number else {
+                    if let Some(added) = job {
+                        self.memory.await_schedule(name, JobId(added.job));
+                    }
+                    return Err(ReplayError::UnknownSchedule);
+                };
                 self.set_next(number, next.map(WallTime));
                 if let Some(state) = self.schedules.get_mut(number) {
                     state.catch_up_until = WallTime(*catch_up_until);
                     state.fired += u64::from(job.is_some());
                 }
-                match job {
-                    Some(added) => self.apply_added(added, lsn, payload_offset, number),
-                    None => Ok(()),
-                }
+                Ok(())
             }
             Event::ScheduleRemoved { name, .. } => {
+                self.memory.forget_schedule(name);
                 let number = self.schedules.find(name).ok_or(ReplayError::UnknownSchedule)?;
                 self.remove_schedule_state(number);
+                Ok(())
+            }
+            Event::Kept(kept) => self.apply_kept(kept, body),
+            Event::ScheduleKept { rule, next, catch_up_until, fired, .. } => {
+                let number = match self.schedules.find(rule.name) {
+                    Some(number) => number,
+                    None => self.insert_schedule(rule, payload, body)?,
+                };
+                self.apply_schedule_kept(
+                    number,
+                    next.map(WallTime),
+                    WallTime(*catch_up_until),
+                    *fired,
+                    body,
+                );
+                Ok(())
+            }
+            Event::Base {
+                next_sequence,
+                added,
+                succeeded,
+                dead,
+                cancelled,
+                failed_attempts,
+                ..
+            } => {
+                self.next_sequence =
+                    self.next_sequence.max(*next_sequence).min(JobId::SEQUENCE_MAX);
+                self.counts.added = *added;
+                self.counts.succeeded = *succeeded;
+                self.counts.dead = *dead;
+                self.counts.cancelled = *cancelled;
+                self.counts.failed_attempts = *failed_attempts;
+                self.memory.forgive();
                 Ok(())
             }
         }
@@ -123,40 +184,109 @@ impl Scheduler {
     fn apply_added(
         &mut self,
         added: &JobAdded<'_>,
-        lsn: Lsn,
-        payload_offset: usize,
-        schedule: u32,
+        body: Body,
+        schedule: u16,
     ) -> Result<(), ReplayError> {
+        let record = self.record_of(added, body, schedule)?;
+        let slot = self.table.insert(record);
+        self.links.grow_to(slot.0);
+        self.next_sequence = self.next_sequence.max(record.id.sequence() + 1);
+        self.counts.added += 1;
+        self.wait_for_due(slot, added.due <= added.at);
+        Ok(())
+    }
+
+    /// A job as it is once it was added.
+    fn record_of(
+        &mut self,
+        added: &JobAdded<'_>,
+        body: Body,
+        schedule: u16,
+    ) -> Result<Record, ReplayError> {
         let kind = self.kinds.intern(added.kind).ok_or(ReplayError::TooManyKinds)?;
         let clock = added.clock();
         let due_ns = match clock {
             Clock::Mono => WallTime(added.due).to_mono(self.offset_ns).0,
             Clock::Wall => added.due,
         };
-        let id = JobId(added.job);
-        let slot = self.table.insert(Record {
-            id,
-            body: lsn,
+        Ok(Record {
+            id: JobId(added.job),
+            body: body.lsn,
             due_ns,
             ready_ns: 0,
             schedule,
+            body_units: body.units,
             token: Token(0),
             backoff: added.terms.backoff(),
             timeout_ms: added.terms.timeout_ms,
             kind,
-            payload_offset: u16::try_from(payload_offset).map_err(|_| ReplayError::HeadLength)?,
+            payload_offset: body.payload_offset,
             attempt: 0,
             attempts_max: added.terms.attempts_max,
-            priority: added.terms.priority.min(crate::limits::PRIORITY_MAX),
+            priority: added.terms.priority.min(limits::PRIORITY_MAX),
             state: JobState::Scheduled,
             clock,
             role: Role::Job,
-        });
+        })
+    }
+
+    /// A job was written again. If it is held, it has moved to `body` and nothing else: it keeps
+    /// its place in a wheel or line, and its lease. Else it is taken in as it was then.
+    fn apply_kept(&mut self, kept: &JobKept<'_>, body: Body) -> Result<(), ReplayError> {
+        let id = JobId(kept.job.job);
+        let number = kept.schedule.map(|name| (name, self.schedules.find(name)));
+        let schedule = number.and_then(|(_, number)| number).unwrap_or(NO_SCHEDULE);
+        let record = Record {
+            attempt: kept.attempt,
+            token: Token(kept.token),
+            ..self.record_of(&kept.job, body, schedule)?
+        };
+        if let Some(slot) = self.table.find(id) {
+            self.move_job(slot, kept.state, &record, body);
+            return Ok(());
+        }
+        let slot = self.table.insert(record);
         self.links.grow_to(slot.0);
         self.next_sequence = self.next_sequence.max(id.sequence() + 1);
-        self.counts.added += 1;
-        self.wait_for_due(slot, added.due <= added.at);
-        Ok(())
+        match kept.state {
+            KeptState::Scheduled => self.wait_for_due(slot, false),
+            KeptState::Ready => self.wait_for_due(slot, kept.job.due <= kept.at),
+            KeptState::Running { lease_end } => {
+                self.table.get_mut(slot).state = JobState::Running;
+                self.running += 1;
+                self.arm(slot, Clock::Mono, WallTime(lease_end).to_mono(self.offset_ns).0);
+            }
+        }
+        match number {
+            Some((name, None)) => {
+                self.memory.await_schedule(name, id);
+                Err(ReplayError::UnknownSchedule)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The job in `slot` lies at `body` now; `kept` is what was written of it there.
+    fn move_job(&mut self, slot: Slot, state: KeptState, kept: &Record, body: Body) {
+        self.table.set_body(slot, body);
+        let record = *self.table.get(slot);
+        debug_assert_eq!(
+            (record.attempt, record.token, record.clock, record.state == JobState::Running),
+            (kept.attempt, kept.token, kept.clock, matches!(state, KeptState::Running { .. })),
+            "a job that is held agrees with what was written of it: {record:?}, {kept:?}"
+        );
+        // Live, the due time is the same. On recovery it differs if the wall clock was set in
+        // between: the later reading counts, as it does where the earlier was cut off.
+        if record.due_ns != kept.due_ns {
+            let waits = record.state == JobState::Scheduled;
+            if waits {
+                self.disarm(slot);
+            }
+            self.table.get_mut(slot).due_ns = kept.due_ns;
+            if waits {
+                self.arm(slot, record.clock, kept.due_ns);
+            }
+        }
     }
 
     /// Puts a scheduled job where it waits for its due time; one that was due when the event was
@@ -180,38 +310,91 @@ impl Scheduler {
         rule: &Rule<'_>,
         payload: &[u8],
         next: Option<WallTime>,
+        body: Body,
     ) -> Result<(), ReplayError> {
-        let rule = rule.schedule(payload)?;
-        // Its kind is known from now on, so that it cannot be one too many when it fires.
-        self.kinds.intern(&rule.job.kind).ok_or(ReplayError::TooManyKinds)?;
-        let mut fired = 0;
-        let mut catch_up_until = WallTime(0);
-        if let Some(number) = self.schedules.find(&rule.name)
-            && let Some(before) = self.schedules.get_mut(number)
-        {
-            // The number must stay: jobs that the schedule added refer to it.
-            fired = before.fired;
-            catch_up_until = before.catch_up_until;
-            let clock_before = before.rule.timing.clock();
-            let timer = before.timer;
-            *before = ScheduleState { rule, next: None, catch_up_until, fired, timer };
-            debug_assert_eq!(clock_before, self.table.get(timer).clock);
+        let Some(number) = self.schedules.find(rule.name) else {
+            let number = self.insert_schedule(rule, payload, body)?;
             self.set_next(number, next);
             return Ok(());
+        };
+        let rule = self.rule_of(rule, payload)?;
+        // The number must stay: jobs that the schedule added refer to it. The body stays too: this
+        // event does not tell how often the schedule fired and how far it has caught up, so the
+        // one before it is still needed to build the state.
+        if let Some(state) = self.schedules.get_mut(number) {
+            state.rule = rule;
         }
-        let timer = self.table.insert(Record {
-            role: Role::Schedule,
-            schedule: self.schedules.next_number(),
-            ..Record::default()
-        });
-        self.links.grow_to(timer.0);
-        self.schedules.insert(ScheduleState { rule, next: None, catch_up_until, fired, timer });
-        self.set_next(self.table.get(timer).schedule, next);
+        self.set_next(number, next);
         Ok(())
     }
 
+    /// Adds a schedule that has not fired yet, and links the jobs that waited for it.
+    fn insert_schedule(
+        &mut self,
+        rule: &Rule<'_>,
+        payload: &[u8],
+        body: Body,
+    ) -> Result<u16, ReplayError> {
+        let rule = self.rule_of(rule, payload)?;
+        if self.schedules.is_full() {
+            return Err(ReplayError::TooManySchedules);
+        }
+        let number = self.schedules.next_number();
+        for job in self.memory.take_awaiting(&rule.name) {
+            // Those that have ended since are not there any more.
+            if let Some(slot) = self.table.find(job) {
+                self.table.get_mut(slot).schedule = number;
+            }
+        }
+        let timer = self.table.insert(Record {
+            role: Role::Schedule,
+            schedule: number,
+            clock: rule.timing.clock(),
+            ..Record::default()
+        });
+        self.table.set_body(timer, body);
+        self.links.grow_to(timer.0);
+        let catch_up_until = WallTime(0);
+        let state = ScheduleState { rule, next: None, catch_up_until, fired: 0, timer };
+        self.schedules.insert(state);
+        Ok(number)
+    }
+
+    /// The rule as it is held. Its kind is known from now on, so that it cannot be one too many
+    /// when it fires.
+    fn rule_of(
+        &mut self,
+        rule: &Rule<'_>,
+        payload: &[u8],
+    ) -> Result<Arc<crate::Schedule<'static>>, ReplayError> {
+        let rule = rule.schedule(payload)?;
+        self.kinds.intern(&rule.job.kind).ok_or(ReplayError::TooManyKinds)?;
+        Ok(Arc::new(rule))
+    }
+
+    /// A schedule was written again at `body`. Live, nothing but its place changes. On recovery,
+    /// what is known of it may have begun with a replacement of its rule: all but the rule and the
+    /// next fire time was cut off, and comes back here.
+    fn apply_schedule_kept(
+        &mut self,
+        number: u16,
+        next: Option<WallTime>,
+        catch_up_until: WallTime,
+        fired: u64,
+        body: Body,
+    ) {
+        let Some(state) = self.schedules.get_mut(number) else { return };
+        state.catch_up_until = catch_up_until;
+        state.fired = fired;
+        let (timer, next_before) = (state.timer, state.next);
+        self.table.set_body(timer, body);
+        if next_before != next {
+            self.set_next(number, next);
+        }
+    }
+
     /// Sets the next fire time of a schedule, and its timer.
-    pub(super) fn set_next(&mut self, number: u32, next: Option<WallTime>) {
+    pub(super) fn set_next(&mut self, number: u16, next: Option<WallTime>) {
         let offset_ns = self.offset_ns;
         let Some(state) = self.schedules.get_mut(number) else {
             return;
@@ -231,7 +414,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn remove_schedule_state(&mut self, number: u32) {
+    pub(super) fn remove_schedule_state(&mut self, number: u16) {
         if let Some(state) = self.schedules.remove(number) {
             self.disarm(state.timer);
             self.table.remove(state.timer);
@@ -240,11 +423,12 @@ impl Scheduler {
     }
 
     /// Jobs of a removed schedule belong to none, before its number is given to another.
-    fn forget_schedule(&mut self, number: u32) {
+    fn forget_schedule(&mut self, number: u16) {
         for slot in (0..self.table.slots()).map(Slot) {
-            let record = self.table.get_mut(slot);
+            // Only those that change are written to: a frozen copy may hold the others' pages.
+            let record = self.table.get(slot);
             if record.role == Role::Job && record.schedule == number {
-                record.schedule = NO_SCHEDULE;
+                self.table.get_mut(slot).schedule = NO_SCHEDULE;
             }
         }
     }

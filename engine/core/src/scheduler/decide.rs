@@ -14,7 +14,7 @@ use crate::{
         record::{Record, Role},
         timeout_ns,
     },
-    journal::Journal,
+    journal::{Journal, NoRoom},
     limits,
     schedule::Schedule,
     time::{Now, WallTime},
@@ -41,7 +41,7 @@ impl Scheduler {
         };
         let added = self.added(now, job, due, clock);
         let id = JobId(added.job);
-        let position = self.commit(&Event::Added(added), &job.payload, journal);
+        let position = self.commit(&Event::Added(added), &job.payload, journal).position;
         if due <= now.wall {
             out.lateness_ns.push(now.wall.0 - due.0);
         }
@@ -61,13 +61,20 @@ impl Scheduler {
     }
 
     /// Room for a new event of `len_bytes`, beside what running attempts need to end, and above
-    /// the low-water mark.
+    /// the low-water mark: the higher of the two when the disk is full.
     pub(super) fn room_for_new(
         &self,
         journal: &impl Journal,
         len_bytes: usize,
     ) -> Result<(), Refusal> {
-        self.room_for(journal, self.config.low_water_bytes + journal.record_bytes(len_bytes))
+        let bytes = journal.record_bytes(len_bytes);
+        if self.room_for(journal, self.config.low_water_full_bytes + bytes).is_ok() {
+            return Ok(());
+        }
+        if !self.failed && journal.shortage() == NoRoom::Full {
+            return Err(Refusal::from(NoRoom::Full));
+        }
+        self.room_for(journal, self.config.low_water_bytes + bytes)
     }
 
     /// Room for `bytes` beside what running attempts need to end.
@@ -138,12 +145,12 @@ impl Scheduler {
         }
         let before = self.schedules.find(&schedule.name).and_then(|n| self.schedules.get(n));
         let next = match before {
-            Some(state) if state.rule == *schedule => {
+            Some(state) if *state.rule == *schedule => {
                 return (Answer::SchedulePut(state.next), Lsn(0));
             }
             Some(state) if state.rule.timing == schedule.timing => state.next,
             Some(_) => schedule.timing.first(now),
-            None if self.schedules.len() >= limits::SCHEDULES_MAX => {
+            None if self.schedules.is_full() => {
                 return refused(Refusal::TooManySchedules);
             }
             None => schedule.timing.first(now),
@@ -160,7 +167,7 @@ impl Scheduler {
             rule: Rule::of(schedule),
             next: next.map(|next| next.0),
         };
-        let position = self.commit(&event, &schedule.job.payload, journal);
+        let position = self.commit(&event, &schedule.job.payload, journal).position;
         (Answer::SchedulePut(next), position.end)
     }
 
@@ -178,7 +185,7 @@ impl Scheduler {
             return refused(refusal);
         }
         let event = Event::ScheduleRemoved { at: now.wall.0, name };
-        let position = self.commit(&event, &[], journal);
+        let position = self.commit(&event, &[], journal).position;
         (Answer::ScheduleRemoved(true), position.end)
     }
 

@@ -1,7 +1,7 @@
 //! Names of kinds, as small numbers. The numbers live as long as the process; the journal holds
 //! the names.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 
 use hashbrown::HashTable;
 
@@ -13,7 +13,7 @@ use crate::{
 /// The kinds that a shard has seen.
 #[derive(Debug)]
 pub(crate) struct Kinds {
-    names: Vec<Box<str>>,
+    names: Vec<Arc<str>>,
     index: HashTable<u16>,
 }
 
@@ -24,6 +24,11 @@ impl Kinds {
 
     pub(crate) fn name(&self, kind: KindId) -> &str {
         &self.names[usize::from(kind.0)]
+    }
+
+    /// All names, in the order of their numbers; shared, not copied.
+    pub(crate) fn names(&self) -> &[Arc<str>] {
+        &self.names
     }
 
     /// Whether `name` is known or can be added.

@@ -7,8 +7,11 @@
 
 mod apply;
 mod decide;
+mod freeze;
 mod io;
+mod keep;
 mod kinds;
+mod replay;
 mod trigger;
 
 use alloc::{boxed::Box, vec::Vec};
@@ -18,6 +21,7 @@ pub use io::{
     Answer, Attempt, Began, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,
     OutcomeKind, Outputs, Reply, ScheduleView, Wake,
 };
+pub use keep::{CleanError, Cleaned};
 
 use crate::{
     event::{Event, Failure},
@@ -30,11 +34,12 @@ use crate::{
     journal::{Journal, Position},
     limits,
     ready::Ready,
-    schedule::table::ScheduleTable,
+    schedule::{Schedule, table::ScheduleTable},
     time::{MonoTime, Now, WallTime},
     wheel::{Links, TICK_NS, Wheel, tick_at_or_after, tick_at_or_before},
 };
 use kinds::Kinds;
+use replay::Memory;
 
 /// Ids skipped at the least after an unclean end.
 const SKIPPED_IDS: u64 = 1 << 24;
@@ -65,6 +70,9 @@ pub struct Config {
     /// Bytes of the journal that new jobs may not use, so that what was accepted can run to its
     /// end when the disk is full. Default 16 MiB.
     pub low_water_bytes: u64,
+    /// The same when the journal's disk is full: also enough to clean the oldest piece of the
+    /// journal, so that it can be given back. Default 80 MiB.
+    pub low_water_full_bytes: u64,
     /// Whether [`Outputs::notices`] is filled.
     pub notices: bool,
 }
@@ -78,9 +86,17 @@ impl Config {
             running_max: 256,
             jobs_max: limits::JOBS_MAX,
             low_water_bytes: 16 << 20,
+            low_water_full_bytes: 80 << 20,
             notices: false,
         }
     }
+}
+
+/// An event that was appended and applied.
+struct Committed {
+    position: Position,
+    /// Length of the event with its payload.
+    len_bytes: usize,
 }
 
 /// The scheduler of one shard.
@@ -108,6 +124,7 @@ pub struct Scheduler {
     counts: Counts,
     /// Where the job of the event to be applied probably lies: spares a look into the index.
     hint: Slot,
+    memory: Memory,
     /// Scratch space for encoding events.
     head: Vec<u8>,
 }
@@ -133,6 +150,7 @@ impl Scheduler {
             starved: false,
             counts: Counts::default(),
             hint: Slot(0),
+            memory: Memory::default(),
             head: Vec::new(),
         }
     }
@@ -183,24 +201,13 @@ impl Scheduler {
         }
     }
 
-    /// Applies one event of the journal, before the first step.
-    ///
-    /// # Errors
-    /// If the bytes are no event, or one that does not follow from those before it.
-    pub fn replay(&mut self, lsn: Lsn, bytes: &[u8]) -> Result<(), ReplayError> {
-        let (event, payload) = Event::decode(bytes)?;
-        let payload_offset = bytes.len() - payload.len();
-        self.apply(&event, payload, lsn, payload_offset)
-    }
-
     /// Ends the recovery: attempts that were under way when the process ended are lost, counted,
     /// and their jobs go on: at once if they have attempts left, else they are dead.
     ///
     /// After an unclean end the log may have lost jobs that a caller or a handler has seen, so
     /// their numbers are skipped: `epoch` must be higher than at any opening before.
     ///
-    /// Call it once, after the last [`Scheduler::replay`] and before the first
-    /// [`Scheduler::step`]. It returns the number of attempts lost. Attempts for which the journal
+    /// Call it once, after [`Scheduler::replayed`] and before the first [`Scheduler::step`]. It returns the number of attempts lost. Attempts for which the journal
     /// has no room stay under way until their lease ends.
     pub fn recovered(
         &mut self,
@@ -209,6 +216,7 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) -> u32 {
+        debug_assert!(self.memory.is_settled(), "an error of the replay was not asked for");
         self.offset_ns = now.offset_ns();
         self.step_mono = now.mono;
         if let PreviousEnd::Unclean { epoch } = end {
@@ -272,7 +280,7 @@ impl Scheduler {
     #[must_use]
     pub fn schedules(&self) -> Vec<ScheduleView> {
         let view = |state: &crate::schedule::table::ScheduleState| ScheduleView {
-            rule: state.rule.clone(),
+            rule: Schedule::clone(&state.rule),
             next: state.next,
             fired: state.fired,
         };
@@ -306,7 +314,7 @@ impl Scheduler {
     /// Appends an event about the job in `slot`, and applies it.
     fn commit_at(&mut self, slot: Slot, event: &Event<'_>, journal: &mut impl Journal) -> Position {
         self.hint = slot;
-        self.commit(event, &[], journal)
+        self.commit(event, &[], journal).position
     }
 
     /// Appends `event` and `payload`, and applies them.
@@ -315,16 +323,18 @@ impl Scheduler {
         event: &Event<'_>,
         payload: &[u8],
         journal: &mut impl Journal,
-    ) -> Position {
+    ) -> Committed {
         let mut head = core::mem::take(&mut self.head);
-        let len = event.encode(&mut head);
-        let position = journal.append(&head[..len], payload);
-        let applied = self.apply(event, payload, position.lsn, len);
+        let head_bytes = event.encode(&mut head);
+        let position = journal.append(&head[..head_bytes], payload);
+        let len_bytes = head_bytes + payload.len();
+        let applied = replay::body(position.lsn, head_bytes, len_bytes)
+            .and_then(|body| self.apply(event, payload, body));
         self.head = head;
         if let Err(error) = applied {
             panic!("an event that was just decided cannot be applied: {error}");
         }
-        position
+        Committed { position, len_bytes }
     }
 
     /// Puts a job or a schedule's timer into the wheel of its clock.

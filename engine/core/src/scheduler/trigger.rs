@@ -1,5 +1,7 @@
 //! Time: what is due leaves the wheels, and what is ready goes to executors.
 
+use alloc::sync::Arc;
+
 use super::{
     Scheduler,
     io::{Attempt, Dispatch, Outputs},
@@ -89,8 +91,8 @@ impl Scheduler {
             self.arm(timer, record.clock, again);
             return;
         }
-        // The rule is moved out while the event borrows it: applying the event needs the state.
-        let rule = rule.clone();
+        // The event borrows the rule while applying it needs the state.
+        let rule = Arc::clone(rule);
         let clock = record.clock;
         let event = Event::ScheduleFired {
             at: now.wall.0,

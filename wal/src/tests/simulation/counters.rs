@@ -29,10 +29,15 @@ counters! {
     kills
     /// Power cuts that found changes in the cache.
     power_cuts_with_loss
+    /// Power cuts that found names that were not on the disk.
+    power_cuts_with_names
     /// Cuts at an operation in the middle of a step.
     cuts_inside_steps
     cuts_inside_openings
     cuts_inside_preparations
+    /// Cuts while released segments were put away, or made into new ones.
+    cuts_inside_releases
+    cuts_inside_snapshots
     cuts_inside_syncs
     cuts_inside_closings
     cuts_while_wiping
@@ -75,6 +80,28 @@ counters! {
     flips_below_mark
     /// Flips after which the log opened with all that had to be there.
     flips_harmless
+    flips_in_snapshots
+    /// Records before a snapshot that a flip made unreadable.
+    flips_seen_by_reads
+    releases
+    /// Releases that became durable.
+    risen_heads
+    /// Released segments that were used again under another number.
+    recycled_segments
+    /// Openings that handed out records below the head.
+    released_replayed
+    reserved_appends
+    /// Snapshots that were finished.
+    snapshots
+    failed_snapshots
+    /// Snapshots of records that were not durable when they were finished.
+    snapshots_ahead
+    snapshots_used
+    /// Openings that found a snapshot of records that are gone.
+    stale_snapshots
+    /// Snapshots, and drafts of them, that were there after a cut.
+    snapshots_survived
+    drafts
     records_checked
 }
 

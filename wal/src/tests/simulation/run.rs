@@ -1,16 +1,19 @@
-//! Several lives of one log, drawn from one seed: work, an end of some kind, an opening, a check.
+//! Several lives of one log, drawn from one seed: an opening, a check, work, an end of some kind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::counters::Counters;
-use super::model::Model;
-use crate::simulation::{Cut, Fault, Random, SimulatedDisk};
+use super::model::{Found, Model, Replayed};
+use crate::simulation::{Cut, Fault, FileName, Random, SimulatedDisk};
 use crate::sync::Arc;
-use crate::{AppendError, Durability, Log, LogOptions, Lsn, OpenError};
+use crate::{
+    Durability, Log, LogOptions, Lsn, OpenError, ReadError, RecordHandle, Reservation,
+    SnapshotWriter,
+};
 
 pub(super) const SEGMENT_BYTES: u64 = 64 << 10;
 /// Bytes before the first record of a segment.
-const HEADER_PAGE_BYTES: u64 = crate::format::HEADER_PAGE_BYTES as u64;
+pub(super) const HEADER_PAGE_BYTES: u64 = crate::format::HEADER_PAGE_BYTES as u64;
 /// Faults that are drawn for the openings of one life, at most; then one has to work.
 const OPENING_FAULTS_MAX: u64 = 4;
 
@@ -20,65 +23,80 @@ pub(super) struct Outcome {
     pub(super) trace: u64,
 }
 
-/// Runs the lives that `seed` draws. The error says what went wrong.
-pub(super) fn run(seed: u64) -> Result<Outcome, String> {
-    let mut run = Run::new(seed);
-    let result = catch_unwind(AssertUnwindSafe(|| run.lives()));
-    match result {
-        Ok(Ok(())) => Ok(run.outcome()),
-        Ok(Err(what)) => Err(format!("life {}: {what}", run.life)),
+/// A promise that the log did not keep.
+#[derive(Debug)]
+pub(super) struct Violation {
+    pub(super) what: String,
+    /// Crash points of the run until then.
+    pub(super) crash_points: u64,
+}
+
+/// Runs the lives that `seed` draws, and prints each step if `is_told`.
+pub(super) fn run(seed: u64, is_told: bool) -> Result<Outcome, Violation> {
+    let mut run = Run::new(seed, is_told);
+    let what = match catch_unwind(AssertUnwindSafe(|| run.lives())) {
+        Ok(Ok(())) => return Ok(run.outcome()),
+        Ok(Err(what)) => what,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-            let text = text.unwrap_or_else(|| "a panic without a text".to_owned());
-            Err(format!("life {}: panicked: {text}", run.life))
+            format!("panicked: {}", text.unwrap_or_default())
         }
-    }
+    };
+    let stats = run.disk.stats();
+    let crash_points = stats.power_cuts + stats.kills;
+    Err(Violation { what: format!("life {}: {what}", run.life), crash_points })
 }
 
 /// What one seed is about.
-struct Habits {
+pub(super) struct Habits {
     durability: Durability,
     ready_segments: usize,
     record_bytes_max: u32,
     /// Of 16 records that many are long.
-    long_of_16: u64,
-    /// Of 16 steps that many are a sync, roughly.
-    syncs_of_16: u64,
-    /// Of 16 steps that many are faults of the disk, roughly.
-    faults_of_256: u64,
+    pub(super) long_of_16: u64,
+    /// Of 16 steps that many are syncs, roughly.
+    pub(super) syncs_of_16: u64,
+    /// Of 256 steps that many come with a fault of the disk.
+    pub(super) faults_of_256: u64,
+    /// Of 16 steps that many are about releases and snapshots, roughly.
+    pub(super) housekeeping_of_16: u64,
     steps_max: u64,
     lives: u64,
 }
 
-/// The end of a segment file that a bit was flipped in, to undo it.
-struct Flip {
-    index: u64,
-    bit: u64,
-}
-
-struct Run {
-    random: Random,
-    disk: SimulatedDisk,
-    habits: Habits,
-    model: Model,
-    counters: Counters,
-    log: Option<Log>,
+/// One log with its disk, its model and what is going on.
+pub(super) struct Run {
+    pub(super) random: Random,
+    pub(super) disk: SimulatedDisk,
+    pub(super) habits: Habits,
+    pub(super) model: Model,
+    pub(super) counters: Counters,
+    pub(super) log: Option<Log>,
     life: u64,
     /// Number of the next record.
-    record: u64,
+    pub(super) record: u64,
     /// Position just past the header page of the segment in use, if that is not known durable.
-    rotated_to: Option<Lsn>,
+    pub(super) rotated_to: Option<Lsn>,
+    /// The head has risen, and the preparer may still have to put segments away.
+    pub(super) is_releasing: bool,
+    /// A snapshot in the making.
+    pub(super) writer: Option<SnapshotWriter>,
+    /// Records that somebody still reads: where they are in the model.
+    pub(super) held: Vec<(RecordHandle, usize)>,
+    pub(super) reservation: Option<Reservation>,
     /// Number of the segment that the last opening began.
     opened_segment: Option<u64>,
     /// The last life was closed, and nothing happened since.
     is_closed: bool,
-    flip: Option<Flip>,
+    is_flipped: bool,
     is_unreadable: bool,
+    /// Each step is printed.
+    is_told: bool,
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, is_told: bool) -> Self {
         let mut random = Random::new(seed);
         let disk = SimulatedDisk::new(random.next());
         disk.set_reserving(!random.one_in(4));
@@ -93,7 +111,8 @@ impl Run {
             record_bytes_max: if random.one_in(2) { 16 << 10 } else { 2048 },
             long_of_16: [0, 1, 4, 12][random.below(4) as usize],
             syncs_of_16: [1, 2, 4][random.below(3) as usize],
-            faults_of_256: [0, 2, 6][random.below(3) as usize],
+            faults_of_256: [0, 2, 8][random.below(3) as usize],
+            housekeeping_of_16: [0, 2, 5][random.below(3) as usize],
             steps_max: [8, 30, 90][random.below(3) as usize],
             lives: 4 + random.below(8),
         };
@@ -107,10 +126,15 @@ impl Run {
             life: 0,
             record: 0,
             rotated_to: None,
+            is_releasing: false,
+            writer: None,
+            held: Vec::new(),
+            reservation: None,
             opened_segment: None,
             is_closed: false,
-            flip: None,
+            is_flipped: false,
             is_unreadable: false,
+            is_told,
         }
     }
 
@@ -120,10 +144,12 @@ impl Run {
         self.counters.power_cuts = disk.power_cuts;
         self.counters.kills = disk.kills;
         self.counters.power_cuts_with_loss = disk.power_cuts_with_loss;
+        self.counters.power_cuts_with_names = disk.power_cuts_with_names;
         self.counters.cuts_while_wiping = disk.cuts_while_wiping;
         self.counters.failed_syncs = disk.failed_syncs;
         self.counters.evictions = disk.evictions;
         self.counters.refused_for_space = disk.refused_for_space;
+        self.counters.recycled_segments = disk.renamed_segments;
         Outcome { counters: self.counters, trace: self.disk.trace_hash() }
     }
 
@@ -154,13 +180,12 @@ impl Run {
                 faults -= 1;
             }
             let was_closed = std::mem::take(&mut self.is_closed) && is_first;
-            let clean = self.flip.is_none() && !self.is_unreadable && was_closed;
+            let must_be_clean = was_closed && !self.is_flipped;
             if self.open_once()? {
-                let report = self.log.as_ref().map(Log::recovery);
-                let is_clean = report.is_some_and(|report| report.clean_shutdown);
+                let is_clean = self.log().recovery().clean_shutdown;
                 self.counters.clean_shutdowns += u64::from(is_clean);
-                return if is_clean || !clean {
-                    self.disk.clear_plans();
+                self.disk.clear_plans();
+                return if is_clean || !must_be_clean {
                     Ok(())
                 } else {
                     Err("the log was closed, but the opening does not say so".to_owned())
@@ -185,82 +210,120 @@ impl Run {
             .durability(self.habits.durability)
             .ready_segments(self.habits.ready_segments)
             .record_bytes_max(self.habits.record_bytes_max);
-        let mut count = 0;
-        let mut violation = None;
-        let model = &self.model;
-        let opened = options.open_simulated(&self.disk, Arc::new(|| {}), &mut |record| {
-            if let Err(what) = model.check(count, &record) {
-                violation.get_or_insert(what);
-            }
-            count += 1;
-            Ok(())
-        });
+        let takes_snapshots = self.random.one_in(2) && std::env::var("NOSNAP").is_err();
+        let snapshots = self.snapshots();
+        let mut replayed = Replayed::new(&self.model);
+        let notify = Arc::new(|| {});
+        let opened = if takes_snapshots {
+            options.open_state_simulated(&self.disk, notify, &mut replayed)
+        } else {
+            options.open_simulated(&self.disk, notify, &mut |record| {
+                replayed.take(&record);
+                Ok(())
+            })
+        };
         self.disk.observe();
-        if let Some(what) = violation {
+        if self.is_told {
+            let error = opened.as_ref().err();
+            println!("opening: {} records, {snapshots:?}, {error:?}", replayed.count);
+        }
+        if let Some(what) = replayed.violation() {
             return Err(what);
         }
-        self.counters.records_checked += count as u64;
+        self.counters.records_checked += replayed.count as u64;
         let log = match opened {
             Ok(log) => log,
-            Err(OpenError::Io { .. }) => {
-                if std::mem::take(&mut self.is_unreadable) {
-                    self.counters.unreadable += 1;
+            Err(error) if matches!(error, OpenError::Io { .. }) || replayed.is_cut_short => {
+                self.counters.unreadable += u64::from(std::mem::take(&mut self.is_unreadable));
+                if !self.disk.is_down() && !self.is_flipped {
+                    self.disk.heal();
                 }
-                self.disk.heal_sectors();
                 return Ok(false);
             }
-            Err(OpenError::Corrupt { .. }) if self.flip.is_some() => {
+            Err(OpenError::Corrupt { .. }) if self.is_flipped => {
                 self.counters.flips_refused += 1;
-                self.undo_flip();
+                self.mend();
                 return Ok(false);
             }
             Err(error) => return Err(error.to_string()),
         };
-        let (acked, submitted) = (self.model.acked, self.model.submitted.len());
-        let is_damaged = self.flip.take().is_some();
-        self.model.recovered(count, is_damaged)?;
-        self.counters.flips_harmless += u64::from(is_damaged);
-        self.is_unreadable = false;
-        self.disk.heal_sectors();
-        self.counters.lost_unacked += u64::from(count < submitted);
-        self.counters.kept_unacked += u64::from(count > acked);
         let report = log.recovery();
-        self.counters.torn_tails += u64::from(report.torn_bytes > 0);
+        let (acked, submitted) = (self.model.acked, self.model.submitted.len());
+        let is_damaged = std::mem::take(&mut self.is_flipped);
+        let is_readable = !std::mem::take(&mut self.is_unreadable);
+        let head = report.head;
+        let snapshot = replayed.snapshot;
+        self.counters.released_replayed += u64::from(replayed.brought_back(head));
+        let found = Found {
+            start: replayed.start,
+            count: replayed.count,
+            snapshot,
+            head,
+            takes_snapshots,
+            is_damaged,
+            is_readable,
+        };
+        let count = self.model.recovered(found)?;
+        if !is_damaged {
+            self.disk.heal();
+        }
+        let counters = &mut self.counters;
+        counters.flips_harmless += u64::from(is_damaged);
+        counters.lost_unacked += u64::from(count < submitted);
+        counters.kept_unacked += u64::from(count > acked);
+        counters.snapshots_used += u64::from(snapshot.is_some());
+        let end = self.model.submitted.last().map_or(Lsn(0), |last| last.end);
+        counters.stale_snapshots += u64::from(snapshots.last().is_some_and(|&lsn| lsn > end.0));
+        counters.torn_tails += u64::from(report.torn_bytes > 0);
         let is_half = report.warnings.iter().any(|warning| warning.contains("header is damaged"));
-        self.counters.half_headers += u64::from(is_half && !is_damaged);
+        counters.half_headers += u64::from(is_half && !is_damaged);
         let segment = log.appended().0 / SEGMENT_BYTES;
-        self.counters.reused_epochs += u64::from(self.opened_segment == Some(segment));
+        counters.reused_epochs += u64::from(self.opened_segment == Some(segment));
         self.opened_segment = Some(segment);
         self.rotated_to = None;
+        self.is_releasing = false;
         self.log = Some(log);
+        // Segments before a snapshot were not read: what is damaged there shows in reads alone.
+        if is_damaged && (snapshot.is_some() || self.random.one_in(2)) {
+            let checked = self.check_all_reads();
+            self.log = None;
+            self.mend();
+            checked?;
+            return Ok(false);
+        }
         Ok(true)
     }
 
     /// Takes the damage back and lets everything begin anew.
-    fn undo_flip(&mut self) {
-        if let Some(Flip { index, bit }) = self.flip.take() {
-            self.disk.cut(Cut::Power);
-            self.disk.flip_bit(index, bit);
-            self.disk.restart();
+    fn mend(&mut self) {
+        self.is_flipped = false;
+        self.disk.cut(Cut::Power);
+        self.disk.heal();
+        self.disk.restart();
+    }
+
+    /// Prints what was just done and where the log stands.
+    pub(super) fn tell(&self, what: &str) {
+        if self.is_told {
+            let state = self.log.as_ref().map(|log| (log.head(), log.durable(), log.appended()));
+            let (life, down) = (self.life, self.disk.is_down());
+            println!("life {life}: {what}; head, durable, appended {state:?}; down {down}");
         }
     }
 
-    fn log(&mut self) -> &mut Log {
+    pub(super) fn log(&mut self) -> &mut Log {
         self.log.as_mut().expect("a log is open")
     }
 
-    /// Reads some records that the log says it has.
-    fn check_reads(&mut self) -> Result<(), String> {
-        for _ in 0..3 {
-            let count = self.model.submitted.len() as u64;
-            if count == 0 {
-                break;
-            }
-            let one = &self.model.submitted[self.random.below(count) as usize];
-            let log = self.log.as_ref().expect("a log is open");
-            let read = log.read(one.lsn).map_err(|error| error.to_string())?;
-            if read[..] != one.payload[..] {
-                return Err(format!("the record at {} reads other than it was written", one.lsn));
+    /// Reads all records of a log with damage: right bytes, or an error.
+    fn check_all_reads(&mut self) -> Result<(), String> {
+        let log = self.log.as_ref().expect("a log is open");
+        for one in self.model.held() {
+            match log.read(one.lsn) {
+                Ok(read) if read[..] == one.payload[..] => {}
+                Err(ReadError::Corrupt { .. }) => self.counters.flips_seen_by_reads += 1,
+                Ok(_) => return Err(format!("the record at {} has wrong bytes", one.lsn)),
+                Err(error) => return Err(error.to_string()),
             }
         }
         Ok(())
@@ -269,7 +332,8 @@ impl Run {
     /// Steps of one life. Returns early if it was cut.
     fn work(&mut self) -> Result<(), String> {
         for _ in 0..1 + self.random.below(self.habits.steps_max) {
-            self.step()?;
+            let what = self.step()?;
+            self.tell(what);
             self.disk.observe();
             self.acknowledge()?;
             if self.disk.is_down() {
@@ -281,147 +345,18 @@ impl Run {
 
     fn acknowledge(&mut self) -> Result<(), String> {
         let log = self.log.as_ref().expect("a log is open");
-        let durable = log.durable();
+        let (durable, head) = (log.durable(), log.head());
         if durable > log.appended() {
             return Err(format!("durable up to {durable}, appended to {}", log.appended()));
         }
         if self.rotated_to.is_some_and(|start| durable >= start) {
             self.rotated_to = None;
         }
-        self.model.acknowledge(durable);
-        Ok(())
-    }
-
-    fn step(&mut self) -> Result<(), String> {
-        if self.log().failure().is_some() {
-            self.counters.steps_while_poisoned += 1;
+        if head > self.model.head {
+            self.counters.risen_heads += 1;
+            self.is_releasing = true;
         }
-        if self.random.below(256) < self.habits.faults_of_256 {
-            self.fault();
-        }
-        if self.random.below(16) < self.habits.syncs_of_16 {
-            return self.sync();
-        }
-        match self.random.below(16) {
-            0..=4 => self.append(),
-            5..=7 => {
-                for _ in 0..self.random.below(6) {
-                    self.append()?;
-                }
-                self.commit();
-                Ok(())
-            }
-            8..=10 => {
-                self.commit();
-                Ok(())
-            }
-            11 => {
-                self.mark_idle();
-                Ok(())
-            }
-            12 => self.check_reads(),
-            _ => {
-                self.prepare();
-                Ok(())
-            }
-        }
-    }
-
-    /// Something that will go wrong.
-    fn fault(&mut self) {
-        match self.random.below(6) {
-            0 => self.disk.plan_failing_sync(self.random.below(3)),
-            1 => self.disk.plan_fault(self.random.below(40), Fault::Error),
-            2 => self.disk.plan_fault(self.random.below(40), Fault::Cut(Cut::Power)),
-            3 => self.disk.plan_fault(self.random.below(40), Fault::Cut(Cut::Kill)),
-            4 => {
-                let spare = self.random.below(2 * SEGMENT_BYTES);
-                self.disk.set_capacity(self.disk.used_bytes() + spare);
-            }
-            _ => self.disk.set_capacity(u64::MAX),
-        }
-    }
-
-    fn append(&mut self) -> Result<(), String> {
-        let payload = self.payload();
-        let split = self.random.below(payload.len() as u64 + 1) as usize;
-        let (first, second) = payload.split_at(split);
-        let segment = self.log().appended().0 / SEGMENT_BYTES;
-        match self.log().append(&[first, second]) {
-            Ok(appended) => {
-                let started = appended.lsn.0 / SEGMENT_BYTES;
-                if started > segment {
-                    self.rotated_to = Some(Lsn(started * SEGMENT_BYTES + HEADER_PAGE_BYTES));
-                }
-                return self.model.submit(appended.lsn, appended.end, payload);
-            }
-            Err(AppendError::NoSpace { .. }) => self.counters.appends_without_space += 1,
-            Err(AppendError::SegmentNotReady) => self.counters.appends_without_segment += 1,
-            Err(AppendError::Poisoned) if self.log().failure().is_some() => return Ok(()),
-            Err(error) => return Err(error.to_string()),
-        }
-        self.prepare();
-        Ok(())
-    }
-
-    /// A payload that no other record has, of any length that fits.
-    fn payload(&mut self) -> Vec<u8> {
-        let max = self.log().payload_len_max() as u64;
-        let is_long = self.random.below(16) < self.habits.long_of_16;
-        let bound = if is_long { max + 1 } else { 300 };
-        let len = if self.random.one_in(32) { max } else { self.random.below(bound) } as usize;
-        self.record += 1;
-        let mut own = Random::new(self.record);
-        let mut payload = Vec::with_capacity(len + 8);
-        while payload.len() < len {
-            payload.extend(own.next().to_le_bytes());
-        }
-        payload.truncate(len);
-        payload
-    }
-
-    fn commit(&mut self) {
-        let log = self.log();
-        let (before, durable) = (log.appended(), log.durable());
-        let published = log.commit();
-        if log.appended() > before {
-            self.model.mark(published, durable);
-        }
-    }
-
-    fn mark_idle(&mut self) {
-        let log = self.log();
-        let durable = log.durable();
-        if log.mark_idle() {
-            let end = log.appended();
-            self.model.mark(end, durable);
-            self.counters.idle_marks += 1;
-        }
-    }
-
-    fn sync(&mut self) -> Result<(), String> {
-        let was_poisoned = self.log().failure().is_some();
-        let before = self.log().durable();
-        let synced = self.log().sync_step();
-        if was_poisoned && (synced.is_ok() || self.log().durable() != before) {
-            return Err("a log that had failed went on syncing".to_owned());
-        }
-        self.count_cut(|counters| &mut counters.cuts_inside_syncs);
-        Ok(())
-    }
-
-    fn prepare(&mut self) {
-        let is_wanted = self.log().shortage().is_some();
-        let is_made = self.log().prepare_step();
-        self.counters.failed_preparations += u64::from(is_wanted && !is_made);
-        self.count_cut(|counters| &mut counters.cuts_inside_preparations);
-    }
-
-    fn count_cut(&mut self, counter: impl FnOnce(&mut Counters) -> &mut u64) {
-        if self.disk.is_down() {
-            self.counters.cuts_inside_steps += 1;
-            *counter(&mut self.counters) += 1;
-        }
+        self.model.acknowledge(durable, head)
     }
 
     /// The end of a life: a cut, a closing, or both.
@@ -429,11 +364,11 @@ impl Run {
         if !self.disk.is_down() && self.random.one_in(5) {
             self.close()?;
         }
-        let is_ended = self.log.is_none() && !self.disk.is_down();
         // What was closed, or given up, may be opened again by the same process.
-        if !self.disk.is_down() && self.random.one_in(if is_ended { 2 } else { 12 }) {
+        let rarely = if self.log.is_none() { 2 } else { 12 };
+        if !self.disk.is_down() && self.random.one_in(rarely) {
             self.disk.clear_plans();
-            self.log = None;
+            self.drop_log()?;
             return Ok(());
         }
         let was_open = self.log.is_some();
@@ -441,7 +376,7 @@ impl Run {
         let may_flip = was_open && !self.disk.is_down();
         let cut = if self.random.one_in(4) { Cut::Kill } else { Cut::Power };
         self.disk.cut(cut);
-        self.log = None;
+        self.drop_log()?;
         if may_flip && cut == Cut::Power && self.random.one_in(4) {
             self.flip();
         }
@@ -449,8 +384,22 @@ impl Run {
         Ok(())
     }
 
+    fn drop_log(&mut self) -> Result<(), String> {
+        self.writer = None;
+        self.reservation = None;
+        self.log = None;
+        // Whoever holds a record keeps it, whatever has become of the log.
+        self.check_held()?;
+        self.held.clear();
+        Ok(())
+    }
+
     fn close(&mut self) -> Result<(), String> {
+        self.writer = None;
         let Some(log) = self.log.take() else { return Ok(()) };
+        if self.random.one_in(4) {
+            self.disk.plan_fault(self.random.below(3), Fault::Cut(Cut::Power));
+        }
         let was_poisoned = log.failure().is_some();
         let appended = log.appended();
         let closed = log.close();
@@ -459,45 +408,81 @@ impl Run {
             if was_poisoned {
                 return Err("a log that had failed was closed as if it had not".to_owned());
             }
-            self.model.acknowledge(appended);
+            let head = self.model.head;
+            self.model.acknowledge(appended, head)?;
             self.is_closed = true;
         }
         self.count_cut(|counters| &mut counters.cuts_inside_closings);
         Ok(())
     }
 
+    /// Counts a cut in the middle of a step.
+    pub(super) fn count_cut(&mut self, counter: impl FnOnce(&mut Counters) -> &mut u64) {
+        if self.disk.is_down() {
+            self.counters.cuts_inside_steps += 1;
+            *counter(&mut self.counters) += 1;
+        }
+    }
+
     fn restart(&mut self) {
         self.disk.restart();
         self.disk.set_capacity(u64::MAX);
-        for (index, len) in self.disk.segments() {
-            self.counters.unfinished_files += u64::from(len < SEGMENT_BYTES);
-            let page = self.disk.segment_bytes(index, 0..HEADER_PAGE_BYTES);
-            let records = self.disk.segment_bytes(index, HEADER_PAGE_BYTES..SEGMENT_BYTES);
-            let is_lost = is_zero(&page) && !is_zero(&records);
-            self.counters.lost_headers += u64::from(is_lost);
+        self.tell("restart");
+        if self.is_told {
+            println!("{:?}", self.disk.files());
         }
-        let segments = self.disk.segments();
-        if self.flip.is_none() && self.random.one_in(16) && !segments.is_empty() {
-            let (index, len) = segments[self.random.below(segments.len() as u64) as usize];
-            self.is_unreadable = self.disk.break_sector(index, self.random.below(len.max(1)));
+        let files = self.disk.files();
+        for &(name, len) in &files {
+            match name {
+                FileName::Segment(_) => {
+                    self.counters.unfinished_files += u64::from(len < SEGMENT_BYTES);
+                    let page = self.disk.file_bytes(name, 0..HEADER_PAGE_BYTES);
+                    let records = self.disk.file_bytes(name, HEADER_PAGE_BYTES..SEGMENT_BYTES);
+                    let is_lost = is_zero(&page) && !is_zero(&records);
+                    self.counters.lost_headers += u64::from(is_lost);
+                }
+                FileName::Draft(_) => self.counters.drafts += 1,
+                FileName::Snapshot(_) => self.counters.snapshots_survived += 1,
+            }
         }
+        if !self.is_flipped && self.random.one_in(16) && !files.is_empty() {
+            let (name, len) = files[self.random.below(files.len() as u64) as usize];
+            self.is_unreadable = self.disk.break_sector(name, self.random.below(len.max(1)));
+        }
+    }
+
+    /// Positions of the snapshots, in order.
+    fn snapshots(&self) -> Vec<u64> {
+        let snapshot = |(name, _)| match name {
+            FileName::Snapshot(lsn) => Some(lsn),
+            FileName::Draft(_) | FileName::Segment(_) => None,
+        };
+        self.disk.files().into_iter().filter_map(snapshot).collect()
     }
 
     /// Flips a bit, most often where a mark says that all had been durable.
     fn flip(&mut self) {
+        let snapshots = self.snapshots();
+        if let Some(&lsn) = snapshots.last()
+            && self.random.one_in(4)
+        {
+            let name = FileName::Snapshot(lsn);
+            self.is_flipped = self.disk.flip_bit(name, self.random.below(8 * 256));
+            self.counters.flips_in_snapshots += u64::from(self.is_flipped);
+            return;
+        }
+        let (head, marked) = (self.model.head.0, self.model.marked.0);
         let end = self.model.submitted.last().map_or(0, |last| last.end.0);
-        let below_mark = self.model.marked.0 > 0 && self.random.below(4) != 0;
-        let bound = if below_mark { self.model.marked.0 } else { end + SEGMENT_BYTES / 2 };
+        let below_mark = marked > head && self.random.below(4) != 0;
+        let bound = if below_mark { marked } else { end.max(head) + SEGMENT_BYTES / 2 };
         // The latest bytes are those whose marks are fewest.
-        let back = if self.random.one_in(2) { 4096 } else { bound };
-        let lsn = bound - 1 - self.random.below(back.min(bound));
+        let back = if self.random.one_in(2) { 4096 } else { bound - head };
+        let lsn = bound - 1 - self.random.below(back.min(bound - head));
         let (index, byte) = (lsn / SEGMENT_BYTES, lsn % SEGMENT_BYTES);
         let bit = byte * 8 + self.random.below(8);
-        if self.disk.flip_bit(index, bit) {
-            self.flip = Some(Flip { index, bit });
-            self.counters.flips += 1;
-            self.counters.flips_below_mark += u64::from(lsn < self.model.marked.0);
-        }
+        self.is_flipped = self.disk.flip_bit(FileName::Segment(index), bit);
+        self.counters.flips += u64::from(self.is_flipped);
+        self.counters.flips_below_mark += u64::from(self.is_flipped && lsn < marked);
     }
 }
 

@@ -1,0 +1,193 @@
+//! What the journal's beginning is still needed for: records there are cleaned one by one, so that
+//! it can be cut off. [`Scheduler::replay`]'s module says why what remains is enough.
+
+use alloc::sync::Arc;
+
+use super::Scheduler;
+use crate::{
+    event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule},
+    id::{JobId, Lsn, Slot},
+    job::{
+        Clock, JobState,
+        record::{NO_SCHEDULE, Record},
+    },
+    journal::{Journal, Position},
+    limits,
+    time::{MonoTime, Now, WallTime},
+    wheel::TICK_NS,
+};
+
+/// What [`Scheduler::clean`] found a record to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleaned {
+    /// Nothing needs it any more.
+    Dead,
+    /// It was needed: what it held was written again at the journal's end.
+    Moved {
+        /// Bytes that this took of the journal.
+        bytes: u64,
+    },
+    /// It is needed, and the journal has no room for it now: ask again later.
+    NoRoom,
+}
+
+/// A record cannot be cleaned; nothing has changed, and what holds it must not be cut off.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CleanError {
+    /// The bytes are no event of this version.
+    #[error("{0}: keep this part of the log and look for what wrote it")]
+    Decode(#[from] DecodeEventError),
+}
+
+impl Scheduler {
+    /// Makes sure that the record at `lsn`, whose event is `bytes`, is not needed any more: if it
+    /// holds a job or a schedule, these are appended again as they are now.
+    ///
+    /// Once each record of the journal's oldest piece was found [`Cleaned::Dead`] or
+    /// [`Cleaned::Moved`], from its first to its last and each piece after the one before it, and
+    /// [`Scheduler::write_base`] has written its event, that piece may be cut off as soon as the
+    /// base is durable. Payloads that were handed out by position before must be read by then, or
+    /// the piece held for them.
+    ///
+    /// It may use the journal's low-water reserve, which it helps to fill again, but never what
+    /// running attempts need for their ends.
+    ///
+    /// # Errors
+    /// If the bytes are no event.
+    pub fn clean(
+        &mut self,
+        now: Now,
+        lsn: Lsn,
+        bytes: &[u8],
+        journal: &mut impl Journal,
+    ) -> Result<Cleaned, CleanError> {
+        self.offset_ns = now.offset_ns();
+        self.step_mono = now.mono;
+        let (event, payload) = Event::decode(bytes)?;
+        Ok(match &event {
+            Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } => {
+                self.keep_job(now, lsn, added, payload, journal)
+            }
+            Event::Kept(kept) => self.keep_job(now, lsn, &kept.job, payload, journal),
+            Event::SchedulePut { rule, .. } | Event::ScheduleKept { rule, .. } => {
+                self.keep_schedule(now, lsn, rule.name, journal)
+            }
+            Event::ScheduleFired { job: None, .. }
+            | Event::Started { .. }
+            | Event::Succeeded { .. }
+            | Event::Failed { .. }
+            | Event::Cancelled { .. }
+            | Event::ScheduleRemoved { .. }
+            | Event::Released { .. }
+            | Event::Base { .. } => Cleaned::Dead,
+        })
+    }
+
+    /// Writes that all before what must be kept may be cut off, with the totals that would be lost
+    /// with it. `None` if the journal has no room for it now.
+    pub fn write_base(&mut self, now: Now, journal: &mut impl Journal) -> Option<Position> {
+        let need = journal.record_bytes(limits::BASE_BYTES_MAX);
+        self.room_for(journal, need).ok()?;
+        let event = Event::Base {
+            at: now.wall.0,
+            next_sequence: self.next_sequence,
+            added: self.counts.added,
+            succeeded: self.counts.succeeded,
+            dead: self.counts.dead,
+            cancelled: self.counts.cancelled,
+            failed_attempts: self.counts.failed_attempts,
+        };
+        Some(self.commit(&event, &[], journal).position)
+    }
+
+    /// Bytes of the journal's records that hold jobs and schedules: what would be left of it if
+    /// all of it were cleaned now.
+    ///
+    /// Each record counts with its length rounded up to 16 bytes, and one of a mebibyte or more as
+    /// 16 bytes less than that: the sum is at most 16 bytes per job and schedule too high, or
+    /// 0.4 % too low where payloads are as long as they may be.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.table.body_bytes()
+    }
+
+    fn keep_job(
+        &mut self,
+        now: Now,
+        lsn: Lsn,
+        added: &JobAdded<'_>,
+        payload: &[u8],
+        journal: &mut impl Journal,
+    ) -> Cleaned {
+        let Some(slot) = self.table.find(JobId(added.job)) else { return Cleaned::Dead };
+        let record = *self.table.get(slot);
+        if record.body != lsn {
+            return Cleaned::Dead;
+        }
+        let need = journal.record_bytes(limits::KEPT_HEAD_BYTES_MAX + payload.len());
+        if self.room_for(journal, need).is_err() {
+            return Cleaned::NoRoom;
+        }
+        // The event borrows the schedule's name while applying it needs the state.
+        let rule = self.schedules.get(record.schedule).map(|state| Arc::clone(&state.rule));
+        debug_assert_eq!(rule.is_none(), record.schedule == NO_SCHEDULE);
+        let due = match record.clock {
+            Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
+            Clock::Wall => WallTime(record.due_ns),
+        };
+        let event = Event::Kept(JobKept {
+            at: now.wall.0,
+            job: JobAdded { due: due.0, mono: record.clock == Clock::Mono, ..added.clone() },
+            attempt: record.attempt,
+            token: record.token.0,
+            state: self.kept_state(slot, &record),
+            schedule: rule.as_ref().map(|rule| &*rule.name),
+        });
+        let committed = self.commit(&event, payload, journal);
+        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+    }
+
+    fn kept_state(&self, slot: Slot, record: &Record) -> KeptState {
+        match record.state {
+            JobState::Scheduled => KeptState::Scheduled,
+            JobState::Ready => KeptState::Ready,
+            JobState::Running => {
+                let ends = MonoTime(self.links.tick(slot.0).saturating_mul(TICK_NS));
+                KeptState::Running { lease_end: ends.to_wall(self.offset_ns).0 }
+            }
+            state => panic!("a job that is {state} is not held"),
+        }
+    }
+
+    fn keep_schedule(
+        &mut self,
+        now: Now,
+        lsn: Lsn,
+        name: &str,
+        journal: &mut impl Journal,
+    ) -> Cleaned {
+        let number = self.schedules.find(name);
+        let Some(state) = number.and_then(|number| self.schedules.get(number)) else {
+            return Cleaned::Dead;
+        };
+        if self.table.get(state.timer).body != lsn {
+            return Cleaned::Dead;
+        }
+        // The rule is not taken from the record: it may have been replaced since.
+        let rule = Arc::clone(&state.rule);
+        let event = Event::ScheduleKept {
+            at: now.wall.0,
+            rule: Rule::of(&rule),
+            next: state.next.map(|next| next.0),
+            catch_up_until: state.catch_up_until.0,
+            fired: state.fired,
+        };
+        let need = journal.record_bytes(limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len());
+        if self.room_for(journal, need).is_err() {
+            return Cleaned::NoRoom;
+        }
+        let committed = self.commit(&event, &rule.job.payload, journal);
+        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+    }
+}

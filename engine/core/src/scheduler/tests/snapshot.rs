@@ -1,0 +1,219 @@
+//! Snapshots: what is frozen comes back, and no bytes whatever break the reader.
+
+use super::{keep::whole, *};
+use crate::{Frozen, Restore, RestoreError};
+
+pub(super) fn bytes(world: &mut World) -> Vec<u8> {
+    written(&world.core.freeze())
+}
+
+fn written(frozen: &Frozen) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut sink = |piece: &[u8]| -> Result<(), ()> {
+        assert!(!piece.is_empty());
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    frozen.write(&mut sink).unwrap();
+    bytes
+}
+
+pub(super) fn restore(now: Now, bytes: &[u8]) -> Result<Scheduler, RestoreError> {
+    restore_in(now, bytes, 1000)
+}
+
+fn restore_in(now: Now, bytes: &[u8], piece_bytes: usize) -> Result<Scheduler, RestoreError> {
+    let config = Config {
+        notices: true,
+        low_water_bytes: 4096,
+        low_water_full_bytes: 4096,
+        ..Config::new(ShardId(0))
+    };
+    let mut restore = Restore::new(config, now);
+    for piece in bytes.chunks(piece_bytes) {
+        restore.feed(piece)?;
+    }
+    restore.finish()
+}
+
+/// A world with jobs in each state and schedules of each sort.
+fn varied() -> World {
+    let mut world = World::new();
+    for n in 0..4_u64 {
+        world.submit(&NewJob { payload: vec![1; 9].into(), ..delayed(n * 100) });
+        let due = Due::At(WallTime(START_WALL + n * SECOND));
+        world.submit(&NewJob { due, priority: n as u8, ..NewJob::new(format!("kind {n}")) });
+    }
+    let cron = Timing::Cron(Cron::parse("0 9 * * 1").unwrap().with_zone("Europe/Berlin").unwrap());
+    world.put(&Schedule::new("first", Timing::Every(SECOND), job()));
+    world.put(&Schedule::new("second", cron, job()));
+    world.put(&Schedule::new("third", Timing::Every(2 * SECOND), job()));
+    world.answer(Input::RemoveSchedule { caller: CallerId(0), name: "first" });
+    world.core.config.running_max = 3;
+    for _ in 0..3 {
+        let dispatched = world.pass(SECOND);
+        world.complete(dispatched[0], Outcome::Retryable("again"));
+    }
+    let counts = world.core.counts();
+    assert!(counts.running > 0 && counts.ready > 0 && counts.failed_attempts > 0, "{counts:?}");
+    world
+}
+
+#[test]
+fn what_was_frozen_comes_back_however_its_bytes_are_cut() {
+    let mut world = varied();
+    let frozen = world.core.freeze();
+    let expected = whole(&world);
+    // What happens later is not in it.
+    world.submit(&job());
+    world.pass(SECOND);
+    let bytes = written(&frozen);
+    assert_eq!(u64::from(frozen.jobs()) + 1, world.core.counts().pending);
+    let now = Now { mono: MonoTime(4 * SECOND), wall: WallTime(START_WALL + 3 * SECOND) };
+    for piece_bytes in [1, 7, 100, usize::MAX] {
+        let mut other = World::with(Memory::default(), now.mono.0, now.wall.0);
+        other.core = restore_in(now, &bytes, piece_bytes).unwrap();
+        assert_eq!(whole(&other), expected, "in pieces of {piece_bytes}");
+        let again = self::bytes(&mut other);
+        assert_eq!(self::bytes(&mut other), again);
+    }
+}
+
+#[test]
+fn after_a_boot_delays_go_on_and_overdue_jobs_come_in_the_order_of_their_due_times() {
+    let mut world = World::new();
+    let late: Vec<JobId> = [30, 10, 20].map(|s| world.submit(&delayed(s))).into();
+    let delay = world.submit(&delayed(3600));
+    // On the wall clock: another wheel, which is looked at second.
+    let due = Due::At(WallTime(START_WALL + 5 * SECOND));
+    let instant = world.submit(&NewJob { due, ..job() });
+    let bytes = bytes(&mut world);
+    // The monotonic clock begins anew, 50 s before.
+    let mut other = World::with(world.journal, 50 * SECOND, START_WALL + 1800 * SECOND);
+    other.core = restore(other.now, &bytes).unwrap();
+    let order: Vec<JobId> = other.time().iter().map(|d| d.attempt.job).collect();
+    assert_eq!(order, [late[1], late[2], late[0], instant]);
+    assert!(other.pass(1800 * SECOND - 1).is_empty());
+    assert_eq!(other.pass(TICK_NS)[0].attempt.job, delay);
+}
+
+#[test]
+fn after_a_restore_an_unknown_name_is_an_error_at_once() {
+    let mut world = World::new();
+    let bytes = bytes(&mut world);
+    let mut core = restore(world.now, &bytes).unwrap();
+    let job = world.submit(&job());
+    let dispatch = world.pass(0)[0];
+    world.complete(dispatch, Outcome::Succeeded);
+    assert_eq!(core.replay(Lsn(1), &world.journal.events[1]), Err(ReplayError::UnknownJob(job)));
+}
+
+#[test]
+fn a_snapshot_of_another_kind_shard_or_version_is_named() {
+    let mut world = varied();
+    let bytes = bytes(&mut world);
+    let changed = |at: usize, byte: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] = byte;
+        restore(world.now, &bytes).unwrap_err()
+    };
+    assert_eq!(changed(0, b'X'), RestoreError::NotASnapshot);
+    assert_eq!(changed(8, 2), RestoreError::Version { found: 2 });
+    assert_eq!(changed(12, 9), RestoreError::Shard { found: 9, expected: 0 });
+    for len in 0..bytes.len() {
+        let error = restore(world.now, &bytes[..len]).unwrap_err();
+        let truncated = matches!(error, RestoreError::Truncated);
+        assert!(truncated, "{len}: {error}");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(matches!(restore(world.now, &longer), Err(RestoreError::Malformed(_))));
+}
+
+#[test]
+fn what_was_refused_once_stays_refused() {
+    let mut world = varied();
+    let mut bytes = bytes(&mut world);
+    let last = bytes.len() - 1;
+    bytes[last] = 1;
+    let mut restore = Restore::new(Config::new(ShardId(0)), world.now);
+    let first = restore.feed(&bytes).unwrap_err();
+    let second = restore.feed(&bytes).unwrap_err();
+    assert_ne!(first, second);
+    assert_eq!(restore.finish().unwrap_err(), second);
+}
+
+#[test]
+fn each_field_of_a_job_is_checked() {
+    let mut world = World::new();
+    world.submit(&job());
+    world.submit(&job());
+    let bytes = bytes(&mut world);
+    let last = bytes.len() - 56;
+    let check = |at: usize, value: &[u8]| {
+        let mut bytes = bytes.clone();
+        bytes[last + at..last + at + value.len()].copy_from_slice(value);
+        let error = restore(world.now, &bytes).unwrap_err();
+        assert!(matches!(error, RestoreError::Malformed(_)), "byte {at} of a job: {error}");
+    };
+    check(0, &0_u64.to_le_bytes()); // no sequence
+    check(0, &1_u64.to_le_bytes()); // the other job's id
+    check(0, &3_u64.to_le_bytes()); // not issued yet
+    check(7, &[1]); // another shard
+    check(40, &[0, 0]); // no such schedule
+    check(44, &[1, 0]); // no such kind
+    check(52, &[10]); // priority
+    check(53, &[2]); // state
+    check(54, &[2]); // clock
+    check(55, &[1]);
+}
+
+#[test]
+fn a_frozen_state_can_be_written_by_another_thread() {
+    fn check<T: Send + 'static>(_: &T) {}
+    check(&World::new().core.freeze());
+}
+
+#[test]
+fn the_first_error_of_a_sink_ends_the_writing() {
+    let mut world = World::new();
+    for _ in 0..5000 {
+        world.submit(&delayed(10));
+    }
+    let mut pieces = 0;
+    let mut sink = |_: &[u8]| {
+        pieces += 1;
+        if pieces == 2 { Err("full") } else { Ok(()) }
+    };
+    assert_eq!(world.core.freeze().write(&mut sink), Err("full"));
+    assert_eq!(pieces, 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A snapshot that was changed is refused, or gives a scheduler that works.
+    #[test]
+    fn changed_bytes_are_an_error_or_another_state(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+        piece_bytes in 1..300_usize,
+    ) {
+        let mut world = varied();
+        let mut bytes = bytes(&mut world);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(cut) = cut {
+            let cut = cut.index(bytes.len());
+            bytes.remove(cut);
+        }
+        if let Ok(core) = restore_in(world.now, &bytes, piece_bytes) {
+            world.core = core;
+            world.pass(SECOND);
+            world.submit(&job());
+            let again = self::bytes(&mut world);
+            prop_assert!(restore(world.now, &again).is_ok());
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The fixed parts of a snapshot, as bytes. The table in the module above this one says what lies
+//! where; whether the fields make sense together is the reader's business.
+
+use alloc::vec::Vec;
+
+use super::{RestoreError, SNAPSHOT_VERSION};
+use crate::{
+    id::{JobId, KindId, Lsn, ShardId, Token},
+    job::{
+        Backoff, Clock, JobState,
+        record::{NO_SCHEDULE, Record, Role},
+    },
+    limits,
+    time::{MonoTime, WallTime},
+};
+
+const MAGIC: [u8; 8] = *b"TWHLSNAP";
+pub(super) const HEADER_BYTES: usize = 96;
+pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
+pub(super) const JOB_BYTES: usize = 56;
+
+/// What a snapshot begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) shard: ShardId,
+    pub(crate) at: WallTime,
+    pub(crate) offset_ns: i64,
+    /// At most [`JobId::SEQUENCE_MAX`].
+    pub(crate) next_sequence: u64,
+    /// Added, succeeded, dead, cancelled; failed attempts.
+    pub(crate) totals: [u64; 5],
+    pub(crate) kinds: u32,
+    pub(crate) schedules: u32,
+    pub(crate) jobs: u32,
+}
+
+impl Header {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(MAGIC);
+        out.extend(SNAPSHOT_VERSION.to_le_bytes());
+        out.extend([self.shard.0, 0, 0, 0]);
+        out.extend(self.at.0.to_le_bytes());
+        out.extend(self.offset_ns.to_le_bytes());
+        out.extend(self.next_sequence.to_le_bytes());
+        for total in self.totals {
+            out.extend(total.to_le_bytes());
+        }
+        for count in [self.kinds, self.schedules, self.jobs, 0] {
+            out.extend(count.to_le_bytes());
+        }
+    }
+
+    pub(super) fn decode(fixed: &[u8; HEADER_BYTES], shard: ShardId) -> Result<Self, RestoreError> {
+        let mut fields = Fields(fixed);
+        if fields.take() != MAGIC {
+            return Err(RestoreError::NotASnapshot);
+        }
+        let version = fields.u32();
+        if version != SNAPSHOT_VERSION {
+            return Err(RestoreError::Version { found: version });
+        }
+        let [found, zeros @ ..] = fields.take::<4>();
+        if found != shard.0 {
+            return Err(RestoreError::Shard { found, expected: shard.0 });
+        }
+        let header = Self {
+            shard,
+            at: WallTime(fields.u64()),
+            offset_ns: fields.u64().cast_signed(),
+            next_sequence: fields.u64(),
+            totals: core::array::from_fn(|_| fields.u64()),
+            kinds: fields.u32(),
+            schedules: fields.u32(),
+            jobs: fields.u32(),
+        };
+        let numbers_fit = header.kinds <= limits::KINDS_MAX as u32
+            && header.schedules <= limits::SCHEDULES_MAX as u32
+            && header.jobs <= limits::JOBS_MAX
+            && header.next_sequence <= JobId::SEQUENCE_MAX
+            && header.totals.iter().all(|total| *total <= JobId::SEQUENCE_MAX);
+        if !numbers_fit || zeros != [0; 3] || fields.u32() != 0 {
+            return Err(RestoreError::Malformed("its header has a number that none has"));
+        }
+        Ok(header)
+    }
+}
+
+pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8; JOB_BYTES] {
+    let (due, clock) = match record.clock {
+        Clock::Mono => (MonoTime(record.due_ns).to_wall(offset_ns).0, 0),
+        Clock::Wall => (record.due_ns, 1),
+    };
+    let running = record.state == JobState::Running;
+    let mut fixed = [0; JOB_BYTES];
+    let mut out = Out(&mut fixed);
+    out.put(record.id.0.to_le_bytes());
+    out.put(record.body.0.to_le_bytes());
+    out.put(due.to_le_bytes());
+    out.put(record.token.0.to_le_bytes());
+    out.put(record.backoff.base_ms.to_le_bytes());
+    out.put(record.backoff.max_ms.to_le_bytes());
+    out.put(record.timeout_ms.to_le_bytes());
+    out.put(schedule.to_le_bytes());
+    out.put(record.body_units.to_le_bytes());
+    out.put(record.kind.0.to_le_bytes());
+    out.put(record.payload_offset.to_le_bytes());
+    out.put(record.attempt.to_le_bytes());
+    out.put(record.attempts_max.to_le_bytes());
+    out.put([record.priority, u8::from(running), clock, 0]);
+    debug_assert!(out.0.is_empty());
+    fixed
+}
+
+/// A job, but for its due time, which is on the wall clock in any case.
+pub(super) fn decode_job(
+    fixed: &[u8; JOB_BYTES],
+    header: &Header,
+) -> Result<(Record, WallTime), RestoreError> {
+    let mut fields = Fields(fixed);
+    let id = JobId(fields.u64());
+    let body = Lsn(fields.u64());
+    let due = WallTime(fields.u64());
+    let token = Token(fields.u32());
+    let backoff = Backoff { base_ms: fields.u32(), max_ms: fields.u32() };
+    let timeout_ms = fields.u32();
+    let schedule = fields.u16();
+    let body_units = fields.u16();
+    let kind = KindId(fields.u16());
+    let payload_offset = fields.u16();
+    let attempt = fields.u16();
+    let attempts_max = fields.u16();
+    let [priority, state, clock, zero] = fields.take();
+    let id_fits = id.shard() == header.shard && (1..header.next_sequence).contains(&id.sequence());
+    let schedule_fits = schedule == NO_SCHEDULE || u32::from(schedule) < header.schedules;
+    let fits = id_fits
+        && schedule_fits
+        && u32::from(kind.0) < header.kinds
+        && priority <= limits::PRIORITY_MAX
+        && state <= 1
+        && clock <= 1
+        && zero == 0;
+    if !fits {
+        return Err(RestoreError::Malformed("a job has a field that is out of its range"));
+    }
+    let record = Record {
+        id,
+        body,
+        due_ns: 0,
+        ready_ns: 0,
+        schedule,
+        body_units,
+        token,
+        backoff,
+        timeout_ms,
+        kind,
+        payload_offset,
+        attempt,
+        attempts_max,
+        priority,
+        state: if state == 1 { JobState::Running } else { JobState::Scheduled },
+        clock: if clock == 0 { Clock::Mono } else { Clock::Wall },
+        role: Role::Job,
+    };
+    Ok((record, due))
+}
+
+/// Reads numbers off an array that is long enough for all of them.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (taken, rest) = self.0.split_first_chunk().expect("the layout's sum is its length");
+        self.0 = rest;
+        *taken
+    }
+
+    pub(super) fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take())
+    }
+
+    pub(super) fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
+    pub(super) fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+}
+
+/// Writes numbers into an array that is long enough for all of them.
+struct Out<'a>(&'a mut [u8]);
+
+impl Out<'_> {
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let space = core::mem::take(&mut self.0);
+        let (place, rest) = space.split_first_chunk_mut().expect("the layout's sum is its length");
+        *place = bytes;
+        self.0 = rest;
+    }
+}

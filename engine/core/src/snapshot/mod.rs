@@ -1,0 +1,157 @@
+//! Snapshots: a shard's whole state at one moment, as bytes. With the events behind that moment
+//! they give the same state as the journal alone, in less time.
+//!
+//! [`Scheduler::freeze`] takes the state, [`Frozen::write`] turns it into bytes on any thread, and
+//! [`Restore`] reads them again. This folder owns the bytes; what the state is made of is known to
+//! `scheduler/freeze.rs`. It knows no file and computes no checksum: whatever holds the bytes must
+//! see to it that they come back unchanged. A changed byte never breaks the reader, but it may give
+//! another state.
+//!
+//! # Layout
+//!
+//! All numbers are little-endian. Times are nanoseconds on the wall clock, also those that are kept
+//! on the monotonic clock: so they mean the same after a reboot.
+//!
+//! | bytes | header, 96 bytes |
+//! |---|---|
+//! | 8 | `TWHLSNAP` |
+//! | 4 | version of this layout: 1 |
+//! | 1 + 3 | shard, zeros |
+//! | 8 | when it was frozen: the time of the shard's last step |
+//! | 8 | how far the wall clock was ahead of the monotonic one then, signed |
+//! | 8 | number of the next job |
+//! | 5 × 8 | totals: jobs added, succeeded, dead, cancelled; attempts failed |
+//! | 4 + 4 + 4 | how many kinds, schedules and jobs follow |
+//! | 4 | zeros |
+//!
+//! | bytes | each kind, in the order of their numbers |
+//! |---|---|
+//! | 2 | length of its name: 1 to 255 |
+//! | … | its name, UTF-8 |
+//!
+//! | bytes | each schedule; the first has number 0 here |
+//! |---|---|
+//! | 4 | length of the event below |
+//! | 2 + 2 | length of its record in the journal in units of 16 bytes, zeros |
+//! | 8 | position of its record in the journal |
+//! | … | an [`Event::ScheduleKept`](crate::event::Event::ScheduleKept) with its payload |
+//!
+//! | bytes | each job, 56 bytes |
+//! |---|---|
+//! | 8 | id |
+//! | 8 | position of its record in the journal |
+//! | 8 | due time |
+//! | 4 + 4 + 4 | token; first and longest back-off in ms |
+//! | 4 | time-out in ms |
+//! | 2 | number of its schedule here, or 65,535 |
+//! | 2 | length of its record in the journal in units of 16 bytes |
+//! | 2 | number of its kind |
+//! | 2 | where the payload begins within its event |
+//! | 2 + 2 | attempts begun, attempts at the most |
+//! | 1 | priority |
+//! | 1 | state: 0 scheduled or ready, 1 running |
+//! | 1 | clock: 0 monotonic, 1 wall |
+//! | 1 | zero |
+//!
+//! A ready job is written as a scheduled one: it is triggered again at once. When a lease ends is
+//! not written: a lease that is restored ends one time-out after the freeze, which is not earlier
+//! than it was.
+
+mod layout;
+mod restore;
+
+use alloc::{sync::Arc, vec::Vec};
+
+use crate::{
+    id::Lsn,
+    job::record::{NO_SCHEDULE, Record, Role},
+    pages::FrozenPages,
+    time::WallTime,
+};
+pub(crate) use layout::Header;
+use layout::{JOB_BYTES, encode_job};
+pub use restore::{Restore, RestoreError};
+
+/// Version of the layout that this code writes and reads.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
+/// [`Frozen::write`] hands out pieces of about this size.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A shard's state as it was when it was frozen. It can be moved to another thread and written
+/// there while the shard goes on: what the shard changes meanwhile, it copies first, in pages of
+/// 256 KiB, so drop this as soon as it has been written.
+#[derive(Debug)]
+pub struct Frozen {
+    pub(crate) header: Header,
+    pub(crate) kinds: Vec<Arc<str>>,
+    pub(crate) schedules: Vec<FrozenSchedule>,
+    pub(crate) records: FrozenPages<Record>,
+}
+
+/// A schedule as it was frozen.
+#[derive(Debug)]
+pub(crate) struct FrozenSchedule {
+    /// What jobs call it by.
+    pub(crate) number: u16,
+    pub(crate) body: Lsn,
+    pub(crate) body_units: u16,
+    pub(crate) rule: Arc<crate::Schedule<'static>>,
+    pub(crate) next: Option<WallTime>,
+    pub(crate) catch_up_until: WallTime,
+    pub(crate) fired: u64,
+}
+
+impl Frozen {
+    /// Jobs held.
+    #[must_use]
+    pub fn jobs(&self) -> u32 {
+        self.header.jobs
+    }
+
+    /// Writes the state to `sink`, in pieces of about 64 KiB, and one of up to a mebibyte more
+    /// where a schedule's job has a payload of that size.
+    ///
+    /// # Errors
+    /// The first error of `sink`; nothing is written after it.
+    pub fn write<E>(&self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES + JOB_BYTES);
+        let mut flush = |chunk: &mut Vec<u8>, above: usize| {
+            if chunk.len() <= above {
+                return Ok(());
+            }
+            sink(chunk)?;
+            chunk.clear();
+            Ok(())
+        };
+        self.header.encode(&mut chunk);
+        for kind in &self.kinds {
+            chunk.extend((kind.len() as u16).to_le_bytes());
+            chunk.extend(kind.as_bytes());
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        // Jobs name a schedule by its place in this list.
+        let numbers = self.schedules.iter().map(|schedule| usize::from(schedule.number) + 1);
+        let mut places = alloc::vec![NO_SCHEDULE; numbers.max().unwrap_or(0)];
+        let mut head = Vec::new();
+        for (place, schedule) in (0..NO_SCHEDULE).zip(&self.schedules) {
+            places[usize::from(schedule.number)] = place;
+            let len = schedule.event(self.header.at).encode(&mut head);
+            let payload = &schedule.rule.job.payload;
+            chunk.extend(((len + payload.len()) as u32).to_le_bytes());
+            chunk.extend(schedule.body_units.to_le_bytes());
+            chunk.extend([0; 2]);
+            chunk.extend(schedule.body.0.to_le_bytes());
+            chunk.extend(&head[..len]);
+            chunk.extend(&**payload);
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        for record in self.records.pages().flatten().filter(|record| record.role == Role::Job) {
+            let schedule = places.get(usize::from(record.schedule)).copied();
+            let schedule = schedule.unwrap_or(NO_SCHEDULE);
+            chunk.extend(encode_job(record, schedule, self.header.offset_ns));
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        flush(&mut chunk, 0)
+    }
+}

@@ -1,0 +1,261 @@
+//! Reading a snapshot, piece by piece. Nothing in it is believed before it was checked.
+
+use alloc::vec::Vec;
+
+use super::{
+    SNAPSHOT_VERSION,
+    layout::{Fields, HEADER_BYTES, Header, JOB_BYTES, SCHEDULE_HEAD_BYTES, decode_job},
+};
+use crate::{
+    id::Lsn,
+    job::table::Unindexed,
+    limits,
+    scheduler::{Config, ReplayError, Scheduler},
+    time::Now,
+};
+
+/// Jobs that are read before they are added to the index together: 32 MiB of names and slots.
+const INDEX_BATCH: u32 = 1 << 21;
+/// The index is given room for this times the jobs read, or the number that the header names if
+/// that is less: so a header alone cannot ask for memory.
+const INDEX_FACTOR: u32 = 16;
+
+/// Builds a scheduler from the bytes of a snapshot.
+///
+/// The bytes are given in order, cut into pieces anywhere. What they ask for in memory is at most
+/// some times their own length, whatever they say.
+///
+/// ```
+/// use tickwheel_core::{Config, MonoTime, Now, Restore, Scheduler, ShardId, WallTime};
+/// let now = Now { mono: MonoTime(1), wall: WallTime(1_800_000_000_000_000_000) };
+/// let mut core = Scheduler::new(Config::new(ShardId(0)), now);
+/// let mut restore = Restore::new(Config::new(ShardId(0)), now);
+/// core.freeze().write(&mut |piece: &[u8]| restore.feed(piece))?;
+/// assert_eq!(restore.finish()?.counts(), core.counts());
+/// # Ok::<(), tickwheel_core::RestoreError>(())
+/// ```
+#[derive(Debug)]
+pub struct Restore {
+    core: Scheduler,
+    /// Bytes given and not read yet: the beginning of one entry.
+    rest: Vec<u8>,
+    part: Part,
+    header: Header,
+    unindexed: Unindexed,
+}
+
+/// What comes next; the number is how many of them are still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Header,
+    Kinds(u32),
+    Schedules(u32),
+    Jobs(u32),
+    End,
+    /// Nothing: the bytes were refused.
+    Refused,
+}
+
+impl Restore {
+    /// Begins with nothing, at `now`; the shard is that of `config`.
+    #[must_use]
+    pub fn new(config: Config, now: Now) -> Self {
+        let header = Header {
+            shard: config.shard,
+            at: now.wall,
+            offset_ns: now.offset_ns(),
+            next_sequence: 1,
+            totals: [0; 5],
+            kinds: 0,
+            schedules: 0,
+            jobs: 0,
+        };
+        let core = Scheduler::new(config, now);
+        Self { core, rest: Vec::new(), part: Part::Header, header, unindexed: Unindexed::new() }
+    }
+
+    /// Reads the next bytes. They may end anywhere.
+    ///
+    /// # Errors
+    /// If the bytes are not a snapshot's. What was read is of no use then: drop this.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let mut rest = core::mem::take(&mut self.rest);
+        rest.extend_from_slice(bytes);
+        let mut read = 0;
+        let result = loop {
+            match self.read(&rest[read..]) {
+                Ok(0) => break Ok(()),
+                Ok(used) => read += used,
+                Err(error) => break Err(error),
+            }
+        };
+        rest.drain(..read);
+        self.rest = rest;
+        if result.is_err() {
+            self.part = Part::Refused;
+        }
+        result
+    }
+
+    /// Ends the restoring; the events behind the freeze can be replayed now. From here on an event
+    /// that names something unknown is an error at once.
+    ///
+    /// # Errors
+    /// If the bytes given so far are not a whole snapshot.
+    pub fn finish(mut self) -> Result<Scheduler, RestoreError> {
+        match self.part {
+            Part::End => {}
+            Part::Refused => return Err(REFUSED),
+            _ => return Err(RestoreError::Truncated),
+        }
+        self.index()?;
+        self.core.restored();
+        Ok(self.core)
+    }
+
+    /// Reads as much as can be read at one go, and returns its length; 0 if more is needed.
+    fn read(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
+        let (used, part) = match self.part {
+            Part::Header => {
+                let Some(fixed) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(0) };
+                self.header = Header::decode(fixed, self.header.shard)?;
+                self.core.restore_header(&self.header);
+                (HEADER_BYTES, Part::Kinds(self.header.kinds))
+            }
+            Part::Kinds(left) => (self.read_kind(bytes)?, Part::Kinds(left - 1)),
+            Part::Schedules(left) => (self.read_schedule(bytes)?, Part::Schedules(left - 1)),
+            Part::Jobs(left) => {
+                let jobs = (bytes.len() / JOB_BYTES).min(left as usize);
+                for fixed in bytes.as_chunks::<JOB_BYTES>().0.iter().take(jobs) {
+                    let (record, due) = decode_job(fixed, &self.header)?;
+                    self.core.restore_job(record, due, self.header.at, &mut self.unindexed);
+                }
+                if self.unindexed.len() >= INDEX_BATCH {
+                    self.index()?;
+                }
+                (jobs * JOB_BYTES, Part::Jobs(left - jobs as u32))
+            }
+            Part::End if bytes.is_empty() => return Ok(0),
+            Part::End => return Err(RestoreError::Malformed("it goes on after its end")),
+            Part::Refused => return Err(REFUSED),
+        };
+        if used > 0 {
+            self.part = self.after(part);
+        }
+        Ok(used)
+    }
+
+    /// The part that follows, where nothing is left of this one.
+    fn after(&self, part: Part) -> Part {
+        match part {
+            Part::Kinds(0) => self.after(Part::Schedules(self.header.schedules)),
+            Part::Schedules(0) => self.after(Part::Jobs(self.header.jobs)),
+            Part::Jobs(0) => Part::End,
+            part => part,
+        }
+    }
+
+    fn read_kind(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
+        let Some((len, rest)) = bytes.split_first_chunk() else { return Ok(0) };
+        let len = usize::from(u16::from_le_bytes(*len));
+        if len == 0 || len > limits::NAME_BYTES_MAX {
+            return Err(RestoreError::Malformed("a kind's name has a length that none has"));
+        }
+        let Some(name) = rest.get(..len) else { return Ok(0) };
+        let name = core::str::from_utf8(name)
+            .map_err(|_| RestoreError::Malformed("a kind's name is not text"))?;
+        if !self.core.restore_kind(name) {
+            return Err(RestoreError::Malformed("two kinds have the same name"));
+        }
+        Ok(2 + len)
+    }
+
+    fn read_schedule(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
+        let Some((head, rest)) = bytes.split_first_chunk::<SCHEDULE_HEAD_BYTES>() else {
+            return Ok(0);
+        };
+        let mut fields = Fields(head);
+        let len = fields.u32() as usize;
+        let units = fields.u16();
+        let zero = fields.u16();
+        let lsn = Lsn(fields.u64());
+        if len > limits::EVENT_BYTES_MAX || zero != 0 {
+            return Err(RestoreError::Malformed("a schedule has a head that none has"));
+        }
+        let Some(event) = rest.get(..len) else { return Ok(0) };
+        self.core.restore_schedule(lsn, units, event)?;
+        Ok(SCHEDULE_HEAD_BYTES + len)
+    }
+
+    /// Adds the jobs read since the last time to the index.
+    fn index(&mut self) -> Result<(), RestoreError> {
+        let jobs = self.jobs_vouched();
+        if !self.core.restore_index(&mut self.unindexed, jobs) {
+            return Err(RestoreError::Malformed("two jobs have the same id"));
+        }
+        Ok(())
+    }
+
+    /// The number of jobs in all that what was read so far makes credible.
+    fn jobs_vouched(&self) -> u32 {
+        let vouched = self.core.counts().pending.saturating_mul(INDEX_FACTOR.into());
+        u32::try_from(vouched).unwrap_or(u32::MAX).min(self.header.jobs)
+    }
+}
+
+const REFUSED: RestoreError = RestoreError::Malformed("it was refused before");
+
+/// The bytes are no snapshot that can be restored. The journal alone gives the same state: start
+/// without the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// It does not begin as a snapshot does.
+    #[error("not a snapshot: start without it")]
+    NotASnapshot,
+    /// It has another layout.
+    #[error(
+        "the snapshot has version {found}, this program reads {SNAPSHOT_VERSION}: start without it"
+    )]
+    Version {
+        /// The version that it names.
+        found: u32,
+    },
+    /// It is another shard's.
+    #[error("the snapshot is of shard {found}, not {expected}: files were moved; start without it")]
+    Shard {
+        /// The shard that it names.
+        found: u8,
+        /// The shard that is restored.
+        expected: u8,
+    },
+    /// It ends too early.
+    #[error("the snapshot ends too early: start without it")]
+    Truncated,
+    /// A field is out of its range, or two entries contradict each other.
+    #[error("the snapshot is damaged ({0}): start without it")]
+    Malformed(&'static str),
+    /// A schedule in it cannot be taken in.
+    #[error("a schedule of the snapshot cannot be restored ({0}): start without it")]
+    Schedule(ReplayError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MonoTime, ShardId, WallTime};
+
+    #[test]
+    fn a_header_alone_asks_for_little_memory() {
+        let now = Now { mono: MonoTime(1), wall: WallTime(2) };
+        let mut restore = Restore::new(Config::new(ShardId(0)), now);
+        let header = Header { jobs: limits::JOBS_MAX, ..restore.header };
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes);
+        assert_eq!(bytes.len(), HEADER_BYTES);
+        restore.feed(&bytes).unwrap();
+        assert_eq!(restore.part, Part::Jobs(limits::JOBS_MAX));
+        assert_eq!(restore.jobs_vouched(), 0);
+        assert_eq!(restore.finish().map(|_| ()), Err(RestoreError::Truncated));
+    }
+}
