@@ -57,6 +57,11 @@ pub(crate) fn shard_dir(dir: &Path, shard: u8) -> PathBuf {
     dir.join(format!("shard-{shard:03}"))
 }
 
+/// The shard whose folder has this name.
+pub(crate) fn shard_number(name: &str) -> Option<u8> {
+    name.strip_prefix("shard-")?.parse().ok()
+}
+
 /// Makes the directory, open to its owner only, and makes its name and those above it durable.
 fn create(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -71,7 +76,7 @@ fn create(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn read_count(dir: &Path) -> io::Result<Option<usize>> {
+pub(crate) fn read_count(dir: &Path) -> io::Result<Option<usize>> {
     let path = dir.join(COUNT_FILE);
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -121,8 +126,7 @@ fn shard_folders(dir: &Path) -> io::Result<Folders> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("shard-")?.parse().ok());
-        if let Some(number) = number {
+        if let Some(number) = name.to_str().and_then(shard_number) {
             folders.all.push(number);
             folders.any_used |= fs::read_dir(entry.path())?.next().is_some();
         }

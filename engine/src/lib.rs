@@ -51,6 +51,7 @@ pub mod limits;
 mod schedule;
 mod shard;
 mod shutdown;
+pub mod store;
 
 pub use builder::Builder;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};

@@ -43,5 +43,5 @@ pub use options::{
 };
 pub use payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
 pub use place::PlaceError;
-pub use report::{Achieved, LatencyNs, LedgerCounts, Report, Resources, SCHEMA, Spans};
+pub use report::{Achieved, LatencyNs, LedgerCounts, LogLength, Report, Resources, SCHEMA, Spans};
 pub use run::{Run, RunError, Watch, run, run_watched};

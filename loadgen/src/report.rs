@@ -50,6 +50,8 @@ pub struct Report {
     pub wall_seconds: f64,
     /// Syncs of the logs.
     pub syncs: u64,
+    /// What keeping the logs short took.
+    pub log: LogLength,
     /// From the trigger to the dispatch: how long triggered jobs waited for room in the executors'
     /// queue. It is beside the stages of `latency_ns`, whose form is fixed.
     pub ready: Spans,
@@ -121,6 +123,20 @@ pub struct LedgerCounts {
     pub duplicate: u64,
     /// Runs before the due time.
     pub early: u64,
+}
+
+/// The logs at the end of a run, and what keeping them short took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LogLength {
+    /// Bytes from their heads to their ends.
+    pub bytes: u64,
+    /// Bytes that were written again so that segments could be given back. They count in
+    /// `resources.wal_bytes_per_job`.
+    pub moved_bytes: u64,
+    /// Segments given back.
+    pub segments_released: u64,
+    /// Snapshots written.
+    pub snapshots: u64,
 }
 
 /// What a run took.

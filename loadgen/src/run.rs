@@ -25,7 +25,7 @@ use crate::{
     options::{Load, Options, OptionsError},
     place::{Place, PlaceError},
     progress::Progress,
-    report::{Achieved, LatencyNs, Report, Resources, SCHEMA, Spans},
+    report::{Achieved, LatencyNs, LogLength, Report, Resources, SCHEMA, Spans},
     submit::{KIND, Submitter},
     text,
 };
@@ -175,6 +175,12 @@ pub fn run_watched(options: &Options, watch: &Watch) -> Result<Run, RunError> {
         elapsed_s,
         wall_seconds: began.elapsed().as_secs_f64(),
         syncs: stats.log_syncs,
+        log: LogLength {
+            bytes: stats.log_bytes,
+            moved_bytes: stats.log_moved_bytes,
+            segments_released: stats.log_segments_released,
+            snapshots: stats.snapshots,
+        },
         ready: Spans::of(latency.stage(Stage::Ready)),
         generator_lateness: loaded.lateness.as_ref().map(Spans::of),
         submit_service: is_open.then(|| Spans::of(latency.stage(Stage::SubmitAck))),

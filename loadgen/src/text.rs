@@ -23,11 +23,15 @@ pub(crate) fn of_run(report: &Report, latency: &Latency) -> String {
     let resources = &report.resources;
     let _ = writeln!(
         text,
-        "cost      {:.2} µs of processor a job · {:.0} bytes of log a job · {} syncs · {} of memory at most\n",
+        "cost      {:.2} µs of processor a job · {:.0} bytes of log a job · {} syncs · {} of memory at most\nlog       {} at the end · {} written again · {} segments given back · {} snapshots\n",
         resources.cpu_ns_per_job / 1e3,
         resources.wal_bytes_per_job,
         report.syncs,
-        mebibytes(resources.rss_bytes)
+        mebibytes(resources.rss_bytes),
+        mebibytes(report.log.bytes),
+        mebibytes(report.log.moved_bytes),
+        report.log.segments_released,
+        report.log.snapshots
     );
     text.push_str(&table(latency));
     if let Some(lateness) = &report.generator_lateness {

@@ -142,24 +142,6 @@ impl Pool {
     }
 }
 
-/// While other segments are ready, the preparer rests as long as it works, so that the syncs of
-/// the log find the disk free.
-impl Pace for Pool {
-    fn is_hurried(&self) -> bool {
-        self.ready_count() == 0
-    }
-
-    fn pause(&self, worked: Duration) -> io::Result<()> {
-        if self.stop.load(Ordering::Acquire) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        if !self.is_hurried() {
-            thread::park_timeout(worked);
-        }
-        Ok(())
-    }
-}
-
 /// What a step of the preparer came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -198,8 +180,7 @@ impl Preparer {
 
     /// Does the next piece of work.
     pub(crate) fn step(&mut self) -> Step {
-        if let Some((index, mapping)) = self.pool.wanted() {
-            self.warm(index, &mapping);
+        if self.warm() {
             return Step::Worked;
         }
         // Space first: a released segment can be the next one.
@@ -229,8 +210,10 @@ impl Preparer {
         }
     }
 
-    fn warm(&self, index: u64, mapping: &Mapping) {
-        let warmed = self.storage.open(index).and_then(|file| file.populate(mapping));
+    /// Brings in the segment that is wanted. False: none is.
+    fn warm(&self) -> bool {
+        let Some((index, mapping)) = self.pool.wanted() else { return false };
+        let warmed = self.storage.open(index).and_then(|file| file.populate(&mapping));
         let state = match warmed {
             Ok(()) => Warmth::Warm,
             Err(error) => {
@@ -240,6 +223,7 @@ impl Preparer {
         };
         self.pool.note_warmth(index, state);
         (self.notify)();
+        true
     }
 
     /// Keeps one released segment for the next that is wanted and removes the others. Bytes that
@@ -269,7 +253,7 @@ impl Preparer {
         // Segments are at most 1 GiB.
         let segment_len = self.segment_bytes as usize;
         let source = self.spare.map_or(Source::New, Source::Spare);
-        prepare(self.storage.as_ref(), self.next_index, segment_len, source, self.pool.as_ref())
+        prepare(self.storage.as_ref(), self.next_index, segment_len, source, self)
     }
 
     fn report(&self, error: &io::Error) {
@@ -293,5 +277,25 @@ impl Preparer {
             }
             thread::park_timeout(left);
         }
+    }
+}
+
+/// While other segments are ready, the preparer rests as long as it works, so that the syncs of
+/// the log find the disk free.
+impl Pace for Preparer {
+    fn is_hurried(&self) -> bool {
+        self.pool.ready_count() == 0
+    }
+
+    fn pause(&self, worked: Duration) -> io::Result<()> {
+        if self.pool.stop.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        // Making a segment may take long, and whoever cleans the log waits for this.
+        self.warm();
+        if !self.is_hurried() {
+            thread::park_timeout(worked);
+        }
+        Ok(())
     }
 }

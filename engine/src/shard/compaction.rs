@@ -23,8 +23,10 @@ pub(super) struct Compaction {
     credited_ns: u64,
     /// The end of the log then.
     appended: Lsn,
-    /// It waits for the log or for time, until this moment of the monotonic clock.
-    again_ns: Option<u64>,
+    /// The log had no room: nothing is tried before this moment of the monotonic clock.
+    retry_ns: Option<u64>,
+    /// There is more to do, and what may be walked is used up: look again then, if not before.
+    pause_ns: Option<u64>,
     /// A part of the log cannot be read: it is kept, and nothing is cleaned any more.
     stuck: bool,
     counts: CompactionCounts,
@@ -47,7 +49,8 @@ impl Compaction {
             credit: 0,
             credited_ns: now.mono.0,
             appended,
-            again_ns: None,
+            retry_ns: None,
+            pause_ns: None,
             stuck: false,
             counts: CompactionCounts::default(),
         }
@@ -58,9 +61,9 @@ impl Compaction {
         self.counts
     }
 
-    /// When a step can go on that could not.
+    /// When a shard that has nothing else to do should come back to it.
     pub(super) fn wake(&self) -> Option<MonoTime> {
-        self.again_ns.map(MonoTime)
+        self.retry_ns.or(self.pause_ns).map(MonoTime)
     }
 
     /// Does a small piece of the work, if there is any; `true` if it did some.
@@ -73,10 +76,10 @@ impl Compaction {
         if self.stuck || journal.log.failure().is_some() {
             return false;
         }
-        if self.again_ns.is_some_and(|again_ns| now.mono.0 < again_ns) {
+        if self.retry_ns.is_some_and(|retry_ns| now.mono.0 < retry_ns) {
             return false;
         }
-        self.again_ns = None;
+        (self.retry_ns, self.pause_ns) = (None, None);
         self.take_credit(now, journal.log.appended());
         let Some(at) = self.at.or_else(|| next_segment(core, journal)) else { return false };
         self.at = Some(at);
@@ -87,7 +90,7 @@ impl Compaction {
             Err(error) => return self.give_up(&error),
         }
         if self.credit == 0 {
-            self.again_ns = Some(now.mono.0 + nanos(limits::COMPACT_PAUSE));
+            self.pause_ns = Some(now.mono.0 + nanos(limits::COMPACT_PAUSE));
             return false;
         }
         let until = Lsn((at.0 / segment_bytes + 1) * segment_bytes);
@@ -117,7 +120,7 @@ impl Compaction {
                 Ok(Cleaned::Dead) => {}
                 Ok(Cleaned::Moved { bytes }) => self.counts.moved_bytes += bytes,
                 Ok(Cleaned::NoRoom) => {
-                    self.again_ns = Some(now.mono.0 + nanos(limits::COMPACT_RETRY));
+                    self.retry_ns = Some(now.mono.0 + nanos(limits::COMPACT_RETRY));
                     return false;
                 }
                 Err(error) => return self.give_up(&error),
@@ -140,7 +143,7 @@ impl Compaction {
         // The base has to lie before the record that releases, and behind all that was moved.
         let based = core.write_base(now, journal).is_some();
         if !based || journal.log.release(head).is_err() {
-            self.again_ns = Some(now.mono.0 + nanos(limits::COMPACT_RETRY));
+            self.retry_ns = Some(now.mono.0 + nanos(limits::COMPACT_RETRY));
             return false;
         }
         self.counts.segments += 1;

@@ -29,6 +29,8 @@ use screen::Screen;
 
 use crate::data_dir;
 
+/// Size of a log segment.
+const SEGMENT_BYTES: u64 = 16 << 20;
 /// How long running jobs have to end once the demonstration is over.
 const GRACE: Duration = Duration::from_secs(5);
 /// How much longer than planned a run may take before it gives up: a slow machine, a slow disk.
@@ -188,6 +190,8 @@ fn start(args: &DemoArgs, places: &Places, load: &Arc<Load>) -> Result<Engine, D
     Ok(Engine::builder()
         .data_dir(&places.engine)
         .durability(args.durability)
+        // Small, so that a run of seconds also shows the log being cleaned.
+        .segment_bytes(SEGMENT_BYTES)
         .handler(load::JOB, move |attempt| handlers.handle(attempt))
         .handler(load::PULSE, move |_| {
             pulse.pulse();

@@ -119,12 +119,18 @@ impl Screen {
         let latency = engine.latency();
         let ran = balance.ran - before.ran;
         say(&format!(
-            "\n{ran} jobs in {:.1} s ({:.0} a second), {} schedule runs, {} syncs, {:.1} MB of log",
+            "\n{ran} jobs in {:.1} s ({:.0} a second), {} schedule runs, {} syncs\n\
+             log: {:.1} MB written, {:.1} MB of them again by cleaning; {} segments given back, \
+             {:.1} MB in use; {} snapshots",
             elapsed.as_secs_f64(),
             ran as f64 / elapsed.as_secs_f64(),
             load.pulses(),
             stats.log_syncs,
-            stats.log_appended_bytes as f64 / 1e6
+            stats.log_appended_bytes as f64 / 1e6,
+            stats.log_moved_bytes as f64 / 1e6,
+            stats.log_segments_released,
+            stats.log_bytes as f64 / 1e6,
+            stats.snapshots
         ));
         say(&format!("\n{}", table(&latency)));
         say(&plot("lateness", latency.stage(Stage::Lateness)));

@@ -3,7 +3,7 @@
 
 use alloc::{boxed::Box, sync::Arc};
 
-use super::{Scheduler, io::Counts};
+use super::{Scheduler, io::Counts, replay::Census};
 use crate::{
     event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule},
     id::{JobId, Lsn, Slot, Token},
@@ -52,6 +52,17 @@ pub enum ReplayError {
         lsn: Lsn,
         /// What is wrong with it.
         error: Box<ReplayError>,
+    },
+    /// At the last cut of the journal's beginning, more jobs were held than what remains tells of:
+    /// more of it is gone than was cut off.
+    #[error(
+        "the journal holds {held} of {expected} jobs: its beginning is missing, restore the data directory from a copy"
+    )]
+    JobsMissing {
+        /// Jobs that were held.
+        expected: u64,
+        /// Jobs that what remains tells of.
+        held: u64,
     },
     /// More kinds than a shard knows.
     #[error("there are too many kinds")]
@@ -175,7 +186,11 @@ impl Scheduler {
                 self.counts.dead = *dead;
                 self.counts.cancelled = *cancelled;
                 self.counts.failed_attempts = *failed_attempts;
-                self.memory.forgive();
+                let ended = succeeded.saturating_add(*dead).saturating_add(*cancelled);
+                self.memory.based(Census {
+                    expected: added.saturating_sub(ended),
+                    held: self.table.len().into(),
+                });
                 Ok(())
             }
         }

@@ -3,7 +3,7 @@
 
 use alloc::sync::Arc;
 
-use super::Scheduler;
+use super::{Scheduler, io::Counts};
 use crate::{
     event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule},
     id::{JobId, Lsn, Slot},
@@ -89,13 +89,15 @@ impl Scheduler {
     pub fn write_base(&mut self, now: Now, journal: &mut impl Journal) -> Option<Position> {
         let need = journal.record_bytes(limits::BASE_BYTES_MAX);
         self.room_for(journal, need).ok()?;
+        let Counts { added, succeeded, dead, cancelled, .. } = self.counts;
+        debug_assert_eq!(added - succeeded - dead - cancelled, self.table.len().into());
         let event = Event::Base {
             at: now.wall.0,
             next_sequence: self.next_sequence,
-            added: self.counts.added,
-            succeeded: self.counts.succeeded,
-            dead: self.counts.dead,
-            cancelled: self.counts.cancelled,
+            added,
+            succeeded,
+            dead,
+            cancelled,
             failed_attempts: self.counts.failed_attempts,
         };
         Some(self.commit(&event, &[], journal).position)

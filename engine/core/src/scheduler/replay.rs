@@ -18,7 +18,8 @@
 //!
 //! A `Base` stands for its own cut only. A later cut may have taken bodies that an earlier `Base`
 //! relied on, so its numbers and its pardon hold until the next. What is unknown after the last
-//! `Base` is a fault, which [`Scheduler::replayed`] reports.
+//! `Base` is a fault, and so is another number of jobs at the last `Base` than its totals give:
+//! [`Scheduler::replayed`] reports both.
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
@@ -30,11 +31,22 @@ use crate::{
     time::WallTime,
 };
 
+/// How many jobs there are at a base.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    /// By its totals.
+    pub(super) expected: u64,
+    /// By what was replayed.
+    pub(super) held: u64,
+}
+
 /// What a recovery remembers from one event to a later one.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// The first event that named something unknown since the last base.
     unknown: Option<(Lsn, ReplayError)>,
+    /// Jobs at the last base.
+    census: Census,
     /// Nothing may be unknown: the state that the replay began with was whole.
     strict: bool,
     /// Jobs whose schedule was not known yet, by its name. They stay over a base: it may be that
@@ -74,13 +86,18 @@ impl Scheduler {
     ///
     /// # Errors
     /// [`ReplayError::Unaccounted`] if an event named a job or schedule that is not there, and no
-    /// later event says that its adding was cut off in order.
+    /// later event says that its adding was cut off in order; [`ReplayError::JobsMissing`] if jobs
+    /// were cut off that were still held. Do not go on with this scheduler then.
     pub fn replayed(&mut self) -> Result<(), ReplayError> {
         self.memory.awaiting.clear();
-        match self.memory.unknown.take() {
-            Some((lsn, error)) => Err(ReplayError::Unaccounted { lsn, error: Box::new(error) }),
-            None => Ok(()),
+        if let Some((lsn, error)) = self.memory.unknown.take() {
+            return Err(ReplayError::Unaccounted { lsn, error: Box::new(error) });
         }
+        let Census { expected, held } = self.memory.census;
+        if expected != held {
+            return Err(ReplayError::JobsMissing { expected, held });
+        }
+        Ok(())
     }
 }
 
@@ -107,9 +124,10 @@ impl Memory {
         self.unknown.is_none()
     }
 
-    /// The journal's beginning was cut off in order.
-    pub(super) fn forgive(&mut self) {
+    /// The journal's beginning may have been cut off before here.
+    pub(super) fn based(&mut self, census: Census) {
         self.unknown = None;
+        self.census = census;
     }
 
     /// `job` belongs to the schedule `name`, which is not known yet.

@@ -1,7 +1,7 @@
 //! Snapshots: a shard's whole state at one moment, as bytes. With the events behind that moment
 //! they give the same state as the journal alone, in less time.
 //!
-//! [`Scheduler::freeze`] takes the state, [`Frozen::write`] turns it into bytes on any thread, and
+//! [`Scheduler::freeze`](crate::Scheduler::freeze) takes the state, [`Frozen::write`] turns it into bytes on any thread, and
 //! [`Restore`] reads them again. This folder owns the bytes; what the state is made of is known to
 //! `scheduler/freeze.rs`. It knows no file and computes no checksum: whatever holds the bytes must
 //! see to it that they come back unchanged. A changed byte never breaks the reader, but it may give

@@ -396,6 +396,23 @@ fn what_is_unknown_after_the_last_base_is_an_error() {
 }
 
 #[test]
+fn a_piece_that_is_gone_although_it_was_not_cut_off_is_noticed() {
+    let mut cut = Cut::new();
+    for _ in 0..3 * SEGMENT_EVENTS {
+        cut.world.submit(&delayed(50));
+    }
+    cut.clean(SEGMENT_EVENTS);
+    cut.check();
+    // The second segment was not cleaned: nothing names its jobs but their adding.
+    let mut other = World::new();
+    for (number, event) in cut.world.journal.events.iter().enumerate().skip(2 * SEGMENT_EVENTS) {
+        other.core.replay(Lsn(number as u64), event).unwrap();
+    }
+    let error = other.core.replayed().unwrap_err();
+    assert_eq!(error, ReplayError::JobsMissing { expected: 15, held: 10 });
+}
+
+#[test]
 fn bytes_that_are_no_event_are_not_called_dead() {
     let mut world = World::new();
     let World { core, journal, now, .. } = &mut world;
