@@ -4,7 +4,7 @@
 //!
 //! An event is a head in bincode 2 (standard configuration: little-endian, variable-length
 //! integers) and, where it carries a job, that job's payload behind it. The first field is the
-//! variant's number: variants are only ever added at the end. `docs/file-format.md` lists them.
+//! variant's number: variants are only ever added at the end. `docs/events.md` lists them.
 
 use alloc::{borrow::Cow, vec::Vec};
 
@@ -368,6 +368,118 @@ mod tests {
     fn check(event: &Event<'_>, payload: &[u8]) {
         let bytes = [&encoded(event), payload].concat();
         assert_eq!(Event::decode(&bytes), Ok((event.clone(), payload)));
+    }
+
+    /// Each variant once, with its name on the page.
+    fn one_of_each() -> Vec<(&'static str, Event<'static>)> {
+        let terms = Terms {
+            priority: 5,
+            attempts_max: 26,
+            backoff_base_ms: 1,
+            backoff_max_ms: 2,
+            timeout_ms: 3,
+        };
+        let job = JobAdded { job: 1, at: 2, due: 3, mono: true, kind: "k", terms };
+        let rule = Rule {
+            name: "n",
+            timing: RuleTiming::Every(1),
+            missed: RuleMissed::One,
+            grace_ms: 1,
+            kind: "k",
+            terms,
+        };
+        let kept = JobKept {
+            at: 1,
+            job: job.clone(),
+            attempt: 1,
+            token: 1,
+            state: KeptState::Ready,
+            schedule: None,
+        };
+        alloc::vec![
+            ("Added", Event::Added(job.clone())),
+            ("Started", Event::Started { job: 1, token: 2, at: 3 }),
+            ("Succeeded", Event::Succeeded { job: 1, at: 2 }),
+            (
+                "Failed",
+                Event::Failed {
+                    job: 1,
+                    at: 2,
+                    failure: Failure::Lost,
+                    retry_at: None,
+                    message: "",
+                },
+            ),
+            ("Cancelled", Event::Cancelled { job: 1, at: 2 }),
+            ("SchedulePut", Event::SchedulePut { at: 1, rule: rule.clone(), next: None }),
+            (
+                "ScheduleFired",
+                Event::ScheduleFired {
+                    at: 1,
+                    name: "n",
+                    next: None,
+                    catch_up_until: 2,
+                    job: Some(job),
+                },
+            ),
+            ("ScheduleRemoved", Event::ScheduleRemoved { at: 1, name: "n" }),
+            ("Released", Event::Released { job: 1, at: 2, due: 3 }),
+            ("Kept", Event::Kept(kept)),
+            (
+                "ScheduleKept",
+                Event::ScheduleKept { at: 1, rule, next: None, catch_up_until: 2, fired: 3 },
+            ),
+            (
+                "Base",
+                Event::Base {
+                    at: 1,
+                    next_sequence: 2,
+                    added: 3,
+                    succeeded: 4,
+                    dead: 5,
+                    cancelled: 6,
+                    failed_attempts: 7,
+                },
+            ),
+        ]
+    }
+
+    /// Old logs stay readable: the numbers are those of the page, for ever.
+    #[test]
+    fn the_page_states_the_numbers() {
+        const PAGE: &str = include_str!("../../../docs/events.md");
+        let rows = PAGE.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let number: u8 = cells.next()?.parse().ok()?;
+            let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+            Some((number, name))
+        });
+        let ours: Vec<(u8, &str)> =
+            one_of_each().iter().map(|(name, event)| (encoded(event)[0], *name)).collect();
+        assert_eq!(rows.collect::<Vec<_>>(), ours);
+    }
+
+    /// The layout spelled out once, so that no edit of the code moves a byte unseen.
+    #[test]
+    fn golden_bytes() {
+        let bytes: Vec<Vec<u8>> = one_of_each().iter().map(|(_, event)| encoded(event)).collect();
+        let job = [1, 2, 3, 1, 1, b'k', 5, 26, 1, 2, 3];
+        let rule = [1, b'n', 1, 1, 1, 1, 1, b'k', 5, 26, 1, 2, 3];
+        let expected: Vec<Vec<u8>> = alloc::vec![
+            [&[0][..], &job].concat(),
+            alloc::vec![1, 1, 2, 3],
+            alloc::vec![2, 1, 2],
+            alloc::vec![3, 1, 2, 4, 0, 0],
+            alloc::vec![4, 1, 2],
+            [&[5, 1][..], &rule, &[0]].concat(),
+            [&[6, 1, 1, b'n', 0, 2, 1][..], &job].concat(),
+            alloc::vec![7, 1, 1, b'n'],
+            alloc::vec![8, 1, 2, 3],
+            [&[9, 1][..], &job, &[1, 1, 1, 0]].concat(),
+            [&[10, 1][..], &rule, &[0, 2, 3]].concat(),
+            alloc::vec![11, 1, 2, 3, 4, 5, 6, 7],
+        ];
+        assert_eq!(bytes, expected);
     }
 
     #[test]
