@@ -192,3 +192,6 @@ fn nanos(duration: Duration) -> u64 {
     // The constants are far below five hundred years.
     duration.as_nanos() as u64
 }
+
+#[cfg(test)]
+mod tests;
