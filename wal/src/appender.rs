@@ -39,6 +39,8 @@ pub(crate) struct Appender {
     highest_mark: Lsn,
     /// Data was appended since the last commit record.
     is_uncommitted: bool,
+    /// The segment in use holds a record that a later opening needs.
+    is_needed: bool,
     appended_records: u64,
     appended_bytes: u64,
 }
@@ -64,6 +66,7 @@ impl Appender {
             last_data_end: Lsn(0),
             highest_mark: Lsn(header.durable_mark),
             is_uncommitted: false,
+            is_needed: false,
             appended_records: 0,
             appended_bytes: 0,
         }
@@ -102,9 +105,18 @@ impl Appender {
         self.segments.len() as u64
     }
 
-    /// Epoch of this opening.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.header.epoch
+    /// A position that stands for the state of now, with the epoch of its segment. An opening uses
+    /// a last segment again that holds nothing it needs, and all positions in it are lost then. So
+    /// while that is so, it is the end of the segment before.
+    pub(crate) fn state_at(&self) -> (Lsn, u64) {
+        let here = (self.appended(), self.header.epoch);
+        let before = self.segments.len().checked_sub(2).and_then(|at| self.segments.get(at));
+        let end = self.header.previous_end;
+        // An end at the border would count as the start of the next segment.
+        match before.filter(|_| !end.is_multiple_of(self.header.place.segment_bytes)) {
+            Some(before) if !self.is_needed => (Lsn(end), before.epoch),
+            _ => here,
+        }
     }
 
     /// Shard and salt of the log.
@@ -126,6 +138,7 @@ impl Appender {
         let lsn = self.appended();
         self.put(Kind::Data, parts, payload_len);
         self.is_uncommitted = true;
+        self.is_needed = true;
         self.last_data_end = self.appended();
         self.appended_records += 1;
         lsn
@@ -175,6 +188,7 @@ impl Appender {
         self.seed = begin_segment(&mut writer, &self.header, &mut self.segments);
         self.writer = writer;
         self.offset = HEADER_PAGE_BYTES;
+        self.is_needed = false;
     }
 
     /// Writes that everything below `head`, the start of a segment, is released. It takes
@@ -182,6 +196,7 @@ impl Appender {
     pub(crate) fn put_head(&mut self, head: u64) {
         self.put(Kind::Head, &[&head.to_le_bytes()], size_of::<u64>());
         self.is_uncommitted = true;
+        self.is_needed = true;
         // It is worth a mark like data: what it says is acted on.
         self.last_data_end = self.appended();
     }

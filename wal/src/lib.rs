@@ -26,11 +26,13 @@ compile_error!(
 );
 
 mod appender;
+pub mod backup;
 mod durability;
 mod error;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod format;
+pub mod inspect;
 mod limits;
 mod log;
 mod lsn;

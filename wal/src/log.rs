@@ -17,7 +17,7 @@ use crate::pool::Step;
 use crate::pool::{Pool, Preparer, Released, Shortage, Warmth};
 use crate::recovery::RecoveryReport;
 use crate::segment::{RecordHandle, RecordRef};
-use crate::snapshot::{Identity, SnapshotError, SnapshotWriter};
+use crate::snapshot::{Moment, SnapshotError, SnapshotWriter};
 use crate::stats::LogStats;
 use crate::storage::{DirectoryLock, Prepared, Storage};
 use crate::sync::{Arc, thread};
@@ -64,15 +64,14 @@ impl Reservation {
 /// a time.
 pub struct SnapshotTicket {
     storage: Arc<dyn Storage>,
-    identity: Identity,
-    epoch: u64,
-    lsn: Lsn,
+    moment: Moment,
+    progress: Arc<Progress>,
 }
 
 impl SnapshotTicket {
     /// The position.
     pub fn lsn(&self) -> Lsn {
-        self.lsn
+        self.moment.lsn
     }
 
     /// Makes the snapshot's file, which counts once it is [finished](SnapshotWriter::finish).
@@ -80,13 +79,14 @@ impl SnapshotTicket {
     /// # Errors
     /// Its file cannot be made.
     pub fn begin(self) -> Result<SnapshotWriter, SnapshotError> {
-        SnapshotWriter::start(self.storage, self.identity, self.lsn, self.epoch)
+        let progress = self.progress;
+        SnapshotWriter::start(self.storage, self.moment, Box::new(move || progress.durable()))
     }
 }
 
 impl std::fmt::Debug for SnapshotTicket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SnapshotTicket").field("lsn", &self.lsn).finish_non_exhaustive()
+        f.debug_struct("SnapshotTicket").field("lsn", &self.moment.lsn).finish_non_exhaustive()
     }
 }
 
@@ -461,11 +461,12 @@ impl Log {
     /// Names the state that follows from all records appended so far, for a snapshot that is
     /// written by another thread while the log goes on.
     pub fn snapshot(&self) -> SnapshotTicket {
+        let (lsn, epoch) = self.parts.appender.state_at();
+        let identity = self.parts.appender.identity();
         SnapshotTicket {
             storage: Arc::clone(&self.parts.storage),
-            identity: self.parts.appender.identity(),
-            epoch: self.parts.appender.epoch(),
-            lsn: self.appended(),
+            moment: Moment { identity, lsn, epoch, head: self.releasing().min(lsn) },
+            progress: Arc::clone(&self.parts.progress),
         }
     }
 

@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use crate::appender::Appender;
+use crate::backup::remove_stale_pins;
 use crate::error::OpenError;
 use crate::format::{HEADER_PAGE_BYTES, Place, SegmentHeader, VERSION};
 use crate::limits::{RECOVERY_THREADS_MAX, REWRITE_PIECE_BYTES};
@@ -99,6 +100,9 @@ impl LogOptions {
             LockError::Held(holder) => OpenError::InUse { dir: self.dir.clone(), holder },
             LockError::Io(path, source) => io("lock", &path, source),
         })?;
+        if let Err(error) = remove_stale_pins(&self.dir) {
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot remove the pins of an old backup");
+        }
         let directory = Directory::open(&self.dir).map_err(|e| io("open", &self.dir, e))?;
         self.open_on(Arc::new(directory), Some(lock), Workers::Threads, notify, target)
     }

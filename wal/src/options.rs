@@ -76,9 +76,9 @@ impl LogOptions {
     }
 
     /// An experiment, to be measured beside the default: appends store into memory of the process,
-    /// and the syncer writes it to the file. A killed process then loses what was published since
-    /// the last write: with [`Durability::Interval`] up to that time, with [`Durability::Os`] the
-    /// last moment. Default false.
+    /// and the syncer writes it to the file. A killed process then loses what the syncer had not
+    /// yet written: what was published in the last moment or during the sync that runs, and all
+    /// that was not published. Default false.
     #[doc(hidden)]
     #[must_use]
     pub fn staged(self, staged: bool) -> Self {

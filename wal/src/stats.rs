@@ -1,9 +1,10 @@
 //! Counters of a log.
 
+// Not from `sync`: these order nothing, and they depend on a clock, which no model may do.
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::lsn::Lsn;
-use crate::sync::{AtomicU64, Ordering};
 
 /// Classes of sync times: class `n` counts those from 2ⁿ to just below 2ⁿ⁺¹ nanoseconds.
 pub(crate) const SYNC_CLASSES: usize = 40;

@@ -59,16 +59,18 @@ mod stand_in {
 
 /// Threads, with loom's scheduler behind them.
 ///
-/// In loom an `unpark` is no step of its own and orders memory also for a thread that never
-/// parks. Here the token is an atomic: so others can come between what is published and the
-/// wake-up, and only who takes the token sees what came before it, as the standard library says.
+/// Loom's own `unpark` is no step by itself, orders memory also for a thread that never parks, and
+/// wakes one that waits for something else. Here the token has a lock: others can come between
+/// what is published and the wake-up, and only who takes the token sees what came before it.
 #[cfg(loom)]
 pub(crate) mod thread {
     use std::cell::RefCell;
     use std::io;
     use std::time::Duration;
 
-    use super::{Arc, AtomicBool, Ordering};
+    use loom::sync::Condvar;
+
+    use super::{Arc, Mutex, lock};
 
     pub(crate) use std::thread::{available_parallelism, sleep};
 
@@ -76,53 +78,41 @@ pub(crate) mod thread {
     const STACK_WORDS: usize = 64 << 10;
 
     loom::thread_local! {
-        static CURRENT: RefCell<Option<Thread>> = RefCell::new(None);
+        static CURRENT: RefCell<Thread> = RefCell::new(Thread::new());
     }
 
+    /// A thread, as far as it can be woken.
     #[derive(Clone)]
-    pub(crate) struct Thread {
-        token: Arc<AtomicBool>,
-        /// `None`: it has not begun, so it cannot be parked.
-        inner: Arc<std::sync::OnceLock<loom::thread::Thread>>,
-    }
+    pub(crate) struct Thread(Arc<(Mutex<bool>, Condvar)>);
 
     impl Thread {
         fn new() -> Self {
-            Thread { token: Arc::new(AtomicBool::new(false)), inner: Arc::default() }
+            Thread(Arc::new((Mutex::new(false), Condvar::new())))
         }
 
         pub(crate) fn unpark(&self) {
-            self.token.store(true, Ordering::Release);
-            if let Some(inner) = self.inner.get() {
-                inner.unpark();
-            }
-        }
-
-        fn become_current(self) {
-            self.inner.get_or_init(loom::thread::current);
-            CURRENT.with(|current| current.replace(Some(self)));
+            let (token, given) = &*self.0;
+            *lock(token) = true;
+            given.notify_one();
         }
     }
 
     pub(crate) fn current() -> Thread {
-        let known = CURRENT.with(|current| current.borrow().clone());
-        known.unwrap_or_else(|| {
-            let thread = Thread::new();
-            thread.clone().become_current();
-            thread
-        })
+        CURRENT.with(|current| current.borrow().clone())
     }
 
     pub(crate) fn park() {
-        let thread = current();
-        while !thread.token.swap(false, Ordering::Acquire) {
-            loom::thread::park();
+        let (token, given) = &*current().0;
+        let mut token = lock(token);
+        while !*token {
+            token = given.wait(token).unwrap_or_else(super::PoisonError::into_inner);
         }
+        *token = false;
     }
 
     /// The time is over at once.
     pub(crate) fn park_timeout(_: Duration) {
-        current().token.swap(false, Ordering::Acquire);
+        *lock(&current().0.0) = false;
         loom::thread::yield_now();
     }
 
@@ -137,14 +127,14 @@ pub(crate) mod thread {
             Builder(self.0.name(name))
         }
 
-        pub(crate) fn spawn<T: 'static>(
+        pub(crate) fn spawn<T: Send + 'static>(
             self,
-            body: impl FnOnce() -> T + 'static,
+            body: impl FnOnce() -> T + Send + 'static,
         ) -> io::Result<JoinHandle<T>> {
             let thread = Thread::new();
             let child = thread.clone();
             let inner = self.0.spawn(move || {
-                child.become_current();
+                CURRENT.with(|current| current.replace(child));
                 body()
             })?;
             Ok(JoinHandle { inner, thread })

@@ -139,8 +139,7 @@ impl Syncer {
                 continue;
             }
             if !due {
-                // Where nothing is synced, a killed process should lose nothing all the same.
-                if durability != Durability::Os || !self.hand_over_published() {
+                if !self.hand_over_published() {
                     thread::park();
                 }
                 continue;
@@ -149,7 +148,9 @@ impl Syncer {
                 let left = last_start
                     .map_or(Duration::ZERO, |start| interval.saturating_sub(start.elapsed()));
                 if !left.is_zero() {
-                    thread::park_timeout(left);
+                    if !self.hand_over_published() {
+                        thread::park_timeout(left);
+                    }
                     continue;
                 }
             }
@@ -215,8 +216,9 @@ impl Syncer {
         Ok(())
     }
 
-    /// Where the storage stages: gives all that is appended to the operating system. False: it has
-    /// all that is published. A failure poisons the log as a failed sync does.
+    /// Where the storage stages: gives all that is appended to the operating system, so that a
+    /// killed process loses little while no sync is due. False: it has all that is published. A
+    /// failure poisons the log as a failed sync does.
     pub(crate) fn hand_over_published(&mut self) -> bool {
         let target = self.published();
         let is_due = self.storage.is_staging() && target > self.handed;

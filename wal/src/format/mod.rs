@@ -10,8 +10,8 @@ mod tests;
 
 pub(crate) use header::{HEADER_PAGE_BYTES, HeaderPage, SegmentHeader, VERSION, decode_page};
 pub(crate) use record::{
-    BadRecord, CONTROL_RECORD_BYTES, Kind, RECORD_HEADER_BYTES, Seed, control_value, encode_header,
-    marks_in, padded, parse, parse_checked,
+    BadRecord, CONTROL_RECORD_BYTES, Kind, Parsed, RECORD_ALIGN, RECORD_HEADER_BYTES, Seed,
+    control_value, encode_header, marks_in, padded, parse, parse_checked,
 };
 
 /// Where a segment lies: its number in the log and the size that all segments share.

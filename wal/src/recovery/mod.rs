@@ -178,7 +178,7 @@ pub(crate) fn recover(
                 // One that is ahead of what survives is not asked for.
                 if chain.reaches(lsn) {
                     match target.restore(&mut snapshot) {
-                        Ok(()) => break (found, chain, stop, Some(lsn)),
+                        Ok(()) => break (found, chain, stop, Some(snapshot.info())),
                         Err(error) => report.warnings.push(format!(
                             "{}: the snapshot is of no use: {error}",
                             storage.snapshot_path(lsn.0).display()
@@ -191,7 +191,7 @@ pub(crate) fn recover(
             }
         }
     };
-    report.snapshot = snapshot;
+    report.snapshot = snapshot.map(|snapshot| snapshot.lsn);
     let mut residue = chain.residue(&found, &stop)?;
     let mark = chain.mark.max(residue.mark);
     let place = stop.place;
@@ -199,13 +199,15 @@ pub(crate) fn recover(
         return Err(corrupt(storage, place, stop.offset, stop.reason, Lsn(mark)));
     }
     let first = found[0].place;
-    let base = inventory.base.max(chain.head);
+    // What lies before a snapshot was not read; the snapshot says what was released there.
+    let released = snapshot.map_or(0, |snapshot| snapshot.head.0);
+    let base = inventory.base.max(chain.head).max(released);
     if first.start() > base {
         let missing = Place { index: first.index - 1, ..first };
         let reason = "the segment is missing, and no record says that it was released".to_owned();
         return Err(corrupt(storage, missing, 0, reason, Lsn(mark)));
     }
-    let from = snapshot.unwrap_or(Lsn(base));
+    let from = snapshot.map_or(Lsn(base), |snapshot| snapshot.lsn);
     replay(&chain.segments, from, &mut target, &mut report)?;
 
     report.torn_bytes = residue.bytes;
@@ -474,31 +476,22 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// Files at the start of the list that are left of a release, where the walk stopped at a
-    /// segment without a header: a release wipes headers and removes files in any order. The
-    /// segments after it prove that if they follow on one another up to a record that says so.
-    /// All that is needed lies between that segment and that record, or it was no release.
+    /// Files at the start of the list that are left of a release, if the walk stopped at one of
+    /// them: a release wipes headers and removes files in any order. The segments after it prove
+    /// that if they follow on one another up to a record that says so. All that is needed lies
+    /// between that segment and that record, or it was no release.
     fn released(&self, all: &[Found], stop: &Stop) -> Option<usize> {
-        if all[stop.position].header().is_some() {
-            return None;
-        }
-        let with_header = all[stop.position..].iter().position(|found| found.header().is_some());
-        let first = stop.position + with_header?;
-        let mut head = 0;
-        for (position, found) in all.iter().enumerate().skip(first) {
-            let scanned = self.scans[position].as_ref()?;
-            head = head.max(scanned.head);
-            let is_fence = Fence::before(all, position).is_some_and(|it| it.offset == scanned.end);
-            let is_seal = matches!(scanned.ending, Ending::Sealed)
-                && all
-                    .get(position + 1)
-                    .and_then(Found::header)
-                    .is_some_and(|next| next.previous_end == found.place.lsn(scanned.end));
-            if !is_fence && !is_seal {
-                break;
+        (stop.position + 1..all.len()).find(|first| {
+            let mut head = 0;
+            for position in *first..all.len() {
+                let Some(scanned) = self.scans[position].as_ref() else { break };
+                head = head.max(scanned.head);
+                if !leads_on(all, position, scanned) {
+                    break;
+                }
             }
-        }
-        (head >= all[first].place.start()).then_some(first)
+            head >= all[*first].place.start()
+        })
     }
 
     /// Whether the last segment can be wiped and used again: it holds no data and no seal, and its
@@ -566,16 +559,25 @@ impl<'a> Chain<'a> {
     }
 }
 
+/// Whether the records of a segment lead to where the next one says that they end.
+fn leads_on(all: &[Found], position: usize, scanned: &Scanned) -> bool {
+    let end = all[position].place.lsn(scanned.end);
+    let next = all.get(position + 1).and_then(Found::header);
+    let is_sealed = matches!(scanned.ending, Ending::Sealed)
+        && next.is_some_and(|next| next.previous_end == end);
+    is_sealed || Fence::before(all, position).is_some_and(|fence| fence.offset == scanned.end)
+}
+
 /// Seeds of all epochs that a segment without a header can have had, when the one before it has
 /// `epoch`. The same epoch comes first: then the header may just not have reached the disk.
 /// A later one means that an opening began here, so its header was durable and is lost.
-fn seeds_after(epoch: u64, place: Place, log: &SegmentHeader) -> Vec<Seed> {
+pub(crate) fn seeds_after(epoch: u64, place: Place, log: &SegmentHeader) -> Vec<Seed> {
     let epochs = epoch..=epoch.saturating_add(EPOCH_STEP_MAX);
     epochs.map(|epoch| Seed::new(&SegmentHeader { place, epoch, ..*log })).collect()
 }
 
 /// Bytes up to the last one that is not zero.
-fn used_len(bytes: &[u8]) -> usize {
+pub(crate) fn used_len(bytes: &[u8]) -> usize {
     const PIECE: usize = 4096;
     let mut end = bytes.len();
     while end > 0 {

@@ -9,9 +9,9 @@ use std::ops::Range;
 use rustix::io::Errno;
 
 use super::cache::{CachedFile, SECTOR_BYTES};
+use super::mount::Mount;
 use super::names::{FileId, FileName, Names};
 use super::random::{Random, mix};
-use super::session::Session;
 use crate::storage::Storage;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
@@ -251,8 +251,8 @@ impl SimulatedDisk {
     }
 
     /// The disk as the log opened next sees it.
-    pub(crate) fn session(&self) -> Arc<dyn Storage> {
-        Arc::new(Session::new(self.clone(), self.state().life))
+    pub(crate) fn mount(&self) -> Arc<dyn Storage> {
+        Arc::new(Mount::new(self.clone(), self.state().life))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

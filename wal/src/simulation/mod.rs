@@ -37,9 +37,9 @@
 
 mod cache;
 mod disk;
+mod mount;
 mod names;
 mod random;
-mod session;
 
 use crate::error::{OpenError, SyncFailure};
 use crate::log::{Log, Workers};
@@ -68,7 +68,7 @@ impl LogOptions {
         notify: Arc<dyn Fn() + Send + Sync>,
         replay: &mut dyn FnMut(Record<'_>) -> Result<(), ReplayError>,
     ) -> Result<Log, OpenError> {
-        self.open_on(disk.session(), None, Workers::ByHand, notify, Target::Records(replay))
+        self.open_on(disk.mount(), None, Workers::ByHand, notify, Target::Records(replay))
     }
 
     /// The same from the newest snapshot, as [`open_state`](LogOptions::open_state) does.
@@ -81,7 +81,7 @@ impl LogOptions {
         notify: Arc<dyn Fn() + Send + Sync>,
         state: &mut dyn Recover,
     ) -> Result<Log, OpenError> {
-        self.open_on(disk.session(), None, Workers::ByHand, notify, Target::State(state))
+        self.open_on(disk.mount(), None, Workers::ByHand, notify, Target::State(state))
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) mod field {
     pub(crate) const LSN: usize = 32;
     pub(crate) const EPOCH: usize = 40;
     pub(crate) const CREATED_MS: usize = 48;
+    pub(crate) const HEAD: usize = 56;
     pub(crate) const CRC: usize = 124;
 }
 
@@ -64,6 +65,9 @@ pub(crate) struct SnapshotHeader {
     pub(crate) epoch: u64,
     /// When it was written, in milliseconds of the Unix clock. For people only.
     pub(crate) created_ms: u64,
+    /// Everything below is released by a record below [`lsn`](SnapshotHeader::lsn): an opening from
+    /// the snapshot does not read that record.
+    pub(crate) head: Lsn,
 }
 
 /// Why some bytes are not the header of a snapshot that can be read.
@@ -89,6 +93,7 @@ impl SnapshotHeader {
         put(field::LSN, &self.lsn.0.to_le_bytes());
         put(field::EPOCH, &self.epoch.to_le_bytes());
         put(field::CREATED_MS, &self.created_ms.to_le_bytes());
+        put(field::HEAD, &self.head.0.to_le_bytes());
         let crc = crc32c(&header[..field::CRC]);
         header[field::CRC..].copy_from_slice(&crc.to_le_bytes());
         header
@@ -118,10 +123,14 @@ impl SnapshotHeader {
             lsn: Lsn(u64_at(bytes, field::LSN)),
             epoch: u64_at(bytes, field::EPOCH),
             created_ms: u64_at(bytes, field::CREATED_MS),
+            head: Lsn(u64_at(bytes, field::HEAD)),
         };
         // Encoding again proves that the version is ours and that every unused byte is zero.
         if header.encode() != *bytes {
             return Err(BadHeader::Damaged("unused bytes of the header are not zero"));
+        }
+        if header.head > header.lsn {
+            return Err(BadHeader::Damaged("a position in the header is impossible"));
         }
         Ok(header)
     }

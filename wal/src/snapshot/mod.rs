@@ -19,7 +19,7 @@ use crate::lsn::Lsn;
 
 pub use error::SnapshotError;
 pub use reader::SnapshotReader;
-pub(crate) use select::{newest_usable, remove_unusable};
+pub(crate) use select::{belongs, newest_usable, remove_unusable};
 pub use writer::SnapshotWriter;
 
 /// Snapshots that are kept: the newest, and one in case its bytes go bad.
@@ -44,6 +44,18 @@ pub(crate) struct Identity {
     pub(crate) salt: u64,
 }
 
+/// What a snapshot is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) identity: Identity,
+    /// The position that the state is of.
+    pub(crate) lsn: Lsn,
+    /// Epoch of the segment that holds the position.
+    pub(crate) epoch: u64,
+    /// Everything below is released by a record below the position.
+    pub(crate) head: Lsn,
+}
+
 /// What a snapshot says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,6 +64,8 @@ pub struct SnapshotInfo {
     pub lsn: Lsn,
     /// Epoch of the segment that holds the position.
     pub epoch: u64,
+    /// Everything below is released by a record below the position.
+    pub head: Lsn,
     /// When it was begun, in milliseconds of the Unix clock. For people only.
     pub created_ms: u64,
     /// Bytes of the owner's state.

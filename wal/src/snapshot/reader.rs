@@ -222,6 +222,7 @@ impl Walk {
         SnapshotInfo {
             lsn: self.header.lsn,
             epoch: self.header.epoch,
+            head: self.header.head,
             created_ms: self.header.created_ms,
             len_bytes: self.totals.bytes,
             blocks: self.totals.blocks,

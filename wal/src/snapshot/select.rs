@@ -90,6 +90,17 @@ fn list(storage: &dyn Storage) -> Result<Vec<u64>, OpenError> {
     storage.list_snapshots().map_err(|e| io_error(storage, 0, "list the snapshots beside", e))
 }
 
+/// Whether a snapshot is of the log, if it is known which that is, and of the position in its name.
+pub(crate) fn belongs(
+    header: &SnapshotHeader,
+    named: Lsn,
+    log: Option<Identity>,
+    path: &Path,
+) -> Result<(), SnapshotError> {
+    let log = log.unwrap_or(header.identity);
+    admit(header, named.0, log, &mut |_, _| true, path)
+}
+
 /// Judges a snapshot by its header; `named` is the position in its name.
 fn admit(
     header: &SnapshotHeader,

@@ -12,7 +12,7 @@ use super::format::{
     Totals, encode_block_header, padded,
 };
 use super::{
-    Identity, SNAPSHOT_REST_MAX, SNAPSHOT_SYNC_BYTES, SNAPSHOTS_KEPT, SnapshotError, SnapshotInfo,
+    Moment, SNAPSHOT_REST_MAX, SNAPSHOT_SYNC_BYTES, SNAPSHOTS_KEPT, SnapshotError, SnapshotInfo,
 };
 use crate::lsn::Lsn;
 use crate::storage::{SegmentFile, Storage};
@@ -28,6 +28,8 @@ use crate::sync::{Arc, thread};
 /// It holds at most one block (1 MiB) in memory. Its owner ends it before the log is closed.
 pub struct SnapshotWriter {
     storage: Arc<dyn Storage>,
+    /// How far the log is durable.
+    durable: Box<dyn Fn() -> Lsn + Send>,
     /// The draft. `None`: a write failed, so it can never be complete.
     file: Option<Box<dyn SegmentFile>>,
     header: SnapshotHeader,
@@ -43,16 +45,17 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Begins a snapshot of the state at `lsn`, which lies in a segment with `epoch`.
+    /// Begins a snapshot of the state at `moment`. `durable` tells how far the log is durable.
     ///
     /// There is one writer of a log at a time: this removes the drafts of earlier ones.
     pub(crate) fn start(
         storage: Arc<dyn Storage>,
-        identity: Identity,
-        lsn: Lsn,
-        epoch: u64,
+        moment: Moment,
+        durable: Box<dyn Fn() -> Lsn + Send>,
     ) -> Result<Self, SnapshotError> {
-        let header = SnapshotHeader { identity, lsn, epoch, created_ms: storage.wall_ms() };
+        let Moment { identity, lsn, epoch, head } = moment;
+        let created_ms = storage.wall_ms();
+        let header = SnapshotHeader { identity, lsn, epoch, created_ms, head };
         let created = storage.remove_drafts().and_then(|()| storage.create_draft(lsn.0));
         let file = created.map_err(|source| SnapshotError::Io {
             action: "begin",
@@ -63,6 +66,7 @@ impl SnapshotWriter {
         block.resize(BLOCK_HEADER_BYTES, 0);
         let mut writer = SnapshotWriter {
             storage,
+            durable,
             file: Some(file),
             header,
             seed: BlockSeed::new(&header),
@@ -121,6 +125,7 @@ impl SnapshotWriter {
         Ok(SnapshotInfo {
             lsn: self.header.lsn,
             epoch: self.header.epoch,
+            head: self.header.head,
             created_ms: self.header.created_ms,
             len_bytes: self.totals.bytes,
             blocks: self.totals.blocks,
@@ -218,8 +223,14 @@ impl SnapshotWriter {
             Ok(all) => all.into_iter().filter(|&lsn| lsn != self.header.lsn.0).collect(),
             Err(error) => return warn(self.header.lsn.0, error),
         };
+        // What the log may lose in a power cut must not push out what it has for certain.
+        let durable = (self.durable)().0;
+        let spared = match self.header.lsn.0 <= durable {
+            true => None,
+            false => others.iter().rev().find(|lsn| **lsn <= durable),
+        };
         let too_many = others.len().saturating_sub(SNAPSHOTS_KEPT - 1);
-        for &lsn in &others[..too_many] {
+        for &lsn in others[..too_many].iter().filter(|lsn| spared != Some(lsn)) {
             if let Err(error) = storage.remove_snapshot(lsn) {
                 warn(lsn, error);
             }

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -165,6 +165,10 @@ struct DiskFile(File);
 impl SegmentFile for DiskFile {
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn is_pinned(&self) -> io::Result<bool> {
+        Ok(self.0.metadata()?.nlink() > 1)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

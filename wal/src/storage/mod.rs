@@ -96,6 +96,11 @@ pub(crate) trait SegmentFile: Send + Sync {
     /// Length of the file in bytes.
     fn len_bytes(&self) -> io::Result<u64>;
 
+    /// Whether the file has further names: someone else reads it, and its bytes must stay.
+    fn is_pinned(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Reserves the disk space of the first `len` bytes and makes the file at least that long.
     /// A file system that cannot reserve is no error: writing reserves as well.
     fn allocate(&self, len: u64) -> io::Result<()>;

@@ -79,18 +79,21 @@ pub(crate) fn prepare(
 }
 
 /// Puts the file of a released segment away: keeps it as a spare, or removes it. True: it is kept.
+/// A file that a backup has pinned is removed, so that its bytes stay under the other name.
 ///
 /// A spare loses its header before anything else of it changes, so that no recovery takes what is
 /// left for a segment.
 pub(crate) fn retire(storage: &dyn Storage, index: u64, keep: bool) -> io::Result<bool> {
     if keep {
         let file = storage.open_in_place(index)?;
-        file.write_at(&[0; PREPARE_PIECE_BYTES], 0)?;
-        file.sync()?;
-    } else {
-        storage.remove(index)?;
+        if !file.is_pinned()? {
+            file.write_at(&[0; PREPARE_PIECE_BYTES], 0)?;
+            file.sync()?;
+            return Ok(true);
+        }
     }
-    Ok(keep)
+    storage.remove(index)?;
+    Ok(false)
 }
 
 fn fill(

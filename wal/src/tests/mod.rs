@@ -9,6 +9,9 @@ mod disk;
 mod failing;
 mod faulty;
 mod image;
+#[cfg(loom)]
+mod loom;
 mod lost_writes;
 mod simulation;
 mod snapshots;
+mod staged;

@@ -3,7 +3,7 @@
 
 use super::image::Random;
 use crate::snapshot::tests::disk::{Disk, Fault, Name};
-use crate::snapshot::{Identity, SNAPSHOT_SYNC_BYTES, newest_usable, remove_unusable};
+use crate::snapshot::{Identity, Moment, SNAPSHOT_SYNC_BYTES, newest_usable, remove_unusable};
 use crate::storage::{Directory, Storage};
 use crate::sync::Arc;
 use crate::{Lsn, SnapshotError, SnapshotInfo, SnapshotReader, SnapshotWriter};
@@ -18,7 +18,18 @@ fn content(lsn: u64, len: usize) -> Vec<u8> {
 }
 
 fn start(storage: &Arc<dyn Storage>, lsn: u64) -> Result<SnapshotWriter, SnapshotError> {
-    SnapshotWriter::start(Arc::clone(storage), OURS, Lsn(lsn), EPOCH)
+    start_of(Arc::clone(storage), OURS, lsn, Lsn(u64::MAX))
+}
+
+/// Begins a snapshot of a log that is durable up to a position.
+fn start_of(
+    storage: Arc<dyn Storage>,
+    identity: Identity,
+    lsn: u64,
+    durable: Lsn,
+) -> Result<SnapshotWriter, SnapshotError> {
+    let moment = Moment { identity, lsn: Lsn(lsn), epoch: EPOCH, head: Lsn(0) };
+    SnapshotWriter::start(storage, moment, Box::new(move || durable))
 }
 
 /// Writes a whole snapshot, in pieces of these lengths over and over.
@@ -181,7 +192,7 @@ fn what_cannot_be_used_is_skipped_with_a_warning() {
         ("format version 9", |disk| disk.edit(Name::Snapshot(20), |bytes| bytes[8] = 9)),
         ("belongs to another log (shard 4, salt 0x0000000000005eed)", |disk| {
             let foreign = Identity { shard: 4, ..OURS };
-            let writer = SnapshotWriter::start(storage_of(disk), foreign, Lsn(20), EPOCH);
+            let writer = start_of(storage_of(disk), foreign, 20, Lsn(u64::MAX));
             writer.unwrap().finish().unwrap();
         }),
         ("holds the state at LSN 10", |disk| {
@@ -408,4 +419,22 @@ fn a_writer_that_failed_stays_failed() {
     assert!(matches!(writer.write(b"more"), Err(SnapshotError::Abandoned { .. })));
     assert!(matches!(writer.finish(), Err(SnapshotError::Abandoned { .. })));
     assert_eq!(disk.names(), [Name::Snapshot(10)]);
+}
+
+/// A snapshot of records that are not durable yet does not push out the one that surely fits.
+#[test]
+fn the_newest_that_is_durable_stays() {
+    let disk = Disk::default();
+    let storage = storage_of(&disk);
+    for (lsn, durable, kept) in [
+        (10, 10, &[10][..]),
+        (20, 10, &[10, 20]),
+        (30, 15, &[10, 20, 30]),
+        (40, 15, &[10, 30, 40]),
+        (50, 60, &[40, 50]),
+    ] {
+        let writer = start_of(Arc::clone(&storage), OURS, lsn, Lsn(durable)).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(storage.list_snapshots().unwrap(), kept, "after {lsn}");
+    }
 }

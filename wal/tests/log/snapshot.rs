@@ -137,3 +137,49 @@ fn a_release_behind_a_snapshot_changes_nothing() {
     assert!(state.bytes == bytes);
     assert!(log.head().0 > 0);
 }
+
+/// An opening that appends nothing leaves no segment behind; a snapshot taken in it counts all the
+/// same.
+#[test]
+fn a_snapshot_of_an_opening_without_records_stays() {
+    let fixture = Fixture::new();
+    let (mut log, _) = open(&fixture);
+    let mut bytes = Vec::new();
+    for number in 0..30 {
+        append(&mut log, &mut bytes, number);
+    }
+    log.close().unwrap();
+    let (log, state) = open(&fixture);
+    assert_eq!((state.restored, state.replayed), (None, 30));
+    let taken = snapshot(&log, &bytes);
+    log.close().unwrap();
+    for _ in 0..3 {
+        let (log, state) = open(&fixture);
+        assert_eq!((state.restored, state.replayed), (Some(taken), 0));
+        assert!(state.bytes == bytes);
+        log.close().unwrap();
+    }
+}
+
+/// A snapshot spares the reading of the record that released what lies before it.
+#[test]
+fn a_release_that_lies_before_the_snapshot_is_known() {
+    let fixture = Fixture::new();
+    let (mut log, _) = open(&fixture);
+    let mut bytes = Vec::new();
+    for number in 0..60 {
+        append(&mut log, &mut bytes, number);
+    }
+    log.release(Lsn(SEGMENT_BYTES)).unwrap();
+    // The headers of the next segments are written before the release is durable, or after it.
+    for number in 60..120 {
+        append(&mut log, &mut bytes, number);
+    }
+    let taken = snapshot(&log, &bytes);
+    drop(log);
+    // As if the crash had come between the release and its files.
+    let (log, state) = open(&fixture);
+    assert_eq!(state.restored, Some(taken));
+    assert_eq!(log.head(), Lsn(SEGMENT_BYTES));
+    assert!(state.bytes == bytes);
+}

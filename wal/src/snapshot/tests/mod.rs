@@ -87,6 +87,7 @@ fn the_page_states_the_fields_and_kinds() {
             ("LSN", field::LSN),
             ("EPOCH", field::EPOCH),
             ("CREATED_MS", field::CREATED_MS),
+            ("HEAD", field::HEAD),
             ("CRC", field::CRC),
         ],
     );
@@ -116,6 +117,7 @@ fn sample_header() -> SnapshotHeader {
         lsn: Lsn(0x3_1000),
         epoch: 9,
         created_ms: 1_700_000_000_000,
+        head: Lsn(0x2_0000),
     }
 }
 
@@ -176,7 +178,7 @@ fn golden_bytes() {
     let mut expected = Vec::new();
     expected.extend(b"TWHEELSN\x01\0\0\0\0\0\0\0");
     expected.extend([7, 0, 0, 0, 0, 0, 0, 0]);
-    for value in [0x0123_4567_89ab_cdef_u64, 0x3_1000, 9, 1_700_000_000_000] {
+    for value in [0x0123_4567_89ab_cdef_u64, 0x3_1000, 9, 1_700_000_000_000, 0x2_0000] {
         expected.extend(value.to_le_bytes());
     }
     expected.resize(124, 0);
@@ -271,7 +273,7 @@ fn a_block_is_bound_to_its_place() {
     for other in [
         SnapshotHeader { identity: Identity { shard: 8, salt }, ..header },
         SnapshotHeader { identity: Identity { shard, salt: 1 }, ..header },
-        SnapshotHeader { lsn: Lsn(8), ..header },
+        SnapshotHeader { lsn: Lsn(0x3_1008), ..header },
         SnapshotHeader { epoch: 10, ..header },
     ] {
         let mut foreign = bytes.clone();

@@ -81,15 +81,11 @@ counters! {
     /// Flips after which the log opened with all that had to be there.
     flips_harmless
     flips_in_snapshots
-    /// Records before a snapshot that a flip made unreadable.
-    flips_seen_by_reads
     releases
     /// Releases that became durable.
     risen_heads
     /// Released segments that were used again under another number.
     recycled_segments
-    /// Openings that handed out records below the head.
-    released_replayed
     reserved_appends
     /// Snapshots that were finished.
     snapshots
@@ -97,6 +93,8 @@ counters! {
     /// Snapshots of records that were not durable when they were finished.
     snapshots_ahead
     snapshots_used
+    /// Openings from a snapshot that is older than the head: its records are still there.
+    snapshots_below_head
     /// Openings that found a snapshot of records that are gone.
     stale_snapshots
     /// Snapshots, and drafts of them, that were there after a cut.

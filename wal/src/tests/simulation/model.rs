@@ -46,8 +46,6 @@ pub(super) struct Found {
     pub(super) takes_snapshots: bool,
     /// Bits were flipped.
     pub(super) is_damaged: bool,
-    /// No file could have been skipped because of an error.
-    pub(super) is_readable: bool,
 }
 
 impl Model {
@@ -112,8 +110,15 @@ impl Model {
     pub(super) fn snapshot(&mut self, lsn: Lsn, durable: Lsn) {
         // A segment without data is wiped by the next opening, and a position in it is gone.
         let start = lsn.0 - lsn.0 % super::run::SEGMENT_BYTES;
-        let has_data = self.submitted.last().is_some_and(|last| last.lsn.0 > start);
-        self.snapshot = (lsn <= durable && has_data).then_some(lsn).or(self.snapshot);
+        let before = self.below(lsn).checked_sub(1).map(|last| &self.submitted[last]);
+        let has_data = before.is_some_and(|before| before.lsn.0 > start);
+        // Two of those that may go push this one out.
+        self.snapshot = (lsn <= durable && has_data).then_some(lsn);
+    }
+
+    /// The disk has damage: a snapshot that cannot be read is removed.
+    pub(super) fn forget_snapshot(&mut self) {
+        self.snapshot = None;
     }
 
     /// An opening worked: compares what it found with what had to be there, and goes on from that.
@@ -131,8 +136,10 @@ impl Model {
                 "{count} of {all} records came back, {needed} had to ({acked} acknowledged)"
             ));
         }
-        if start > first_held && snapshot.is_none() {
-            return Err(format!("the records {first_held} to {start} from {head} on are missing"));
+        if start != first_held && snapshot.is_none() {
+            return Err(format!(
+                "the log begins at {head}, record {first_held}, but not the replay"
+            ));
         }
         let was_head = head == self.opened_head && is_damaged;
         if !was_head {
@@ -140,8 +147,6 @@ impl Model {
         }
         if let Some(lsn) = self.snapshot
             && found.takes_snapshots
-            && found.is_readable
-            && !is_damaged
             && lsn >= head
             && snapshot.is_none_or(|used| used < lsn)
         {
@@ -170,32 +175,17 @@ pub(super) struct Replayed<'a> {
     pub(super) start: Option<usize>,
     pub(super) count: usize,
     pub(super) snapshot: Option<Lsn>,
-    /// The snapshot could not be read to its end.
-    pub(super) is_cut_short: bool,
     violation: Option<String>,
 }
 
 impl<'a> Replayed<'a> {
     pub(super) fn new(model: &'a Model) -> Self {
-        Replayed {
-            model,
-            start: None,
-            count: 0,
-            snapshot: None,
-            is_cut_short: false,
-            violation: None,
-        }
+        Replayed { model, start: None, count: 0, snapshot: None, violation: None }
     }
 
     /// The first thing that was wrong.
     pub(super) fn violation(&mut self) -> Option<String> {
         self.violation.take()
-    }
-
-    /// Whether released records were among them.
-    pub(super) fn brought_back(&self, head: Lsn) -> bool {
-        let first = self.start.and_then(|start| self.model.submitted.get(start));
-        self.count > 0 && first.is_some_and(|first| first.lsn < head)
     }
 
     /// Takes the next record.
@@ -235,13 +225,11 @@ impl<'a> Replayed<'a> {
 impl Recover for Replayed<'_> {
     fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), ReplayError> {
         let lsn = snapshot.lsn();
-        self.snapshot = Some(lsn);
         let mut bytes = Vec::new();
-        self.is_cut_short = true;
         while let Some(block) = snapshot.next_block()? {
             bytes.extend_from_slice(block);
         }
-        self.is_cut_short = false;
+        self.snapshot = Some(lsn);
         if let Err(what) = self.check_state(lsn, &bytes) {
             self.violation.get_or_insert(format!("the snapshot of {lsn}: {what}"));
         }

@@ -210,8 +210,9 @@ impl Run {
             .durability(self.habits.durability)
             .ready_segments(self.habits.ready_segments)
             .record_bytes_max(self.habits.record_bytes_max);
-        let takes_snapshots = self.random.one_in(2) && std::env::var("NOSNAP").is_err();
+        let takes_snapshots = self.random.one_in(2);
         let snapshots = self.snapshots();
+        let failed_operations = self.disk.stats().failed_operations;
         let mut replayed = Replayed::new(&self.model);
         let notify = Arc::new(|| {});
         let opened = if takes_snapshots {
@@ -223,17 +224,23 @@ impl Run {
             })
         };
         self.disk.observe();
+        let violation = replayed.violation();
+        let Replayed { start, count: replayed_count, snapshot, .. } = replayed;
         if self.is_told {
             let error = opened.as_ref().err();
-            println!("opening: {} records, {snapshots:?}, {error:?}", replayed.count);
+            println!("opening: {replayed_count} records, {snapshots:?}, {error:?}");
         }
-        if let Some(what) = replayed.violation() {
+        if let Some(what) = violation {
             return Err(what);
         }
-        self.counters.records_checked += replayed.count as u64;
+        if self.disk.stats().failed_operations > failed_operations {
+            // It may have been the one that reads the snapshot, which is passed over then.
+            self.model.forget_snapshot();
+        }
+        self.counters.records_checked += replayed_count as u64;
         let log = match opened {
             Ok(log) => log,
-            Err(error) if matches!(error, OpenError::Io { .. }) || replayed.is_cut_short => {
+            Err(OpenError::Io { .. }) => {
                 self.counters.unreadable += u64::from(std::mem::take(&mut self.is_unreadable));
                 if !self.disk.is_down() && !self.is_flipped {
                     self.disk.heal();
@@ -250,19 +257,10 @@ impl Run {
         let report = log.recovery();
         let (acked, submitted) = (self.model.acked, self.model.submitted.len());
         let is_damaged = std::mem::take(&mut self.is_flipped);
-        let is_readable = !std::mem::take(&mut self.is_unreadable);
+        self.is_unreadable = false;
         let head = report.head;
-        let snapshot = replayed.snapshot;
-        self.counters.released_replayed += u64::from(replayed.brought_back(head));
-        let found = Found {
-            start: replayed.start,
-            count: replayed.count,
-            snapshot,
-            head,
-            takes_snapshots,
-            is_damaged,
-            is_readable,
-        };
+        let found =
+            Found { start, count: replayed_count, snapshot, head, takes_snapshots, is_damaged };
         let count = self.model.recovered(found)?;
         if !is_damaged {
             self.disk.heal();
@@ -272,6 +270,7 @@ impl Run {
         counters.lost_unacked += u64::from(count < submitted);
         counters.kept_unacked += u64::from(count > acked);
         counters.snapshots_used += u64::from(snapshot.is_some());
+        counters.snapshots_below_head += u64::from(snapshot.is_some_and(|lsn| lsn < head));
         let end = self.model.submitted.last().map_or(Lsn(0), |last| last.end);
         counters.stale_snapshots += u64::from(snapshots.last().is_some_and(|&lsn| lsn > end.0));
         counters.torn_tails += u64::from(report.torn_bytes > 0);
@@ -321,7 +320,7 @@ impl Run {
         for one in self.model.held() {
             match log.read(one.lsn) {
                 Ok(read) if read[..] == one.payload[..] => {}
-                Err(ReadError::Corrupt { .. }) => self.counters.flips_seen_by_reads += 1,
+                Err(ReadError::Corrupt { .. }) => {}
                 Ok(_) => return Err(format!("the record at {} has wrong bytes", one.lsn)),
                 Err(error) => return Err(error.to_string()),
             }
@@ -448,6 +447,7 @@ impl Run {
         if !self.is_flipped && self.random.one_in(16) && !files.is_empty() {
             let (name, len) = files[self.random.below(files.len() as u64) as usize];
             self.is_unreadable = self.disk.break_sector(name, self.random.below(len.max(1)));
+            self.model.forget_snapshot();
         }
     }
 
@@ -462,6 +462,7 @@ impl Run {
 
     /// Flips a bit, most often where a mark says that all had been durable.
     fn flip(&mut self) {
+        self.model.forget_snapshot();
         let snapshots = self.snapshots();
         if let Some(&lsn) = snapshots.last()
             && self.random.one_in(4)

@@ -176,6 +176,10 @@ impl Run {
 
     fn prepare(&mut self) {
         let is_wanted = self.log().shortage().is_some();
+        if self.is_releasing && self.random.one_in(8) {
+            let cut = if self.random.one_in(3) { Cut::Kill } else { Cut::Power };
+            self.disk.plan_fault(self.random.below(8), Fault::Cut(cut));
+        }
         let is_made = self.log().prepare_step();
         self.counters.failed_preparations += u64::from(is_wanted && !is_made);
         if self.is_releasing {

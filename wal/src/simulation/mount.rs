@@ -16,14 +16,14 @@ use crate::sync::{Arc, MutexGuard};
 const DIRECTORY: &str = "simulated";
 
 /// The disk from one restart to the next.
-pub(super) struct Session {
+pub(super) struct Mount {
     disk: SimulatedDisk,
     life: u64,
 }
 
-impl Session {
+impl Mount {
     pub(super) fn new(disk: SimulatedDisk, life: u64) -> Self {
-        Session { disk, life }
+        Mount { disk, life }
     }
 
     /// Begins an operation on names.
@@ -76,7 +76,7 @@ const WRITE: u64 = 11;
 const SYNC: u64 = 12;
 const MAP: u64 = 13;
 
-impl Storage for Session {
+impl Storage for Mount {
     fn list(&self) -> io::Result<Vec<u64>> {
         self.numbers(LIST, |name| match name {
             FileName::Segment(index) => Some(index),
