@@ -92,7 +92,7 @@ pub(crate) fn read_count(dir: &Path) -> io::Result<Option<usize>> {
 }
 
 /// Writes the number under another name first, so that it is there whole or not at all.
-fn write_count(dir: &Path, shards: usize) -> io::Result<()> {
+pub(crate) fn write_count(dir: &Path, shards: usize) -> io::Result<()> {
     let draft = dir.join("SHARDS.new");
     let mut file = File::create(&draft)?;
     writeln!(file, "{shards}")?;

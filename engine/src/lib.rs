@@ -52,6 +52,7 @@ mod schedule;
 mod shard;
 mod shutdown;
 pub mod store;
+mod sync;
 
 pub use builder::Builder;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};

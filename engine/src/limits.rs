@@ -58,8 +58,14 @@ pub const COMPACT_LOAD_FACTOR: u64 = 2;
 /// Bytes that cleaning may walk in a millisecond when nothing is appended.
 pub const COMPACT_BYTES_PER_MS: u64 = 32 << 10;
 
-/// Bytes that cleaning walks in one pass of a shard at the most.
-pub const COMPACT_PASS_BYTES: u64 = 64 << 10;
+/// Cleaning walks at least so much at a time, or waits.
+pub const COMPACT_PIECE_BYTES: i64 = 16 << 10;
+
+/// What time alone lets cleaning walk in one pass.
+pub const COMPACT_IDLE_BYTES: i64 = 64 << 10;
+
+/// What cleaning may walk in one pass at the most, when as much was appended.
+pub const COMPACT_CREDIT_MAX: i64 = 4 << 20;
 
 /// Rest of a cleaning that has used up what it may walk.
 pub const COMPACT_PAUSE: Duration = Duration::from_millis(2);
@@ -73,13 +79,19 @@ pub const SNAPSHOT_SEGMENTS_MIN: u64 = 4;
 /// And by so many times what a snapshot takes, which bounds what snapshots add to what is written.
 pub const SNAPSHOT_SIZE_FACTOR: u64 = 2;
 
+/// Longest that the end of a shard waits for its snapshot, beyond the grace of the shutdown.
+pub const SNAPSHOT_END_WAIT: Duration = Duration::from_secs(20);
+
+/// How often the end of a shard looks whether its snapshot is done.
+pub const SNAPSHOT_LOOK: Duration = Duration::from_millis(1);
+
 /// What a job takes in a snapshot, about.
 pub const SNAPSHOT_JOB_BYTES: u64 = 72;
 
 /// Segments that a log keeps ready. On a full disk new jobs are refused while there is less room than
-/// one segment and a quarter, which cleaning and the ends of attempts may use. A full disk is
-/// noticed when the first of the three cannot be replaced, so that much is still there then.
-pub const READY_SEGMENTS: usize = 3;
+/// one segment and a half, which cleaning and the ends of attempts may use. A full disk is noticed
+/// when a segment cannot be replaced; until then two more may be used up, at the worst.
+pub const READY_SEGMENTS: usize = 4;
 
 /// How long handlers have to notice that they should stop, once the grace of a shutdown is over.
 pub const STOP_NOTICE: Duration = Duration::from_secs(5);
@@ -91,6 +103,8 @@ pub const RECORD_BYTES_MAX: u32 = core_limits::EVENT_BYTES_MAX as u32 + 64;
 const _: () = assert!(RECORD_BYTES_MAX as u64 * 4 <= SEGMENT_BYTES_MIN);
 // Cleaning must be able to overtake the load.
 const _: () = assert!(COMPACT_LOAD_FACTOR > 1);
+const _: () = assert!(COMPACT_PIECE_BYTES <= COMPACT_IDLE_BYTES);
+const _: () = assert!(COMPACT_IDLE_BYTES <= COMPACT_CREDIT_MAX);
 const _: () = assert!(RUNNING_DEFAULT <= RUNNING_MAX);
 // What the default number of running attempts needs to end fits well into a default segment.
 const _: () =

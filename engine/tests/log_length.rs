@@ -57,11 +57,6 @@ fn churn(engine: &Engine, segments: u64) {
         for answer in engine.submit_batch(jobs.collect()).unwrap() {
             answer.unwrap();
         }
-        // Cleaning keeps up: beyond the bound there is what was appended while a segment was
-        // walked and its release became durable.
-        let stats = engine.stats().unwrap();
-        let bound = (3 * stats.log_live_bytes).max(4 * SEGMENT_BYTES) + 8 * SEGMENT_BYTES;
-        assert!(stats.log_bytes <= bound, "{stats:?}");
     }
 }
 

@@ -10,9 +10,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::format::{self, HEADER_PAGE_BYTES, Kind, Place, Seed, marks_in};
+use crc32c::crc32c;
+
+use crate::format::{
+    self, CONTROL_RECORD_BYTES, HEADER_PAGE_BYTES, Kind, Place, Seed, SegmentHeader, encode_header,
+    marks_in,
+};
 use crate::inspect::{InspectError, LogFiles};
 use crate::lsn::Lsn;
 use crate::storage::{Directory, Storage};
@@ -96,7 +100,8 @@ pub fn copy_log(
     // What comes into use from now on was not durable when this began.
     let used = segments.run().ok_or_else(changed)?;
     let last = used.end - 1;
-    let seed = Seed::new(segments.header(last).ok_or_else(changed)?);
+    let last_header = segments.header(last).ok_or_else(changed)?;
+    let seed = Seed::new(last_header);
     let total = (used.end - used.start) * segments.segment_bytes;
     let mut copy = Copy { done: 0, total, reached };
     let path_of = |index| segments.slot(index).map(|slot| pins.path_of(slot.number));
@@ -110,15 +115,9 @@ pub fn copy_log(
     if let Some(lsn) = ending.bad {
         return Err(CopyError::Damaged { dir: from.to_owned(), lsn });
     }
-    if ending.is_sealed {
-        // A seal promises that the file of the next segment is there.
-        let path = target.path(last + 1);
-        let made = create(&path).and_then(|file| {
-            file.set_len(segments.segment_bytes)?;
-            file.sync_all()
-        });
-        made.map_err(|source| io_error("make", &path, source))?;
-    }
+    // The mark needs all before it on the disk.
+    target.sync_directory().map_err(|source| io_error("sync", to, source))?;
+    vouch(&target, last_header, &ending)?;
     let snapshots = copy.snapshots(&files, &pins.source, &target, ending.end)?;
     target.sync_directory().map_err(|source| io_error("sync", to, source))?;
     let bytes = copy.done;
@@ -159,10 +158,15 @@ struct Pins {
 
 impl Pins {
     fn make(dir: &Path) -> io::Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = dir.join(format!("{PINS_PREFIX}{}-{number}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&folder)?;
+        let mut number = 0;
+        let folder = loop {
+            let folder = dir.join(format!("{PINS_PREFIX}{}-{number}", std::process::id()));
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                // Another backup of this process.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                other => break other.map(|()| folder)?,
+            }
+        };
         let lock = File::create(folder.join(PINS_LOCK)).and_then(|lock| {
             lock.lock()?;
             Ok(lock)
@@ -340,6 +344,38 @@ fn records_end(bytes: &[u8], seed: Seed) -> (usize, bool) {
         }
     }
     (at, false)
+}
+
+/// Writes behind the end of the copy, all of which is durable, that it is: so damage to the copy is
+/// never taken for a torn tail, also where the log itself had not come to write a mark.
+fn vouch(target: &Directory, last: &SegmentHeader, ending: &Ending) -> Result<(), CopyError> {
+    let place = last.place;
+    let end = ending.end.0;
+    let offset = (end - place.start()) as usize;
+    let written = if ending.is_sealed {
+        // As the log would have: the next segment follows on the seal.
+        let place = Place { index: place.index + 1, ..place };
+        let header = SegmentHeader { place, previous_end: end, durable_mark: end, ..*last };
+        create(&target.path(place.index)).and_then(|file| {
+            file.set_len(place.segment_bytes)?;
+            file.write_all_at(&header.encode_page(), 0)?;
+            file.sync_all()
+        })
+    } else if end + CONTROL_RECORD_BYTES <= place.start() + place.segment_bytes {
+        let mark = end.to_le_bytes();
+        let header =
+            encode_header(Seed::new(last), offset, Kind::Commit, mark.len(), crc32c(&mark));
+        let file = OpenOptions::new().write(true).open(target.path(place.index));
+        file.and_then(|file| {
+            file.write_all_at(&[&header[..], &mark].concat(), offset as u64)?;
+            file.sync_all()
+        })
+    } else {
+        // After its last data the log leaves room for more records than it can have written, so
+        // the last of them is a mark already.
+        Ok(())
+    };
+    written.map_err(|source| io_error("write a mark to", &target.path(place.index), source))
 }
 
 /// A new file, open to its owner only: a log holds what its owner does not show.

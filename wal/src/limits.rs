@@ -60,6 +60,10 @@ pub(crate) const PREPARE_RETRY: Duration = Duration::from_millis(500);
 /// Segments before the one in use whose records are read in place. Their pages were written a short
 /// time ago; those of older ones may have to come from the disk.
 pub(crate) const IN_PLACE_SEGMENTS: u64 = 2;
+/// Pause between two looks at the durable position, by who is not told of syncs.
+pub(crate) const DURABLE_LOOK: Duration = Duration::from_millis(1);
+/// How long a segment counts as being in memory after it was brought in.
+pub(crate) const WARMTH_LASTS: Duration = Duration::from_secs(10);
 /// Threads that check segments side by side in an opening.
 pub(crate) const RECOVERY_THREADS_MAX: usize = 4;
 

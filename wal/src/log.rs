@@ -11,6 +11,7 @@ use crate::appender::Appender;
 use crate::durability::Durability;
 use crate::error::{AppendError, CloseError, ReadError, SyncFailure};
 use crate::format::{CONTROL_RECORD_BYTES, RECORD_HEADER_BYTES, padded};
+use crate::limits::DURABLE_LOOK;
 use crate::lsn::Lsn;
 #[cfg(any(test, feature = "simulation"))]
 use crate::pool::Step;
@@ -66,6 +67,8 @@ pub struct SnapshotTicket {
     storage: Arc<dyn Storage>,
     moment: Moment,
     progress: Arc<Progress>,
+    /// The syncer's thread; `None`: it is stepped by hand.
+    syncer: Option<thread::Thread>,
 }
 
 impl SnapshotTicket {
@@ -79,9 +82,26 @@ impl SnapshotTicket {
     /// # Errors
     /// Its file cannot be made.
     pub fn begin(self) -> Result<SnapshotWriter, SnapshotError> {
-        let progress = self.progress;
-        SnapshotWriter::start(self.storage, self.moment, Box::new(move || progress.durable()))
+        let (progress, syncer) = (self.progress, self.syncer);
+        let reach = move |lsn| wait_until_durable(&progress, syncer.as_ref(), lsn);
+        SnapshotWriter::start(self.storage, self.moment, Box::new(reach))
     }
+}
+
+/// Waits until the log is durable up to `lsn`, in every mode. False: it never will be, or nobody
+/// syncs but the owner.
+fn wait_until_durable(progress: &Progress, syncer: Option<&thread::Thread>, lsn: Lsn) -> bool {
+    progress.want_durable(lsn);
+    while progress.durable() < lsn {
+        let Some(syncer) = syncer else { return false };
+        if progress.failure().is_some() || progress.is_stopped() {
+            return false;
+        }
+        // The position may not be published yet, and this thread gets no notice of syncs.
+        syncer.unpark();
+        thread::sleep(DURABLE_LOOK);
+    }
+    true
 }
 
 impl std::fmt::Debug for SnapshotTicket {
@@ -383,7 +403,7 @@ impl Log {
     pub fn warm(&self, lsn: Lsn) -> Result<bool, ReadError> {
         let segment = self.parts.appender.segment_of(lsn).ok_or(ReadError::OutOfRange { lsn })?;
         match self.parts.pool.warm(segment.place.index, &segment.mapping) {
-            Warmth::Warm => Ok(true),
+            Warmth::Warm(_) => Ok(true),
             Warmth::Wanted(_) => {
                 self.preparer.wake();
                 Ok(false)
@@ -467,6 +487,7 @@ impl Log {
             storage: Arc::clone(&self.parts.storage),
             moment: Moment { identity, lsn, epoch, head: self.releasing().min(lsn) },
             progress: Arc::clone(&self.parts.progress),
+            syncer: self.syncer.thread(),
         }
     }
 
@@ -630,6 +651,13 @@ enum Worker<T> {
 impl<T: Send + 'static> Worker<T> {
     fn start(name: &str, body: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         Ok(Worker::Thread(thread::Builder::new().name(name.to_owned()).spawn(body)?))
+    }
+
+    fn thread(&self) -> Option<thread::Thread> {
+        match self {
+            Worker::Thread(handle) => Some(handle.thread().clone()),
+            _ => None,
+        }
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::limits::PREPARE_RETRY;
+use crate::limits::{PREPARE_RETRY, WARMTH_LASTS};
 use crate::storage::{Mapping, Pace, Prepared, Source, Storage, prepare, retire};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock, thread};
 
@@ -49,13 +49,20 @@ struct Warming {
     state: Warmth,
 }
 
+impl Warming {
+    /// The pages may have been dropped from memory since.
+    fn has_cooled(&self) -> bool {
+        matches!(self.state, Warmth::Warm(since) if since.elapsed() > WARMTH_LASTS)
+    }
+}
+
 /// How far a segment's pages are.
 #[derive(Clone, Debug)]
 pub(crate) enum Warmth {
     /// They are on their way.
     Wanted(Arc<Mapping>),
-    /// They are in memory, or were a short time ago.
-    Warm,
+    /// They were in memory at this time.
+    Warm(Instant),
     /// The medium did not give them back.
     Failed(String),
 }
@@ -105,7 +112,9 @@ impl Pool {
     pub(crate) fn warm(&self, index: u64, mapping: &Arc<Mapping>) -> Warmth {
         let mut warming = lock(&self.warming);
         match warming.as_ref() {
-            Some(warming) if warming.index == index => warming.state.clone(),
+            Some(warming) if warming.index == index && !warming.has_cooled() => {
+                warming.state.clone()
+            }
             _ => {
                 let state = Warmth::Wanted(Arc::clone(mapping));
                 *warming = Some(Warming { index, state: state.clone() });
@@ -215,7 +224,7 @@ impl Preparer {
         let Some((index, mapping)) = self.pool.wanted() else { return false };
         let warmed = self.storage.open(index).and_then(|file| file.populate(&mapping));
         let state = match warmed {
-            Ok(()) => Warmth::Warm,
+            Ok(()) => Warmth::Warm(Instant::now()),
             Err(error) => {
                 tracing::error!(segment = index, %error, "a log segment cannot be read");
                 Warmth::Failed(error.to_string())

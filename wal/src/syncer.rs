@@ -89,11 +89,15 @@ impl Progress {
     /// Asks for a sync up to `lsn`, also in a mode that has none. The syncer must be woken after
     /// `lsn` was published.
     pub(crate) fn want_durable(&self, lsn: Lsn) {
-        self.wanted.store(lsn.0, Ordering::Release);
+        self.wanted.fetch_max(lsn.0, Ordering::AcqRel);
     }
 
     fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire) > self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
     }
 
     /// Tells the syncer to end. It must be woken after it.
@@ -131,7 +135,9 @@ impl Syncer {
         let mut last_start: Option<Instant> = None;
         while !self.progress.stop.load(Ordering::Acquire) {
             let due = match durability {
-                Durability::Os => self.progress.is_wanted(),
+                Durability::Os => {
+                    self.progress.is_wanted() && self.published() > self.progress.durable()
+                }
                 _ => self.published() > self.progress.durable(),
             };
             if self.progress.failure().is_some() {

@@ -59,6 +59,13 @@ pub const KEPT_HEAD_BYTES_MAX: usize = 128 + 2 * NAME_BYTES_MAX;
 /// What the event that lets the log's beginning be cut off takes at the most, without its header.
 pub const BASE_BYTES_MAX: usize = 80;
 
+/// What new attempts leave in the journal, so that a piece of it that was cleaned can be given back:
+/// room for a base and for the journal's own record of the release.
+pub const RELEASE_BYTES: u64 = 256;
+
+/// What cleaning leaves in the journal, so that attempts can begin and end meanwhile.
+pub const CLEAN_FLOOR_BYTES: u64 = 64 << 10;
+
 /// What a record of the journal takes beside its event, as far as the core counts it for
 /// [`Scheduler::live_bytes`](crate::Scheduler::live_bytes): its header. The journal alone knows it exactly.
 pub const RECORD_HEADER_BYTES: usize = 16;
@@ -86,3 +93,6 @@ const _: () = assert!(KEPT_HEAD_BYTES_MAX <= EVENT_HEAD_BYTES_MAX);
 const _: () = assert!(OUTCOME_BYTES_MAX > MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(ATTEMPTS_DEFAULT <= ATTEMPTS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
+const _: () = assert!(RELEASE_BYTES >= 64 + BASE_BYTES_MAX as u64 + 64);
+const _: () =
+    assert!(CLEAN_FLOOR_BYTES > 16 * (START_BYTES_MAX + OUTCOME_BYTES_MAX) + RELEASE_BYTES);

@@ -38,8 +38,7 @@ impl<'a> Attempt<'a> {
         &self.work.kind
     }
 
-    /// The job's payload. It is read from the mapped log without a copy, unless the job was added
-    /// long ago and the page may have to come from the disk.
+    /// The job's payload.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         &self.event[usize::from(self.work.payload_offset)..]

@@ -23,6 +23,9 @@ pub(crate) use stops::Stops;
 
 use crate::{clock, latency::Recorder, shard::Sleeper};
 
+/// An executor keeps a buffer of at most this size for the next event.
+const EVENT_BUFFER_BYTES: usize = 64 << 10;
+
 /// An attempt on its way to an executor.
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -33,7 +36,7 @@ pub(crate) struct Work {
     pub(crate) attempts_max: u16,
     /// The event that holds the job; the payload is its end. The executor reads it, so that a slow
     /// disk holds up an attempt and not the shard.
-    pub(crate) body: RecordHandle,
+    pub(crate) body: Option<RecordHandle>,
     pub(crate) payload_offset: u16,
     pub(crate) due_ns: u64,
     pub(crate) clock: Clock,
@@ -76,10 +79,13 @@ impl Executor {
     }
 
     fn run(self) {
-        while let Ok(work) = self.queue.recv() {
+        let mut event = Vec::new();
+        while let Ok(mut work) = self.queue.recv() {
             let started_ns = clock::mono_ns();
             self.begun.set(work.attempt, started_ns);
-            let outcome = self.handle(&work);
+            let outcome = self.handle(&mut work, &mut event);
+            event.clear();
+            event.shrink_to(EVENT_BUFFER_BYTES);
             self.begun.clear();
             let ended_ns = clock::mono_ns();
             self.recorder.record_run(
@@ -95,7 +101,7 @@ impl Executor {
         }
     }
 
-    fn handle(&self, work: &Work) -> Ended {
+    fn handle(&self, work: &mut Work, event: &mut Vec<u8>) -> Ended {
         // Cancelled, or timed out, while it waited in the queue: its handler is not called.
         if self.stops.takes_no_more() || self.stops.is_stopped(work.attempt) {
             return Ended::NotBegun;
@@ -103,16 +109,20 @@ impl Executor {
         let Some(handler) = self.handlers.get(work.handler) else {
             return Ended::NotBegun;
         };
-        let event = match work.body.load() {
-            Ok(event) => event,
+        let Some(body) = work.body.take() else { return Ended::NotBegun };
+        // A handler may take hours, and whoever holds a record holds the space of its segment. So
+        // the record is copied and let go.
+        match body.load() {
+            Ok(record) => event.extend_from_slice(&record),
             Err(error) => {
                 // The medium is damaged below a record that was sound before.
                 tracing::error!(job = %work.attempt.job, %error, "a job's payload cannot be read");
                 let message = format!("its payload cannot be read: {error}");
                 return Ended::Failed(JobError::permanent(message));
             }
-        };
-        let attempt = Attempt::new(work, &event, &self.stops);
+        }
+        drop(body);
+        let attempt = Attempt::new(work, event, &self.stops);
         // What a handler leaves half-done when it panics is its own; nothing of ours is borrowed
         // mutably across the call.
         match catch_unwind(AssertUnwindSafe(|| handler(&attempt))) {

@@ -40,7 +40,7 @@ use crate::{
 use acks::Acks;
 use compaction::Compaction;
 use depth::Depth;
-use journal::Journal;
+pub(crate) use journal::Journal;
 pub(crate) use message::{Batch, BatchAnswer, Found, Message, ShardStats};
 use sleep::Bed;
 pub(crate) use sleep::Sleeper;
@@ -504,7 +504,7 @@ impl Shard {
             kind,
             number: dispatch.number,
             attempts_max: dispatch.attempts_max,
-            body,
+            body: Some(body),
             payload_offset: dispatch.payload_offset,
             due_ns: dispatch.due_ns,
             clock: dispatch.clock,
@@ -595,11 +595,13 @@ impl Shard {
             self.bed.get_up();
             return;
         }
+        // A log that failed is not cleaned any more.
+        let cleaning = self.compaction.wake().filter(|_| self.failed.is_none());
         let (mono, wall) = match &self.stopping {
             Some(stopping) => (Some(MonoTime(stopping.deadline_ns)), None),
-            None if self.paused => (self.compaction.wake(), None),
+            None if self.paused => (cleaning, None),
             None => {
-                let mono = [wake.mono, self.compaction.wake()].into_iter().flatten().min();
+                let mono = [wake.mono, cleaning].into_iter().flatten().min();
                 (mono, wake.wall)
             }
         };
@@ -642,12 +644,31 @@ impl Shard {
         false
     }
 
+    /// Writes a snapshot of the end, and goes on giving answers meanwhile. One that takes too long is
+    /// given up: the next start replays more.
+    fn write_last_snapshot(&mut self) {
+        if self.failed.is_some() || !self.snapshots.begin_last(&mut self.core, &self.journal.log) {
+            return self.snapshots.stop();
+        }
+        let deadline_ns = clock::mono_ns() + limits::SNAPSHOT_END_WAIT.as_nanos() as u64;
+        while self.snapshots.is_under_way() && clock::mono_ns() < deadline_ns {
+            self.publish();
+            std::thread::sleep(limits::SNAPSHOT_LOOK);
+        }
+        if self.snapshots.is_under_way() {
+            tracing::warn!(
+                "the last snapshot takes too long and is given up; a start takes longer"
+            );
+        }
+        self.snapshots.stop();
+    }
+
     /// Ends the executors, syncs and closes the log, and answers whoever still waits.
     fn end(mut self) -> ShardEnd {
         self.queue = None;
         let abandoned = self.core.counts().running;
         self.journal.log.commit();
-        self.snapshots.end(&mut self.core, &self.journal.log);
+        self.write_last_snapshot();
         let closed = self.journal.log.close();
         match &closed {
             Ok(()) => self.acks.release(Lsn(u64::MAX)),

@@ -4,13 +4,12 @@
 //! absolute deadline instead, and re-armed only when that changes. A wake-up from another thread
 //! writes to an eventfd only while the shard sleeps.
 
+mod flag;
+
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
@@ -23,6 +22,8 @@ use rustix::{
 };
 use tickwheel_core::{MonoTime, WallTime};
 
+use flag::Flag;
+
 const WAKER: Token = Token(0);
 const MONO: Token = Token(1);
 const WALL: Token = Token(2);
@@ -30,18 +31,15 @@ const WALL: Token = Token(2);
 /// The side of a shard's sleep that other threads hold.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
-    asleep: AtomicBool,
+    asleep: Flag,
     waker: Waker,
 }
 
 impl Sleeper {
-    /// Wakes the shard if it sleeps. Call it after the message was put where the shard looks.
-    ///
-    /// The shard raises the flag and then looks once more; the caller puts its message and then
-    /// reads the flag. Both are sequentially consistent, so at least one of them sees the other.
+    /// Wakes the shard if it sleeps. Call it after the message was put where the shard looks; see
+    /// [`Flag`] for why that is enough.
     pub(crate) fn wake(&self) {
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+        if self.asleep.take() {
             // The write fails only if the eventfd's counter is full, and then the shard is awake.
             let _ = self.waker.wake();
         }
@@ -76,7 +74,7 @@ impl Bed {
             let fd = timer.fd.as_raw_fd();
             poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)?;
         }
-        let sleeper = Arc::new(Sleeper { asleep: AtomicBool::new(false), waker });
+        let sleeper = Arc::new(Sleeper { asleep: Flag::new(), waker });
         let mut bed = Self { poll, events: Events::with_capacity(8), mono, wall, sleeper };
         // Armed even without a deadline, so that a step of the wall clock is always noticed.
         bed.wall.arm(None)?;
@@ -90,13 +88,12 @@ impl Bed {
     /// Raises the flag that makes others wake this thread. Look at every inbox once more before
     /// [`Bed::sleep`].
     pub(crate) fn lie_down(&self) {
-        self.sleeper.asleep.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
+        self.sleeper.asleep.raise();
     }
 
     /// Takes the flag down without sleeping.
     pub(crate) fn get_up(&self) {
-        self.sleeper.asleep.store(false, Ordering::SeqCst);
+        self.sleeper.asleep.lower();
     }
 
     /// Sleeps until one of the deadlines, or until woken.
@@ -218,6 +215,6 @@ mod tests {
         let waker = std::thread::spawn(move || sleeper.wake());
         bed.sleep(None, None).unwrap();
         waker.join().unwrap();
-        assert!(!bed.sleeper.asleep.load(Ordering::SeqCst));
+        assert!(!bed.sleeper.asleep.is_raised());
     }
 }

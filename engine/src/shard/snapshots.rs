@@ -62,30 +62,45 @@ impl Snapshots {
         let least = limits::SNAPSHOT_SEGMENTS_MIN * log.segment_bytes();
         let by_size = size_bytes(core).saturating_mul(limits::SNAPSHOT_SIZE_FACTOR);
         if since_bytes > least.max(by_size) {
-            self.begin(core, log);
+            self.begin(core, log, Pace::Gentle);
         }
     }
 
-    /// Stops the one under way. With a long way since the last, writes one more.
-    pub(super) fn end(mut self, core: &mut Scheduler, log: &Log) {
-        if let Some(under_way) = &self.under_way {
-            under_way.stop.store(true, Ordering::Relaxed);
-            self.finish();
-        }
+    /// The shard ends: stops the one under way, and begins one more if the way since the last is
+    /// long. `true`: one is being written; look with [`Snapshots::is_under_way`] when it is done.
+    pub(super) fn begin_last(&mut self, core: &mut Scheduler, log: &Log) -> bool {
+        self.stop();
         let since_bytes = log.appended().0.saturating_sub(self.last.0);
         if since_bytes > log.segment_bytes().max(size_bytes(core)) {
-            self.begin(core, log);
-            self.finish();
+            self.begin(core, log, Pace::Hurried);
         }
+        self.under_way.is_some()
     }
 
-    fn begin(&mut self, core: &mut Scheduler, log: &Log) {
+    /// Whether a snapshot is still being written.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| !under_way.thread.is_finished())
+    }
+
+    /// Gives up the one under way, and waits for its thread.
+    pub(super) fn stop(&mut self) {
+        if let Some(under_way) = &self.under_way {
+            under_way.stop.store(true, Ordering::Relaxed);
+        }
+        self.finish();
+    }
+
+    fn begin(&mut self, core: &mut Scheduler, log: &Log, pace: Pace) {
+        // A failed log takes events no more, and the state may be ahead of it.
+        if log.failure().is_some() {
+            return;
+        }
         let (ticket, frozen) = (log.snapshot(), core.freeze());
         let lsn = ticket.lsn();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("tw-snapshot".to_owned());
-        match thread.spawn(move || write(ticket, &frozen, &stopped)) {
+        match thread.spawn(move || write(ticket, frozen, &stopped, pace)) {
             Ok(thread) => self.under_way = Some(UnderWay { lsn, stop, thread }),
             Err(error) => {
                 tracing::warn!(%error, "no thread for a snapshot; a start takes longer");
@@ -113,22 +128,98 @@ impl Snapshots {
     }
 }
 
+/// How a snapshot is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// With rests, so that the log's syncs find the disk free.
+    Gentle,
+    /// Somebody waits for it.
+    Hurried,
+}
+
 fn write(
     ticket: SnapshotTicket,
-    frozen: &Frozen,
+    frozen: Frozen,
     stop: &AtomicBool,
+    pace: Pace,
 ) -> Result<SnapshotInfo, WriteError> {
     let mut writer = ticket.begin()?;
+    if pace == Pace::Hurried {
+        writer.hurry();
+    }
     frozen.write(&mut |bytes: &[u8]| {
         if stop.load(Ordering::Relaxed) {
             return Err(WriteError::Stopped);
         }
         writer.write(bytes).map_err(WriteError::from)
     })?;
+    // From here on the shard need not copy what it changes.
+    drop(frozen);
     Ok(writer.finish()?)
 }
 
 /// What a snapshot takes, about.
 fn size_bytes(core: &Scheduler) -> u64 {
     core.counts().pending.saturating_mul(limits::SNAPSHOT_JOB_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tickwheel_core::{Config, ShardId};
+    use tickwheel_wal::{LogOptions, faults};
+
+    use super::*;
+    use crate::clock;
+
+    /// After a failed sync the core may have applied what the log did not take: such a state must
+    /// not reach the disk.
+    #[test]
+    fn a_failed_log_gets_no_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LogOptions::new(dir.path()).segment_bytes(64 << 10);
+        let mut log = options.open(Arc::new(|| {}), &mut |_| Ok(())).unwrap();
+        let mut core = Scheduler::new(Config::new(ShardId(0)), clock::now());
+        let grow = |log: &mut Log| {
+            let until = log.appended().0 + 6 * (64 << 10);
+            while log.appended().0 < until {
+                if log.append(&[&[7; 1000]]).is_err() {
+                    log.commit();
+                    thread::yield_now();
+                }
+            }
+            log.commit();
+        };
+        let mut snapshots = Snapshots::new(log.head());
+        grow(&mut log);
+        assert!(snapshots.begin_last(&mut core, &log), "a sound log gets one");
+        while snapshots.is_under_way() {
+            thread::yield_now();
+        }
+        snapshots.stop();
+        let taken = |dir: &std::path::Path| {
+            let names = std::fs::read_dir(dir).unwrap();
+            names
+                .filter(|name| {
+                    name.as_ref().unwrap().path().extension().is_some_and(|e| e == "snap")
+                })
+                .count()
+        };
+        assert_eq!((snapshots.finished(), taken(dir.path())), (1, 1));
+        grow(&mut log);
+        faults::fail_syncs(dir.path());
+        log.append(&[b"not synced"]).unwrap();
+        log.commit();
+        let begun = Instant::now();
+        while log.failure().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(30));
+            thread::yield_now();
+        }
+        snapshots.step(&mut core, &log);
+        assert!(!snapshots.begin_last(&mut core, &log));
+        faults::heal(dir.path());
+        drop(log);
+        assert_eq!((snapshots.finished(), taken(dir.path())), (1, 1));
+    }
 }

@@ -141,7 +141,7 @@ struct Recovering {
 
 impl Recover for Recovering {
     fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), tickwheel_wal::ReplayError> {
-        let mut restore = Restore::new(self.config, clock::now());
+        let mut restore = Restore::new(self.config, clock::now()).ends_at(Lsn(snapshot.lsn().0));
         while let Some(block) = snapshot.next_block()? {
             restore.feed(block)?;
         }
@@ -165,7 +165,7 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         jobs_max: setup.jobs_max,
         low_water_bytes: setup.segment_bytes / 4,
         // A segment can be cleaned in as much, even if all of it is needed.
-        low_water_full_bytes: setup.segment_bytes + setup.segment_bytes / 4,
+        low_water_full_bytes: setup.segment_bytes + setup.segment_bytes / 2,
         notices: setup.observer.is_some(),
         ..Config::new(setup.shard)
     };

@@ -31,8 +31,10 @@
 //! # }
 //! ```
 
+mod backup;
 mod describe;
 mod read;
+mod repair;
 mod verify;
 
 use std::{
@@ -40,10 +42,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use backup::{Backup, ShardBackup};
 pub use describe::{Description, describe};
 pub use read::{DumpLine, DumpRange, ShardStat};
+pub use repair::{RepairMode, RepairOutcome, ShardRepair};
 pub use tickwheel_wal::{
     Lsn, SnapshotInfo,
+    backup::Copied,
     inspect::{
         Damage, EntryKind, Gap, InspectError, SegmentFileInfo, SegmentState, SnapshotCheck, Survey,
         Tally, Verdict,
@@ -82,6 +87,49 @@ pub enum StoreError {
     /// A log could not be looked at.
     #[error(transparent)]
     Inspect(InspectError),
+    /// The destination of a backup holds something.
+    #[error("{} is not empty: {hint}", dest.display())]
+    DestinationUsed {
+        /// The directory.
+        dest: PathBuf,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// What was to be copied is damaged.
+    #[error(
+        "{} cannot be backed up: {reason}; stop the server and verify the log",
+        dir.display()
+    )]
+    SourceDamaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A log could not be repaired; it is as it was.
+    #[error("{} cannot be repaired: {reason}; restore a backup", dir.display())]
+    Unrepairable {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A repaired log was not put in its place, on a file system that cannot exchange two folders.
+    #[error(
+        "{} was not put in its place: {source}. The damaged log is in {}, the repaired one in {}: \
+         move the repaired one to {} by hand",
+        dir.display(), originals.display(), repaired.display(), dir.display()
+    )]
+    HalfMoved {
+        /// Where the log belongs.
+        dir: PathBuf,
+        /// The damaged log.
+        originals: PathBuf,
+        /// The repaired log, if it is not in its place yet.
+        repaired: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The operating system failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -135,8 +183,7 @@ impl Store {
     /// [`StoreError::NotAStore`] if there is none, [`StoreError::Io`] if the directory cannot be
     /// read.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let failed =
-            |source| StoreError::Io { action: "read", path: dir.to_owned(), source };
+        let failed = |source| StoreError::Io { action: "read", path: dir.to_owned(), source };
         let dir_owned = dir.to_owned();
         if LogFiles::are_in(dir).map_err(failed)? {
             return Ok(Self {
@@ -164,7 +211,10 @@ impl Store {
         };
         let missing = (0..count).filter(|number| !numbers.contains(&(*number as u8)));
         concerns.extend(missing.map(|number| {
-            format!("{} is missing, and its jobs with it", data_dir::shard_dir(dir, number as u8).display())
+            format!(
+                "{} is missing, and its jobs with it",
+                data_dir::shard_dir(dir, number as u8).display()
+            )
         }));
         let shards = numbers.iter().map(|number| data_dir::shard_dir(dir, *number)).collect();
         Ok(Self { dir: dir_owned, shards, is_data_dir: true, concerns })

@@ -35,8 +35,8 @@ pub struct ShardVerdict {
     pub events: u64,
     /// Events that could not be.
     pub unapplied: Vec<Unapplied>,
-    /// Snapshots whose bytes are right and whose content is not.
-    pub bad_snapshots: Vec<String>,
+    /// Snapshots whose bytes are right and whose content is not, with what is wrong.
+    pub bad_snapshots: Vec<(Lsn, String)>,
     /// What the events come to, where all of them could be applied.
     pub counts: Option<Counts>,
 }
@@ -174,7 +174,7 @@ pub(super) fn failure(lsn: Lsn, content: &[u8], reason: &str) -> Unapplied {
 }
 
 /// Reads the state in each snapshot whose bytes are right; what is wrong with those that are none.
-fn restore_all(files: &LogFiles, log: &Verdict) -> Result<Vec<String>, StoreError> {
+fn restore_all(files: &LogFiles, log: &Verdict) -> Result<Vec<(Lsn, String)>, StoreError> {
     let mut bad = Vec::new();
     for check in log.snapshots.iter().filter(|check| check.result.is_ok()) {
         let mut reader = files.snapshot_reader(check.lsn)?;
@@ -190,7 +190,10 @@ fn restore_all(files: &LogFiles, log: &Verdict) -> Result<Vec<String>, StoreErro
             }
         };
         if let Err(reason) = restored {
-            bad.push(format!("snapshot of LSN {}: {reason}", check.lsn));
+            bad.push((
+                check.lsn,
+                format!("the snapshot of LSN {} cannot be used: {reason}", check.lsn),
+            ));
         }
     }
     Ok(bad)

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::{Copied, CopyError, PINS_PREFIX, Pins, copy_log, remove_stale_pins};
-use crate::inspect::tests::{Closed, append, open};
 use crate::inspect::LogFiles;
+use crate::inspect::tests::{Closed, append, open};
 use crate::storage::{Directory, retire};
 use crate::{LogOptions, Lsn};
 
@@ -47,7 +47,10 @@ fn a_log_at_rest_is_copied_whole() {
     let log = Closed::new(60, 3);
     let to = tempfile::tempdir().unwrap();
     let copied = copy(log.dir.path(), to.path()).unwrap();
+    // What a killed backup of the copy would leave goes when the copy is opened.
+    fs::create_dir(to.path().join(".backup-1-0")).unwrap();
     let records = check(to.path());
+    assert_eq!(pins_in(to.path()), 0);
     assert!(records.iter().map(|(lsn, _)| lsn).eq(log.records.keys()));
     assert!(copied.end > *log.records.keys().last().unwrap());
     assert_eq!(pins_in(log.dir.path()), 0);
@@ -157,4 +160,38 @@ fn a_log_that_releases_its_head_meanwhile_is_copied() {
     let files = LogFiles::lock(dir.path()).unwrap();
     let survey = files.walk(Lsn(0), &mut |_| ControlFlow::Continue(())).unwrap();
     assert!(survey.head > Lsn(0) && survey.tally.data < 100, "nothing was released: {survey:?}");
+}
+
+#[test]
+fn damage_to_a_copy_is_never_a_torn_tail() {
+    // A log that has not come to write a mark, and one that ends with a sealed segment.
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions::new(dir.path()).segment_bytes(64 << 10);
+    let options = options.durability(crate::Durability::Os);
+    let mut log = options.open(std::sync::Arc::new(|| {}), &mut |_| Ok(())).unwrap();
+    let mut last = Lsn(0);
+    for _ in 0..5 {
+        last = log.append(&[&[9; 6000]]).unwrap().lsn;
+        log.commit();
+    }
+    let closed = Closed::new(30, 1);
+    let sealed = closed.dir.path();
+    let header_only = closed.records.keys().find(|lsn| lsn.0 > 65_536).unwrap().0 >> 16;
+    for index in header_only..8 {
+        let _ = fs::remove_file(closed.segment(index));
+    }
+    let before = closed.records.keys().rfind(|lsn| lsn.0 < header_only << 16).unwrap();
+    for (from, last) in [(dir.path(), last), (sealed, *before)] {
+        let to = tempfile::tempdir().unwrap();
+        let copied = copy(from, to.path()).unwrap();
+        assert!(copied.end > last);
+        let path = to.path().join(format!("{:020}.seg", last.0 >> 16));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[(last.0 & 0xffff) as usize + 20] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let verdict = LogFiles::lock(to.path()).unwrap().verify(&mut |_| {}).unwrap();
+        let damage: Vec<Lsn> = verdict.damage.iter().map(|damage| damage.lsn).collect();
+        assert_eq!(damage, [last], "{verdict:?}");
+    }
+    log.close().unwrap();
 }

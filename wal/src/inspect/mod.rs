@@ -164,11 +164,20 @@ impl LogFiles {
     pub fn lock(dir: &Path) -> Result<Self, InspectError> {
         // Before the lock makes its file there.
         drop(Self::look(dir, None)?);
-        let lock = DirectoryLock::acquire(dir).map_err(|error| match error {
-            LockError::Held(holder) => InspectError::InUse { dir: dir.to_owned(), holder },
-            LockError::Io(path, source) => InspectError::Io { action: "lock", path, source },
-        })?;
-        Self::look(dir, Some(lock))
+        let lock = match DirectoryLock::acquire(dir) {
+            Ok(lock) => Some(lock),
+            Err(LockError::Held(holder)) => {
+                return Err(InspectError::InUse { dir: dir.to_owned(), holder });
+            }
+            // Nobody can use a log there.
+            Err(LockError::Io(_, source)) if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                None
+            }
+            Err(LockError::Io(path, source)) => {
+                return Err(InspectError::Io { action: "lock", path, source });
+            }
+        };
+        Self::look(dir, lock)
     }
 
     fn look(dir: &Path, lock: Option<DirectoryLock>) -> Result<Self, InspectError> {

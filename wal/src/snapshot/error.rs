@@ -12,6 +12,12 @@ use crate::lsn::Lsn;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
+    /// The log ended before it was durable up to the snapshot's position.
+    #[error("the log ended before it was durable up to LSN {lsn}; the snapshot is given up")]
+    LogEnded {
+        /// The snapshot's position.
+        lsn: Lsn,
+    },
     /// Bytes of the snapshot changed on the disk, or some are missing.
     #[error(
         "snapshot {} is damaged at offset {offset}: {reason}; an opening goes on without it and \

@@ -28,8 +28,10 @@ use crate::sync::{Arc, thread};
 /// It holds at most one block (1 MiB) in memory. Its owner ends it before the log is closed.
 pub struct SnapshotWriter {
     storage: Arc<dyn Storage>,
-    /// How far the log is durable.
-    durable: Box<dyn Fn() -> Lsn + Send>,
+    /// Waits until the log is durable up to the position; false: it never will be.
+    reach: Box<dyn FnOnce(Lsn) -> bool + Send>,
+    /// It takes no rests.
+    is_hurried: bool,
     /// The draft. `None`: a write failed, so it can never be complete.
     file: Option<Box<dyn SegmentFile>>,
     header: SnapshotHeader,
@@ -45,13 +47,14 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Begins a snapshot of the state at `moment`. `durable` tells how far the log is durable.
+    /// Begins a snapshot of the state at `moment`. `reach` waits until the log is durable up to
+    /// there, or says that it never will be.
     ///
     /// There is one writer of a log at a time: this removes the drafts of earlier ones.
     pub(crate) fn start(
         storage: Arc<dyn Storage>,
         moment: Moment,
-        durable: Box<dyn Fn() -> Lsn + Send>,
+        reach: Box<dyn FnOnce(Lsn) -> bool + Send>,
     ) -> Result<Self, SnapshotError> {
         let Moment { identity, lsn, epoch, head } = moment;
         let created_ms = storage.wall_ms();
@@ -66,7 +69,8 @@ impl SnapshotWriter {
         block.resize(BLOCK_HEADER_BYTES, 0);
         let mut writer = SnapshotWriter {
             storage,
-            durable,
+            reach,
+            is_hurried: false,
             file: Some(file),
             header,
             seed: BlockSeed::new(&header),
@@ -105,13 +109,26 @@ impl SnapshotWriter {
         })
     }
 
+    /// Takes no rests from now on: somebody waits for the snapshot, and nobody for the log.
+    pub fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
     /// Completes the snapshot and makes it durable, then removes the older ones but the last.
     ///
+    /// It waits until the log is durable up to the snapshot's position, in every mode: an opening
+    /// from the snapshot relies on all that lies before it.
+    ///
     /// # Errors
+    /// [`SnapshotError::LogEnded`] if the log stopped or failed before it was durable so far,
     /// [`SnapshotError::Io`] if the disk refuses, [`SnapshotError::Abandoned`] if it did before.
     /// The snapshots that were there before still are. If only the very last step failed, the new
     /// one may be there as well; the next opening finds out.
     pub fn finish(mut self) -> Result<SnapshotInfo, SnapshotError> {
+        let reach = std::mem::replace(&mut self.reach, Box::new(|_| false));
+        if !reach(self.header.lsn) {
+            return Err(SnapshotError::LogEnded { lsn: self.header.lsn });
+        }
         self.on_draft(|writer| {
             writer.put_data()?;
             writer.block.extend_from_slice(&writer.totals.encode());
@@ -196,7 +213,9 @@ impl SnapshotWriter {
             return Ok(());
         }
         self.sync()?;
-        thread::sleep(self.worked.min(SNAPSHOT_REST_MAX));
+        if !self.is_hurried {
+            thread::sleep(self.worked.min(SNAPSHOT_REST_MAX));
+        }
         self.worked = Duration::ZERO;
         Ok(())
     }
@@ -223,14 +242,8 @@ impl SnapshotWriter {
             Ok(all) => all.into_iter().filter(|&lsn| lsn != self.header.lsn.0).collect(),
             Err(error) => return warn(self.header.lsn.0, error),
         };
-        // What the log may lose in a power cut must not push out what it has for certain.
-        let durable = (self.durable)().0;
-        let spared = match self.header.lsn.0 <= durable {
-            true => None,
-            false => others.iter().rev().find(|lsn| **lsn <= durable),
-        };
         let too_many = others.len().saturating_sub(SNAPSHOTS_KEPT - 1);
-        for &lsn in others[..too_many].iter().filter(|lsn| spared != Some(lsn)) {
+        for &lsn in &others[..too_many] {
             if let Err(error) = storage.remove_snapshot(lsn) {
                 warn(lsn, error);
             }

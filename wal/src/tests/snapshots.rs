@@ -5,7 +5,7 @@ use super::image::Random;
 use crate::snapshot::tests::disk::{Disk, Fault, Name};
 use crate::snapshot::{Identity, Moment, SNAPSHOT_SYNC_BYTES, newest_usable, remove_unusable};
 use crate::storage::{Directory, Storage};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::{Lsn, SnapshotError, SnapshotInfo, SnapshotReader, SnapshotWriter};
 
 const OURS: Identity = Identity { shard: 3, salt: 0x5eed };
@@ -18,18 +18,17 @@ fn content(lsn: u64, len: usize) -> Vec<u8> {
 }
 
 fn start(storage: &Arc<dyn Storage>, lsn: u64) -> Result<SnapshotWriter, SnapshotError> {
-    start_of(Arc::clone(storage), OURS, lsn, Lsn(u64::MAX))
+    start_of(Arc::clone(storage), OURS, lsn)
 }
 
-/// Begins a snapshot of a log that is durable up to a position.
+/// Begins a snapshot of a log that is durable.
 fn start_of(
     storage: Arc<dyn Storage>,
     identity: Identity,
     lsn: u64,
-    durable: Lsn,
 ) -> Result<SnapshotWriter, SnapshotError> {
     let moment = Moment { identity, lsn: Lsn(lsn), epoch: EPOCH, head: Lsn(0) };
-    SnapshotWriter::start(storage, moment, Box::new(move || durable))
+    SnapshotWriter::start(storage, moment, Box::new(|_| true))
 }
 
 /// Writes a whole snapshot, in pieces of these lengths over and over.
@@ -192,7 +191,7 @@ fn what_cannot_be_used_is_skipped_with_a_warning() {
         ("format version 9", |disk| disk.edit(Name::Snapshot(20), |bytes| bytes[8] = 9)),
         ("belongs to another log (shard 4, salt 0x0000000000005eed)", |disk| {
             let foreign = Identity { shard: 4, ..OURS };
-            let writer = start_of(storage_of(disk), foreign, 20, Lsn(u64::MAX));
+            let writer = start_of(storage_of(disk), foreign, 20);
             writer.unwrap().finish().unwrap();
         }),
         ("holds the state at LSN 10", |disk| {
@@ -421,20 +420,22 @@ fn a_writer_that_failed_stays_failed() {
     assert_eq!(disk.names(), [Name::Snapshot(10)]);
 }
 
-/// A snapshot of records that are not durable yet does not push out the one that surely fits.
+/// A log that ends before it is durable so far leaves no snapshot.
 #[test]
-fn the_newest_that_is_durable_stays() {
+fn what_is_not_durable_gets_no_snapshot() {
     let disk = Disk::default();
     let storage = storage_of(&disk);
-    for (lsn, durable, kept) in [
-        (10, 10, &[10][..]),
-        (20, 10, &[10, 20]),
-        (30, 15, &[10, 20, 30]),
-        (40, 15, &[10, 30, 40]),
-        (50, 60, &[40, 50]),
-    ] {
-        let writer = start_of(Arc::clone(&storage), OURS, lsn, Lsn(durable)).unwrap();
-        writer.finish().unwrap();
-        assert_eq!(storage.list_snapshots().unwrap(), kept, "after {lsn}");
-    }
+    start(&storage, 10).unwrap().finish().unwrap();
+    let moment = Moment { identity: OURS, lsn: Lsn(20), epoch: EPOCH, head: Lsn(0) };
+    let asked = Arc::new(AtomicU64::new(0));
+    let ask = Arc::clone(&asked);
+    let reach = Box::new(move |lsn: Lsn| {
+        ask.store(lsn.0, Ordering::SeqCst);
+        false
+    });
+    let writer = SnapshotWriter::start(Arc::clone(&storage), moment, reach).unwrap();
+    let error = writer.finish().unwrap_err();
+    assert!(matches!(error, SnapshotError::LogEnded { lsn: Lsn(20) }), "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 20);
+    assert_eq!(storage.list_snapshots().unwrap(), [10]);
 }

@@ -51,7 +51,7 @@ impl Scheduler {
     /// the piece held for them.
     ///
     /// It may use the journal's low-water reserve, which it helps to fill again, but never what
-    /// running attempts need for their ends.
+    /// running attempts need for their ends, nor [`limits::CLEAN_FLOOR_BYTES`] beside that.
     ///
     /// # Errors
     /// If the bytes are no event.
@@ -128,7 +128,7 @@ impl Scheduler {
             return Cleaned::Dead;
         }
         let need = journal.record_bytes(limits::KEPT_HEAD_BYTES_MAX + payload.len());
-        if self.room_for(journal, need).is_err() {
+        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
             return Cleaned::NoRoom;
         }
         // The event borrows the schedule's name while applying it needs the state.
@@ -186,7 +186,7 @@ impl Scheduler {
             fired: state.fired,
         };
         let need = journal.record_bytes(limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len());
-        if self.room_for(journal, need).is_err() {
+        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
             return Cleaned::NoRoom;
         }
         let committed = self.commit(&event, &rule.job.payload, journal);

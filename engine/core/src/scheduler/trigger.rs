@@ -121,7 +121,7 @@ impl Scheduler {
                 return;
             };
             // An attempt begins only if there is room for its beginning and its end.
-            let need = limits::START_BYTES_MAX + limits::OUTCOME_BYTES_MAX;
+            let need = limits::START_BYTES_MAX + limits::OUTCOME_BYTES_MAX + limits::RELEASE_BYTES;
             if self.room_for(journal, need).is_err() {
                 self.starved = true;
                 return;

@@ -42,6 +42,8 @@ pub struct Restore {
     part: Part,
     header: Header,
     unindexed: Unindexed,
+    /// Records lie before it.
+    end: Lsn,
 }
 
 /// What comes next; the number is how many of them are still to come.
@@ -71,7 +73,21 @@ impl Restore {
             jobs: 0,
         };
         let core = Scheduler::new(config, now);
-        Self { core, rest: Vec::new(), part: Part::Header, header, unindexed: Unindexed::new() }
+        let end = Lsn(u64::MAX);
+        Self {
+            core,
+            rest: Vec::new(),
+            part: Part::Header,
+            header,
+            end,
+            unindexed: Unindexed::new(),
+        }
+    }
+
+    /// Refuses a snapshot that names records at or behind `end`, the position that it is of.
+    #[must_use]
+    pub fn ends_at(self, end: Lsn) -> Self {
+        Self { end, ..self }
     }
 
     /// Reads the next bytes. They may end anywhere.
@@ -128,6 +144,9 @@ impl Restore {
                 let jobs = (bytes.len() / JOB_BYTES).min(left as usize);
                 for fixed in bytes.as_chunks::<JOB_BYTES>().0.iter().take(jobs) {
                     let (record, due) = decode_job(fixed, &self.header)?;
+                    if record.body >= self.end {
+                        return Err(RestoreError::Malformed("a job's record lies behind its end"));
+                    }
                     self.core.restore_job(record, due, self.header.at, &mut self.unindexed);
                 }
                 if self.unindexed.len() >= INDEX_BATCH {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tickwheel_core::{self as core, Cleaned, MonoTime, Now, Scheduler};
+use tickwheel_core::{self as core, Cleaned, Journal as _, MonoTime, NoRoom, Now, Scheduler};
 use tickwheel_wal::Lsn;
 
 use super::Journal;
@@ -15,14 +15,15 @@ use crate::limits;
 /// The cleaning of one shard's log.
 #[derive(Debug)]
 pub(super) struct Compaction {
-    /// Where the walk goes on; `None`: nothing is being cleaned.
-    at: Option<Lsn>,
-    /// Bytes that may be walked now.
-    credit: u64,
+    work: Work,
+    /// Bytes that may be walked now; a record that was longer than what was left leaves a debt.
+    credit: i64,
     /// When credit was given last, on the monotonic clock.
     credited_ns: u64,
     /// The end of the log then.
     appended: Lsn,
+    /// Bytes of it that were written again, then.
+    moved_bytes: u64,
     /// The log had no room: nothing is tried before this moment of the monotonic clock.
     retry_ns: Option<u64>,
     /// There is more to do, and what may be walked is used up: look again then, if not before.
@@ -30,6 +31,16 @@ pub(super) struct Compaction {
     /// A part of the log cannot be read: it is kept, and nothing is cleaned any more.
     stuck: bool,
     counts: CompactionCounts,
+}
+
+/// What is being cleaned.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Nothing,
+    /// A segment: the walk goes on here.
+    Walk(Lsn),
+    /// All before this is dead or has been written again, and is to be released.
+    Release(Lsn),
 }
 
 /// What cleaning has done since the start.
@@ -45,10 +56,11 @@ impl Compaction {
     /// Nothing is being cleaned in a log that ends at `appended`.
     pub(super) fn new(now: Now, appended: Lsn) -> Self {
         Self {
-            at: None,
+            work: Work::Nothing,
             credit: 0,
             credited_ns: now.mono.0,
             appended,
+            moved_bytes: 0,
             retry_ns: None,
             pause_ns: None,
             stuck: false,
@@ -63,6 +75,9 @@ impl Compaction {
 
     /// When a shard that has nothing else to do should come back to it.
     pub(super) fn wake(&self) -> Option<MonoTime> {
+        if self.stuck {
+            return None;
+        }
         self.retry_ns.or(self.pause_ns).map(MonoTime)
     }
 
@@ -81,37 +96,38 @@ impl Compaction {
         }
         (self.retry_ns, self.pause_ns) = (None, None);
         self.take_credit(now, journal.log.appended());
-        let Some(at) = self.at.or_else(|| next_segment(core, journal)) else { return false };
-        self.at = Some(at);
-        let segment_bytes = journal.log.segment_bytes();
+        let at = match self.work {
+            Work::Release(head) => return self.release(now, head, core, journal),
+            Work::Walk(at) => at,
+            Work::Nothing => match next_segment(core, journal) {
+                Some(head) => head,
+                None => return false,
+            },
+        };
+        self.work = Work::Walk(at);
         match journal.log.warm(at) {
             Ok(true) => {}
             Ok(false) => return false, // The log gives notice.
             Err(error) => return self.give_up(&error),
         }
-        if self.credit == 0 {
+        // In pieces that are worth a pass.
+        if self.credit < limits::COMPACT_PIECE_BYTES {
             self.pause_ns = Some(now.mono.0 + nanos(limits::COMPACT_PAUSE));
             return false;
         }
-        let until = Lsn((at.0 / segment_bytes + 1) * segment_bytes);
-        self.walk(now, at, until, core, journal)
+        self.walk(now, at, core, journal)
     }
 
-    /// Walks records from `at` on, for as long as the credit lasts and not beyond `until`.
-    fn walk(
-        &mut self,
-        now: Now,
-        at: Lsn,
-        until: Lsn,
-        core: &mut Scheduler,
-        journal: &mut Journal,
-    ) -> bool {
+    /// Walks records from `at` to the end of its segment, for as long as the credit lasts.
+    fn walk(&mut self, now: Now, at: Lsn, core: &mut Scheduler, journal: &mut Journal) -> bool {
+        let segment_bytes = journal.log.segment_bytes();
+        let until = Lsn((at.0 / segment_bytes + 1) * segment_bytes);
         let mut at = at;
         while self.credit > 0 {
             let walked = match journal.log.next_record(at) {
                 Ok(Some(walked)) if walked.lsn < until => walked,
                 Ok(_) => {
-                    self.at = Some(until);
+                    self.work = Work::Release(until);
                     return self.release(now, until, core, journal);
                 }
                 Err(error) => return self.give_up(&error),
@@ -125,14 +141,15 @@ impl Compaction {
                 }
                 Err(error) => return self.give_up(&error),
             }
-            self.credit = self.credit.saturating_sub(walked.end.0 - walked.lsn.0);
+            // Records are far below the range of the credit.
+            self.credit -= (walked.end.0 - walked.lsn.0) as i64;
             at = walked.end;
-            self.at = Some(at);
+            self.work = Work::Walk(at);
         }
         true
     }
 
-    /// All before `head` was dead or has been written again: it can go.
+    /// Gives back all before `head`.
     fn release(
         &mut self,
         now: Now,
@@ -147,22 +164,35 @@ impl Compaction {
             return false;
         }
         self.counts.segments += 1;
-        self.at = None;
+        self.work = Work::Nothing;
+        if let Some(next) = next_segment(core, journal) {
+            self.work = Work::Walk(next);
+            // Asked for now, it is there at the next pass. Whether it can be read is seen then.
+            let _ = journal.log.warm(next);
+        }
         true
     }
 
-    /// Credit follows what was appended, so that cleaning keeps up with any load, and time, so that
-    /// it comes to an end when there is none.
+    /// Credit follows what others appended, so that cleaning keeps up with any load, and time, so
+    /// that it comes to an end when there is none.
     fn take_credit(&mut self, now: Now, appended: Lsn) {
+        let moved_bytes = self.counts.moved_bytes - self.moved_bytes;
+        let by_others = (appended.0 - self.appended.0).saturating_sub(moved_bytes);
+        let by_load = by_others.saturating_mul(limits::COMPACT_LOAD_FACTOR);
+        self.appended = appended;
+        self.moved_bytes = self.counts.moved_bytes;
+        // All bounds are far below the range of the credit.
+        let by_load = by_load.min(limits::COMPACT_CREDIT_MAX.cast_unsigned()) as i64;
+        self.credit = (self.credit + by_load).min(limits::COMPACT_CREDIT_MAX);
         let elapsed_ns = now.mono.0.saturating_sub(self.credited_ns);
         let by_time = elapsed_ns.saturating_mul(limits::COMPACT_BYTES_PER_MS) / 1_000_000;
-        let by_load = (appended.0 - self.appended.0).saturating_mul(limits::COMPACT_LOAD_FACTOR);
-        if by_time + by_load == 0 {
+        if by_time == 0 {
             return; // Less than a byte: the time goes on counting.
         }
         self.credited_ns = now.mono.0;
-        self.appended = appended;
-        self.credit = (self.credit + by_time + by_load).min(limits::COMPACT_PASS_BYTES);
+        // What time alone gives is not saved up.
+        let by_time = by_time.min(limits::COMPACT_IDLE_BYTES.cast_unsigned()) as i64;
+        self.credit = self.credit.max((self.credit + by_time).min(limits::COMPACT_IDLE_BYTES));
     }
 
     fn give_up(&mut self, error: &dyn std::error::Error) -> bool {
@@ -181,8 +211,13 @@ fn next_segment(core: &Scheduler, journal: &Journal) -> Option<Lsn> {
     let log = &journal.log;
     let (head, segment_bytes) = (log.releasing(), log.segment_bytes());
     let len_bytes = log.appended().0 - head.0;
-    let by_live = core.live_bytes().saturating_mul(limits::COMPACT_LIVE_FACTOR);
-    let allowed = by_live.max(limits::COMPACT_SEGMENTS_MIN * segment_bytes);
+    let live_bytes = core.live_bytes();
+    let by_live = live_bytes.saturating_mul(limits::COMPACT_LIVE_FACTOR);
+    let mut allowed = by_live.max(limits::COMPACT_SEGMENTS_MIN * segment_bytes);
+    if len_bytes > live_bytes + segment_bytes && journal.shortage() == NoRoom::Full {
+        // Whatever is garbage is worth its cleaning then.
+        allowed = live_bytes + segment_bytes;
+    }
     // The segment in use stays.
     let is_sealed = head.0 / segment_bytes < log.appended().0 / segment_bytes;
     (len_bytes > allowed && is_sealed).then_some(head)

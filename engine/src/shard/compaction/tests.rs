@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use tickwheel_core::{
-    CallerId, Config, Due, Input, MonoTime, NewJob, Now, Outcome, Outputs, Scheduler, ShardId,
-    WallTime,
+    Answer, CallerId, Config, Due, Input, MonoTime, NewJob, Now, Outcome, Outputs, Scheduler,
+    ShardId, WallTime,
 };
 use tickwheel_wal::{Durability, LogOptions, simulation::SimulatedDisk};
 
@@ -134,11 +134,58 @@ impl Day {
         if second.is_multiple_of(SYNC_S) {
             self.journal.log.sync_step().unwrap();
         }
+        self.note_length();
+    }
+
+    fn note_length(&mut self) {
         let log = &self.journal.log;
         let allowed = (limits::COMPACT_LIVE_FACTOR * self.core.live_bytes())
             .max(limits::COMPACT_SEGMENTS_MIN * SEGMENT_BYTES);
         let len_bytes = log.appended().0 - log.head().0;
         self.over_max_bytes = self.over_max_bytes.max(len_bytes.saturating_sub(allowed));
+    }
+
+    /// A pass of a millisecond at full load, with jobs of this size.
+    fn busy_pass(&mut self, pass: u64, jobs: usize, payload_bytes: usize) {
+        let now_ns = pass * 1_000_000;
+        let Now { mono, wall } = at(0);
+        self.now = Now { mono: MonoTime(mono.0 + now_ns), wall: WallTime(wall.0 + now_ns) };
+        let job = NewJob { payload: vec![7; payload_bytes].into(), ..NewJob::new("busy") };
+        for _ in 0..jobs {
+            let input = Input::Submit { caller: CallerId(0), job: &job };
+            self.core.step(self.now, input, &mut self.journal, &mut self.out);
+            let Answer::Submitted(_) = self.out.replies.pop().unwrap().answer else {
+                panic!("there is room for each job");
+            };
+        }
+        self.run_due();
+        self.compaction.step(self.now, &mut self.core, &mut self.journal);
+        self.journal.log.commit();
+        if pass.is_multiple_of(4) {
+            self.journal.log.sync_step().unwrap();
+        }
+        while self.journal.log.prepare_step() {}
+        self.note_length();
+    }
+}
+
+/// Whatever a pass appends, cleaning keeps up with it.
+#[test]
+fn a_full_load_does_not_outrun_cleaning() {
+    for (jobs, payload_bytes) in [(500, 20), (100, 1000), (4, 30_000)] {
+        let mut day = Day::new(2);
+        for pass in 1..1000 {
+            day.busy_pass(pass, jobs, payload_bytes);
+        }
+        let over = day.over_max_bytes as f64 / SEGMENT_BYTES as f64;
+        let CompactionCounts { segments, .. } = day.compaction.counts();
+        println!(
+            "{jobs} jobs of {payload_bytes} bytes a pass: {segments} segments, {over:.2} over"
+        );
+        assert!(segments > 50, "{segments}");
+        // Beside the bound there is what is appended in eight passes: four until a release is
+        // synced, and those before it.
+        assert!(over <= 6.0, "{jobs} jobs of {payload_bytes} bytes a pass: {over}");
     }
 }
 
@@ -163,7 +210,10 @@ fn a_day_costs_half_a_byte_per_byte() {
         day.core.counts().pending
     );
     assert!(day.added > 500_000 && segments > 100, "the day was too quiet");
-    assert!(3 * day.core.live_bytes() > 16 * SEGMENT_BYTES, "the long delays should be what is left");
+    assert!(
+        3 * day.core.live_bytes() > 16 * SEGMENT_BYTES,
+        "the long delays should be what is left"
+    );
     assert!(amplification <= 1.5, "{amplification}");
     assert!(over <= 2.0, "{over}");
 }

@@ -90,13 +90,9 @@ counters! {
     /// Snapshots that were finished.
     snapshots
     failed_snapshots
-    /// Snapshots of records that were not durable when they were finished.
-    snapshots_ahead
     snapshots_used
     /// Openings from a snapshot that is older than the head: its records are still there.
     snapshots_below_head
-    /// Openings that found a snapshot of records that are gone.
-    stale_snapshots
     /// Snapshots, and drafts of them, that were there after a cut.
     snapshots_survived
     drafts

@@ -271,8 +271,6 @@ impl Run {
         counters.kept_unacked += u64::from(count > acked);
         counters.snapshots_used += u64::from(snapshot.is_some());
         counters.snapshots_below_head += u64::from(snapshot.is_some_and(|lsn| lsn < head));
-        let end = self.model.submitted.last().map_or(Lsn(0), |last| last.end);
-        counters.stale_snapshots += u64::from(snapshots.last().is_some_and(|&lsn| lsn > end.0));
         counters.torn_tails += u64::from(report.torn_bytes > 0);
         let is_half = report.warnings.iter().any(|warning| warning.contains("header is damaged"));
         counters.half_headers += u64::from(is_half && !is_damaged);

@@ -326,8 +326,10 @@ fn cleaning_uses_the_reserve_but_never_what_running_attempts_need() {
     cut.world.core.config.running_max = 4;
     let dispatched = cut.world.pass(TICK_NS);
     assert_eq!(dispatched.len(), 4);
-    // Far below the low-water mark of 4096 bytes: one more record, and four ends.
-    let room = 1200 + 4 * limits::OUTCOME_BYTES_MAX;
+    // One more record, what attempts keep, and four ends.
+    cut.world.core.config.low_water_bytes = 1 << 20;
+    cut.world.core.config.low_water_full_bytes = 1 << 20;
+    let room = 1200 + limits::CLEAN_FLOOR_BYTES + 4 * limits::OUTCOME_BYTES_MAX;
     cut.world.journal.size_bytes = cut.world.journal.used_bytes + room;
     let used = cut.world.journal.used_bytes;
     let Cleaned::Moved { bytes } = cut.clean_one() else { panic!("there was room") };
