@@ -1,11 +1,21 @@
-//! Appending a record beside copying it, and committing one beside a bare sync.
+//! The log, each measure beside its limit in the same run: criterion where one operation has a
+//! number, and tables of whole runs below.
+//!
+//! `cargo bench -p tickwheel-bench --bench wal` runs all of it; a word behind `--` picks the groups
+//! and tables whose names hold it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group};
 use tickwheel_bench::{
     BenchError,
-    wal::{Appends, BareSyncs, Copies, ROUND},
+    wal::{
+        Appends, BareSyncs, Copies, Groups, Paced, Plan, RECORD_BYTES, ROUND, Recovered, Sustained,
+        disk_bytes_per_commit,
+    },
 };
 use tickwheel_wal::Durability;
 
@@ -14,6 +24,27 @@ const PARENT: &str = env!("CARGO_TARGET_TMPDIR");
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// As much as a segment, so that both walk through memory beyond the caches.
 const COPY_BYTES: usize = SEGMENT_BYTES as usize;
+
+/// Runs of each line of a table, in turn with the others of the table.
+const RUNS: usize = 5;
+const INTERVAL: Duration = Duration::from_millis(50);
+/// Nine segments and a bit.
+const SUSTAINED_RECORDS: u64 = 3_000_000;
+const GROUPS: u32 = 1000;
+const PLAN: Plan = Plan { per_second: 1_000_000, records: 4_000_000 };
+const RECOVERED_RECORDS: u64 = 3_000_000;
+const COUNTED_COMMITS: u32 = 500;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    // Cargo runs benchmarks as tests without this: the tables are too long for that.
+    if args.iter().any(|arg| arg == "--bench") {
+        let wanted = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
+        tables(wanted).unwrap_or_else(|error| panic!("the measurement failed: {error}"));
+    }
+}
 
 fn wal(criterion: &mut Criterion) {
     if let Err(error) = appends(criterion).and_then(|()| commits(criterion)) {
@@ -67,4 +98,130 @@ fn sound(elapsed: Result<Duration, BenchError>) -> Duration {
 }
 
 criterion_group!(benches, wal);
-criterion_main!(benches);
+
+/// Measures in a directory of the given parent, and prints.
+type Table = fn(&Path) -> Result<(), BenchError>;
+
+fn tables(wanted: &str) -> Result<(), BenchError> {
+    let all: [(&str, Table); 5] = [
+        ("commit-bytes", commit_bytes),
+        ("commit-groups", commit_groups),
+        ("sustained", sustained),
+        ("paced", paced),
+        ("recovery", recovery),
+    ];
+    for (name, table) in all.iter().filter(|(name, _)| name.contains(wanted)) {
+        let began = Instant::now();
+        println!("\n{name}");
+        table(Path::new(PARENT))?;
+        println!("({:.1} s)", began.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+fn commit_bytes(parent: &Path) -> Result<(), BenchError> {
+    let bytes = disk_bytes_per_commit(parent, SEGMENT_BYTES, COUNTED_COMMITS)?;
+    println!("{bytes:.0} bytes to the disk per lone commit, over {COUNTED_COMMITS} commits");
+    Ok(())
+}
+
+fn commit_groups(parent: &Path) -> Result<(), BenchError> {
+    let records = u64::from(GROUPS) * u64::from(ROUND);
+    let mut log = Vec::new();
+    let mut bare = Vec::new();
+    let mut syncs = Vec::new();
+    let mut waited = Vec::new();
+    for _ in 0..RUNS {
+        let run = Groups::log(parent, SEGMENT_BYTES, GROUPS)?;
+        log.push(per_second(records, run.durable));
+        syncs.push(run.syncs as f64);
+        waited.push(millis(run.waited));
+        bare.push(per_second(records, Groups::bare(parent, GROUPS)?));
+    }
+    println!("{GROUPS} commits of {ROUND} records of {RECORD_BYTES} bytes");
+    line("log, pipelined: durable records/s", log);
+    line("    its syncs", syncs);
+    line("    waits for segments, ms", waited);
+    line("write+fdatasync of a group: records/s", bare);
+    Ok(())
+}
+
+fn sustained(parent: &Path) -> Result<(), BenchError> {
+    let (mut appended, mut durable, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut waits, mut waited) = (Vec::new(), Vec::new());
+    let mut segments = 0;
+    for _ in 0..RUNS {
+        let run = Sustained::log(parent, SEGMENT_BYTES, INTERVAL, SUSTAINED_RECORDS)?;
+        appended.push(per_second(SUSTAINED_RECORDS, run.appended));
+        durable.push(per_second(SUSTAINED_RECORDS, run.durable));
+        waits.push(run.waits as f64);
+        waited.push(millis(run.waited));
+        segments = run.segments;
+        bare.push(per_second(SUSTAINED_RECORDS, Sustained::bare(parent, SUSTAINED_RECORDS)?));
+    }
+    println!("{SUSTAINED_RECORDS} records of {RECORD_BYTES} bytes, {segments} segments");
+    line("log: records/s until all are appended", appended);
+    line("log: records/s until all are durable", durable);
+    line("    waits for segments", waits);
+    line("    waits for segments, ms", waited);
+    line("sequential write, fdatasync at the end: records/s", bare);
+    Ok(())
+}
+
+fn paced(parent: &Path) -> Result<(), BenchError> {
+    println!("{} records at {} a second; times in µs", PLAN.records, PLAN.per_second);
+    for run in 1..=RUNS {
+        let log = Paced::log(parent, SEGMENT_BYTES, INTERVAL, PLAN)?;
+        let copies = Paced::copies(COPY_BYTES, PLAN)?;
+        println!("run {run}: {} waits for segments, {:.1} ms", log.waits, millis(log.waited));
+        for (name, histogram) in [
+            ("log: the call", &log.call_ns),
+            ("log: behind the plan", &log.behind_ns),
+            ("memcpy+crc32c: the call", &copies.call_ns),
+            ("memcpy+crc32c: behind the plan", &copies.behind_ns),
+        ] {
+            let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+            println!(
+                "  {name:32} p50 {:9.3}  p99 {:9.3}  p99.9 {:9.3}  p99.99 {:9.3}  max {:9.3}",
+                at(0.5),
+                at(0.99),
+                at(0.999),
+                at(0.9999),
+                histogram.max() as f64 / 1e3
+            );
+        }
+    }
+    Ok(())
+}
+
+fn recovery(parent: &Path) -> Result<(), BenchError> {
+    let recovered = Recovered::new(parent, SEGMENT_BYTES, RECOVERED_RECORDS)?;
+    let (mut log, mut seconds, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let elapsed = recovered.open()?;
+        log.push(per_second(RECOVERED_RECORDS, elapsed));
+        seconds.push(elapsed.as_secs_f64());
+        bare.push(per_second(RECOVERED_RECORDS, recovered.read_bare()?));
+    }
+    println!("{RECOVERED_RECORDS} records of {RECORD_BYTES} bytes, in the page cache");
+    line("log: records/s of an opening", log);
+    line("log: seconds of an opening", seconds);
+    line("read+crc32c: records/s", bare);
+    Ok(())
+}
+
+/// Prints the smallest, the median and the largest of a figure.
+fn line(name: &str, mut figures: Vec<f64>) {
+    figures.sort_by(f64::total_cmp);
+    let digits = if figures.last().is_some_and(|largest| *largest >= 1000.0) { 0 } else { 3 };
+    let [min, median, max] = [0, figures.len() / 2, figures.len() - 1].map(|at| figures[at]);
+    println!("  {name:52} {min:>12.digits$} {median:>12.digits$} {max:>12.digits$}");
+}
+
+fn per_second(records: u64, elapsed: Duration) -> f64 {
+    records as f64 / elapsed.as_secs_f64()
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -5,6 +5,7 @@
 //! size, `tests/tiny.rs` runs them small as ordinary tests, so that they cannot rot.
 #![forbid(unsafe_code)]
 
+pub mod crc;
 pub mod engine;
 mod random;
 pub mod wal;

@@ -4,11 +4,20 @@
 use std::time::Duration;
 
 use tickwheel_bench::{
+    crc::{Crate, Payloads},
     engine::Trips,
-    wal::{Appends, BareSyncs, Copies},
+    wal::{
+        Appends, BareSyncs, Copies, Groups, Paced, Plan, Recovered, Sustained,
+        disk_bytes_per_commit, killed,
+        staged::{self, Place, Way},
+    },
     wheel::Timers,
 };
 use tickwheel_wal::Durability;
+
+/// Small enough that a tiny run rotates.
+const SEGMENT_BYTES: u64 = 1 << 20;
+const INTERVAL: Duration = Duration::from_millis(5);
 
 #[test]
 fn timers_are_inserted_cancelled_and_expired() {
@@ -38,6 +47,90 @@ fn records_are_committed_and_blocks_synced() {
     let mut appends = Appends::new(dir.path(), 1 << 20, Durability::Sync).unwrap();
     assert!(appends.commit(3).unwrap() > Duration::ZERO);
     assert!(BareSyncs::new(dir.path()).unwrap().sync(3).unwrap() > Duration::ZERO);
+}
+
+#[test]
+fn checksums_are_taken() {
+    for len in [1, 32, 200, 4096] {
+        let payloads = Payloads::new(len);
+        for by in Crate::ALL {
+            assert!(payloads.whole(by, 2) > Duration::ZERO);
+            assert!(payloads.record(by, 2) > Duration::ZERO);
+        }
+    }
+}
+
+#[test]
+fn groups_are_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Groups::log(dir.path(), SEGMENT_BYTES, 20).unwrap();
+    assert!(run.durable > Duration::ZERO);
+    assert!(run.syncs > 0, "{run:?}");
+    assert!(Groups::bare(dir.path(), 2).unwrap() > Duration::ZERO);
+    assert!(disk_bytes_per_commit(dir.path(), SEGMENT_BYTES, 3).unwrap() >= 0.0);
+}
+
+#[test]
+fn appends_are_sustained_through_rotations() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Sustained::log(dir.path(), SEGMENT_BYTES, INTERVAL, 20_000).unwrap();
+    assert!(run.segments > 3, "{run:?}");
+    assert!(run.durable >= run.appended);
+    assert!(Sustained::bare(dir.path(), 20_001).unwrap() > Duration::ZERO);
+}
+
+#[test]
+fn a_plan_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan { per_second: 1_000_000, records: 20_000 };
+    let planned = Duration::from_millis(19);
+    for run in [
+        Paced::log(dir.path(), SEGMENT_BYTES, INTERVAL, plan).unwrap(),
+        Paced::copies(1000, plan).unwrap(),
+    ] {
+        assert_eq!([run.call_ns.len(), run.behind_ns.len()], [plan.records; 2]);
+        // Nothing runs ahead of its plan.
+        assert!(run.elapsed > planned, "{:?}", run.elapsed);
+    }
+}
+
+#[test]
+fn a_staged_log_does_the_same_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place { parent: dir.path(), segment_bytes: SEGMENT_BYTES };
+    let plan = Plan { per_second: 1_000_000, records: 12_000 };
+    for way in Way::ALL {
+        assert_eq!(staged::appends(way, place, 2).unwrap().syncs, 0);
+        let (cost, times) = staged::commits(way, place, 3).unwrap();
+        assert_eq!((times.len(), cost.syncs), (3, 3));
+        assert!(staged::groups(way, place, 12).unwrap().cpu > Duration::ZERO);
+        assert!(staged::sustained(way, place, INTERVAL, 12).unwrap().elapsed > Duration::ZERO);
+        assert_eq!(staged::paced(way, place, INTERVAL, plan).unwrap().1.call_ns.len(), 12_000);
+    }
+}
+
+#[test]
+fn what_a_process_published_is_told_and_counted() {
+    for way in Way::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let mut told = Vec::new();
+        killed::publish(way, dir.path(), Durability::Os, 30, &mut told).unwrap();
+        let mut told = &told[..];
+        assert_eq!(killed::listen(&mut told, 20).unwrap(), 20);
+        assert_eq!(killed::listen(&mut told, u64::MAX).unwrap(), 30);
+        // It was not killed, but dropped.
+        assert_eq!(killed::survivors(dir.path()).unwrap(), 30 * killed::GROUP);
+    }
+}
+
+#[test]
+fn a_closed_log_is_recovered() {
+    let dir = tempfile::tempdir().unwrap();
+    let recovered = Recovered::new(dir.path(), SEGMENT_BYTES, 12_345).unwrap();
+    for _ in 0..2 {
+        assert!(recovered.open().unwrap() > Duration::ZERO);
+        assert!(recovered.read_bare().unwrap() > Duration::ZERO);
+    }
 }
 
 #[test]
