@@ -12,6 +12,7 @@ use crate::logging;
 use crate::next::{self, NextError};
 use crate::problem::printable;
 use crate::serve::{self, ServeError, ServeOptions};
+use crate::store::{self, BackupArgs, StoreCommandError, WalArgs};
 
 /// Exit code of a failure at run time.
 const FAILED: u8 = 1;
@@ -32,9 +33,10 @@ Examples:
   tickwheel serve --config tickwheel.toml --check          is this file right?
   tickwheel serve --config tickwheel.toml                  run it
   tickwheel serve --crontab my.crontab                     run a crontab as it is
+  tickwheel wal verify tickwheel-data                      is the log whole?
 
 Exit codes: 0 well, 1 failure at run time, 2 bad input (usage, configuration, cron expression),
-3 a demonstration lost a job or ran one early."
+3 a demonstration lost a job or ran one early. `wal` and `backup` have their own: see their help."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -49,6 +51,10 @@ enum Command {
     Demo(DemoArgs),
     /// Print the next fire times of a cron expression, and what it means
     Next(NextArgs),
+    /// Look into the log of a data directory: sizes, records, damage
+    Wal(WalArgs),
+    /// Copy a data directory, also while a server runs on it
+    Backup(BackupArgs),
     /// Print a script that completes this command line in a shell
     #[command(after_help = "\
 Examples:
@@ -123,6 +129,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve_command(args),
         Command::Demo(args) => demo_command(&args),
         Command::Next(args) => next_command(&args),
+        Command::Wal(args) => return store_command(|out| store::run_wal(&args, out)),
+        Command::Backup(args) => return store_command(|out| store::run_backup(&args, out)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tickwheel", &mut script);
@@ -174,6 +182,18 @@ fn next_command(args: &NextArgs) -> Result<(), Exit> {
         Exit { code, message: error_text(&error) }
     })?;
     print(report.as_bytes())
+}
+
+/// These have exit codes of their own, which their help lists.
+fn store_command(run: impl FnOnce(&mut dyn Write) -> Result<u8, StoreCommandError>) -> ExitCode {
+    logging::start("warn");
+    match run(&mut io::stdout().lock()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            logging::complain(&error_text(&error));
+            ExitCode::from(store::COULD_NOT)
+        }
+    }
 }
 
 /// A list of problems has its own lines; anything else is one line that says who speaks. What names

@@ -20,3 +20,4 @@ pub mod next;
 pub mod plan;
 pub mod problem;
 pub mod serve;
+mod store;
