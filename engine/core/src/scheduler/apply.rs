@@ -38,6 +38,9 @@ pub enum ReplayError {
         /// The state that the event asks for.
         to: JobState,
     },
+    /// The event says otherwise of a job than those before it.
+    #[error("job {0} was written again otherwise than the events before it say")]
+    KeptOtherwise(JobId),
     /// The event names a schedule that is not there.
     #[error("an event names a schedule that is not there")]
     UnknownSchedule,
@@ -257,8 +260,7 @@ impl Scheduler {
             ..self.record_of(&kept.job, body, schedule)?
         };
         if let Some(slot) = self.table.find(id) {
-            self.move_job(slot, kept.state, &record, body);
-            return Ok(());
+            return self.move_job(slot, kept.state, &record, body);
         }
         let slot = self.table.insert(record);
         self.links.grow_to(slot.0);
@@ -282,14 +284,21 @@ impl Scheduler {
     }
 
     /// The job in `slot` lies at `body` now; `kept` is what was written of it there.
-    fn move_job(&mut self, slot: Slot, state: KeptState, kept: &Record, body: Body) {
-        self.table.set_body(slot, body);
+    fn move_job(
+        &mut self,
+        slot: Slot,
+        state: KeptState,
+        kept: &Record,
+        body: Body,
+    ) -> Result<(), ReplayError> {
         let record = *self.table.get(slot);
-        debug_assert_eq!(
-            (record.attempt, record.token, record.clock, record.state == JobState::Running),
-            (kept.attempt, kept.token, kept.clock, matches!(state, KeptState::Running { .. })),
-            "a job that is held agrees with what was written of it: {record:?}, {kept:?}"
-        );
+        let is_running = record.state == JobState::Running;
+        let held = (record.attempt, record.token, record.clock, is_running);
+        let was_running = matches!(state, KeptState::Running { .. });
+        if held != (kept.attempt, kept.token, kept.clock, was_running) {
+            return Err(ReplayError::KeptOtherwise(record.id));
+        }
+        self.table.set_body(slot, body);
         // Live, the due time is the same. On recovery it differs if the wall clock was set in
         // between: the later reading counts, as it does where the earlier was cut off.
         if record.due_ns != kept.due_ns {
@@ -302,6 +311,7 @@ impl Scheduler {
                 self.arm(slot, record.clock, kept.due_ns);
             }
         }
+        Ok(())
     }
 
     /// Puts a scheduled job where it waits for its due time; one that was due when the event was

@@ -420,3 +420,23 @@ fn bytes_that_are_no_event_are_not_called_dead() {
     let World { core, journal, now, .. } = &mut world;
     assert!(core.clean(*now, Lsn(0), &[99; 4], journal).is_err());
 }
+
+/// Two of a job's events are lost to damage: what is written of it later cannot be right as well.
+#[test]
+fn a_kept_job_that_its_events_do_not_lead_to_is_refused() {
+    let mut cut = Cut::new();
+    cut.world.submit(&job());
+    let dispatched = cut.world.pass(TICK_NS);
+    assert_eq!(dispatched.len(), 1);
+    let Cleaned::Moved { .. } = cut.clean_one() else { panic!("it is held") };
+    let events = cut.world.journal.events.clone();
+    let mut replayed = Scheduler::new(Config::new(ShardId(0)), cut.world.now);
+    let mut refused = Vec::new();
+    for (number, bytes) in events.iter().enumerate() {
+        let is_start = matches!(Event::decode(bytes).unwrap().0, Event::Started { .. });
+        if !is_start && let Err(error) = replayed.replay(Lsn(number as u64 + 1), bytes) {
+            refused.push(error);
+        }
+    }
+    assert!(matches!(refused[..], [ReplayError::KeptOtherwise(_)]), "{refused:?}");
+}
