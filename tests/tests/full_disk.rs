@@ -25,7 +25,6 @@ use tickwheel_engine::{
 
 /// Tells the inner run where the small disk is.
 const DISK_VARIABLE: &str = "TICKWHEEL_TEST_SMALL_DISK";
-const TEST: &str = "on_a_full_disk_jobs_are_refused_and_running_ones_complete";
 /// The smallest that the engine takes.
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Room for nine segments and a half: each start takes one.
@@ -41,14 +40,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn on_a_full_disk_jobs_are_refused_and_running_ones_complete() {
+    on_small_disk("on_a_full_disk_jobs_are_refused_and_running_ones_complete", refuse_and_complete);
+}
+
+#[test]
+fn a_disk_full_of_garbage_frees_itself() {
+    on_small_disk("a_disk_full_of_garbage_frees_itself", free_itself);
+}
+
+/// Runs `body` with a small disk of its own: the test of this name starts itself again with one.
+fn on_small_disk(test: &str, body: fn(&Path)) {
     if let Some(disk) = env::var_os(DISK_VARIABLE) {
-        return on_small_disk(Path::new(&disk));
+        let disk = Path::new(&disk);
+        let size = rustix::fs::statvfs(disk).unwrap();
+        assert_eq!(size.f_blocks * size.f_frsize, DISK_BYTES, "the small disk is not mounted");
+        return body(disk);
     }
     let dir = tempfile::Builder::new().prefix("tickwheel-disk").tempdir().unwrap();
     // Inside the namespace: mount the disk on `$0`, then become this test.
     let script = format!(
         "mount -t tmpfs -o size={DISK_BYTES} tickwheel-test \"$0\" || exit 77; \
-         exec \"$1\" --exact {TEST} --nocapture"
+         exec \"$1\" --exact {test} --nocapture"
     );
     let status = Command::new("unshare")
         .args(["--mount", "--user", "--map-root-user", "sh", "-c", &script])
@@ -139,10 +151,7 @@ impl World {
     }
 }
 
-/// The same test, with a disk that can be filled.
-fn on_small_disk(disk: &Path) {
-    let size = rustix::fs::statvfs(disk).unwrap();
-    assert_eq!(size.f_blocks * size.f_frsize, DISK_BYTES, "the small disk is not mounted");
+fn refuse_and_complete(disk: &Path) {
     let data_dir = disk.join("data");
     let ballast = fill(disk, BALLAST_BYTES);
     let world = World::start(&data_dir).unwrap();
@@ -152,19 +161,8 @@ fn on_small_disk(disk: &Path) {
     let running: Vec<JobId> =
         (0..RUNNING).map(|_| world.begun.recv_timeout(PATIENCE).unwrap()).collect();
 
-    // Until not even an empty job is taken. Each refusal has to name the disk.
     let no_space = SubmitError::Refused(Refusal::NoSpace);
-    let mut waiting = Vec::new();
-    for len_bytes in PAYLOADS_BYTES {
-        loop {
-            match world.submit(len_bytes) {
-                Ok(job) => waiting.push(job),
-                Err(refusal) => break assert_eq!(refusal, no_space),
-            }
-        }
-        println!("{} jobs once {len_bytes} bytes are refused", waiting.len());
-    }
-    assert!(!waiting.is_empty());
+    let mut waiting = fill_log(&world);
     // It stays so, and a refusal takes no space.
     for _ in 0..1000 {
         assert_eq!(world.submit(0), Err(no_space.clone()));
@@ -197,6 +195,60 @@ fn on_small_disk(disk: &Path) {
     world.engine.shutdown(PATIENCE).unwrap();
     drop(world);
     start_without_any_space(disk, &data_dir, &waiting);
+}
+
+/// Submits jobs until not even an empty one is taken. Each refusal has to name the disk.
+fn fill_log(world: &World) -> Vec<JobId> {
+    let mut waiting = Vec::new();
+    for len_bytes in PAYLOADS_BYTES {
+        loop {
+            match world.submit(len_bytes) {
+                Ok(job) => waiting.push(job),
+                Err(refusal) => break assert_eq!(refusal, SubmitError::Refused(Refusal::NoSpace)),
+            }
+        }
+        println!("{} jobs once {len_bytes} bytes are refused", waiting.len());
+    }
+    assert!(!waiting.is_empty());
+    waiting
+}
+
+/// A log of jobs that are all withdrawn gives its segments back, although the disk has no space for
+/// one more, and work goes on without a restart. What was kept is still there.
+fn free_itself(disk: &Path) {
+    let data_dir = disk.join("data");
+    let world = World::start(&data_dir).unwrap();
+    let mut garbage = fill_log(&world);
+    // Some at the head of the log and some at its end, which cleaning has to move or to leave.
+    let mut kept: Vec<JobId> = garbage.drain(..3).collect();
+    kept.extend(garbage.pop());
+    let before = world.engine.stats().unwrap();
+    for job in &garbage {
+        assert!(world.engine.cancel(*job).unwrap().is_some(), "job {job} cannot be withdrawn");
+    }
+    kept.push(submit_when_there_is_room(&world));
+    let stats = world.engine.stats().unwrap();
+    println!("{stats:?}");
+    assert!(stats.log_segments_released > before.log_segments_released, "{stats:?}");
+    // The space can be used again and again.
+    for _ in 0..3 {
+        let again = fill_log(&world);
+        world.check_waiting(&kept);
+        for job in again {
+            assert!(world.engine.cancel(job).unwrap().is_some(), "job {job} cannot be withdrawn");
+        }
+        kept.push(submit_when_there_is_room(&world));
+    }
+    world.check_waiting(&kept);
+    world.engine.shutdown(PATIENCE).unwrap();
+    drop(world);
+    let world = World::start(&data_dir).unwrap();
+    world.check_waiting(&kept);
+    assert_eq!(world.engine.stats().unwrap().counts.pending, kept.len() as u64);
+    for job in &garbage {
+        assert_eq!(world.engine.job(*job).unwrap(), Some(JobInfo::Ended));
+    }
+    world.engine.shutdown(PATIENCE).unwrap();
 }
 
 /// A start on a disk without any space fails with an error, or brings everything back.

@@ -10,13 +10,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    env,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use tickwheel_engine::{Attempt, Engine, JobError, NewJob, ledger::Ledger};
 use tickwheel_tests::{
     binary::{self, Process},
     random::{Random, seed},
@@ -248,14 +251,22 @@ struct Account {
 impl Account {
     /// Reads a file; empty as long as there is none, or one without its magic.
     fn read(path: &Path) -> Self {
+        let account = Self::read_any(path);
+        let jobs = account.acked_by_job.len();
+        assert!(jobs == 0 || jobs == JOBS, "{jobs}");
+        account
+    }
+
+    /// The same, of any number of jobs.
+    fn read_any(path: &Path) -> Self {
         const HEADER_BYTES: usize = 32;
         let bytes = fs::read(path).unwrap_or_default();
         if bytes.len() < HEADER_BYTES || !bytes.starts_with(b"TWLEDGR1") {
             return Self::default();
         }
         let jobs = u64::from_le_bytes(bytes[8..16].try_into().unwrap()) as usize;
-        assert_eq!((jobs, bytes.len()), (JOBS, HEADER_BYTES + 2 * JOBS));
-        let (acked, ran) = bytes[HEADER_BYTES..].split_at(JOBS);
+        assert_eq!(bytes.len(), HEADER_BYTES + 2 * jobs);
+        let (acked, ran) = bytes[HEADER_BYTES..].split_at(jobs);
         let count = |column: &[u8]| column.iter().filter(|entry| **entry > 0).count();
         Self {
             acked: count(acked),
@@ -281,4 +292,160 @@ impl std::fmt::Display for Account {
         let (acked, ran, waiting) = (self.acked, self.ran, self.waiting());
         write!(f, "acked {acked}, ran {ran}, {waiting} acknowledged ones still to run")
     }
+}
+
+/// Names the directory of a process that is to be killed while its log is cleaned.
+const CHURN_VARIABLE: &str = "TICKWHEEL_TEST_CHURN_DIR";
+const CHURN_TEST: &str = "nothing_acknowledged_is_lost_while_the_log_is_cleaned";
+const CHURN_KILLS: usize = 10;
+/// Jobs of the churn. Their payloads fill the smallest segments twenty times over.
+const CHURN_JOBS: usize = 20_000;
+const CHURN_PAYLOAD_BYTES: usize = 8 << 10;
+const CHURN_SEGMENT_BYTES: u64 = 8 << 20;
+/// Longest delay of a job; most of the log is dead soon, as cleaning needs it.
+const CHURN_DELAY_MS: u64 = 400;
+
+/// The same with a log that is cleaned and of which snapshots are taken all the time.
+#[test]
+fn nothing_acknowledged_is_lost_while_the_log_is_cleaned() {
+    if let Some(dir) = env::var_os(CHURN_VARIABLE) {
+        return churn(Path::new(&dir));
+    }
+    let seed = seed();
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let dir = tempfile::Builder::new().prefix("tickwheel-churn").tempdir().unwrap();
+    let ledger = dir.path().join("ledger");
+    let mut found = Churned::default();
+    let start = || {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", CHURN_TEST, "--nocapture"]).env(CHURN_VARIABLE, dir.path());
+        Process::start(command.stdin(Stdio::null()).stdout(Stdio::null())).unwrap()
+    };
+    for kill in 0..CHURN_KILLS {
+        let before = Account::read_any(&ledger);
+        // Evenly over what is left, the last one before the end.
+        let left = 2 * CHURN_JOBS - before.entries();
+        let share = (left / (CHURN_KILLS - kill + 1)).max(2) as u64;
+        let until = before.entries() + random.within(share / 2..share) as usize;
+        let mut process = start();
+        let begun = Instant::now();
+        while Account::read_any(&ledger).entries() < until {
+            let ended = process.ended().unwrap();
+            assert!(ended.is_none(), "seed {seed} kill {kill}: it ended by itself, {ended:?}");
+            assert!(begun.elapsed() < PATIENCE, "seed {seed} kill {kill}: no progress to {until}");
+            thread::sleep(LOOK);
+        }
+        process.kill().unwrap();
+        let now = Account::read_any(&ledger);
+        now.check_not_behind(&before, &format!("seed {seed} kill {kill}"));
+        found.look(dir.path());
+        println!("kill {kill}: {now}, {found:?}");
+    }
+    let mut process = start();
+    let status = wait(&mut process);
+    assert!(status.is_some_and(|status| status.success()), "seed {seed}: {status:?}");
+    let account = Account::read_any(&ledger);
+    found.look(dir.path());
+    println!("{account}, {found:?}");
+    assert_eq!((account.acked, account.waiting()), (CHURN_JOBS, 0), "seed {seed}: jobs are lost");
+    assert_eq!(account.ran, CHURN_JOBS, "seed {seed}");
+    // Else the kills would have met neither.
+    assert!(found.kills_with_head >= 3, "the log was not cleaned: {found:?}");
+    assert!(found.kills_with_snapshot >= 3, "there were no snapshots: {found:?}");
+    assert!(found.head > 0, "{found:?}");
+}
+
+/// What the kills found on the disk.
+#[derive(Debug, Default)]
+struct Churned {
+    /// Number of the first segment.
+    head: u64,
+    kills_with_head: u32,
+    kills_with_snapshot: u32,
+    kills_with_draft: u32,
+}
+
+impl Churned {
+    fn look(&mut self, dir: &Path) {
+        let mut names = Vec::new();
+        for folder in fs::read_dir(dir.join("data")).unwrap().map(Result::unwrap) {
+            if folder.path().is_dir() {
+                let entries = fs::read_dir(folder.path()).unwrap().map(Result::unwrap);
+                names.extend(entries.map(|entry| entry.file_name().into_string().unwrap()));
+            }
+        }
+        let has = |suffix: &str| u32::from(names.iter().any(|name| name.ends_with(suffix)));
+        let segments = names.iter().filter_map(|name| name.strip_suffix(".seg"));
+        self.head = segments.map(|digits| digits.parse().unwrap()).min().unwrap_or(0);
+        self.kills_with_head += u32::from(self.head > 0);
+        self.kills_with_snapshot += has(".snap");
+        self.kills_with_draft += has(".snap-draft");
+    }
+}
+
+impl Account {
+    fn check_not_behind(&self, before: &Self, what: &str) {
+        for (now, before) in
+            [(&self.acked_by_job, &before.acked_by_job), (&self.ran_by_job, &before.ran_by_job)]
+        {
+            let is_behind = before.iter().zip(now).any(|(before, now)| now < before);
+            assert!(!is_behind && now.len() >= before.len(), "{what}: the ledger went back");
+        }
+    }
+}
+
+/// The process: has every job taken that was not acknowledged, and ends once all have run.
+fn churn(dir: &Path) {
+    let path = dir.join("ledger");
+    let ledger = match Ledger::open(&path) {
+        Ok(Some(ledger)) => ledger,
+        // The first process may be killed before the file is whole.
+        _ => Ledger::create(&path, CHURN_JOBS as u32, 0).unwrap(),
+    };
+    let ledger = Arc::new(ledger);
+    let ran = Arc::clone(&ledger);
+    let engine = Engine::builder()
+        .data_dir(dir.join("data"))
+        .shards(1)
+        .executors(2)
+        .pin(false)
+        .segment_bytes(CHURN_SEGMENT_BYTES)
+        .handler("churn", move |attempt: &Attempt<'_>| {
+            let number =
+                attempt.payload().first_chunk().ok_or("no number").map_err(JobError::permanent)?;
+            ran.ran(u32::from_le_bytes(*number), false).map_err(JobError::permanent)
+        })
+        .start()
+        .unwrap();
+    let mut random = Random::new(u64::from(std::process::id()));
+    let begun = Instant::now();
+    let missing: Vec<u32> = (0..CHURN_JOBS as u32).filter(|job| !ledger.is_acked(*job)).collect();
+    for numbers in missing.chunks(64) {
+        let mut left = numbers.to_vec();
+        while !left.is_empty() {
+            let jobs = left.iter().map(|number| {
+                let mut payload = number.to_le_bytes().to_vec();
+                payload.resize(CHURN_PAYLOAD_BYTES, *number as u8);
+                let delay = Duration::from_millis(random.within(0..CHURN_DELAY_MS));
+                NewJob::new("churn").payload(payload).delay(delay)
+            });
+            // A refusal is no promise: the log may wait for a segment.
+            let answers = engine.submit_batch(jobs.collect()).unwrap_or_default();
+            let mut refused = Vec::new();
+            for (at, number) in left.iter().enumerate() {
+                match answers.get(at) {
+                    Some(Ok(_)) => ledger.acked(*number..number + 1).unwrap(),
+                    _ => refused.push(*number),
+                }
+            }
+            assert!(begun.elapsed() < PATIENCE, "jobs are refused for good: {answers:?}");
+            left = refused;
+            if !left.is_empty() {
+                thread::sleep(LOOK);
+            }
+        }
+    }
+    assert!(engine.drain(PATIENCE), "jobs are left");
+    engine.shutdown(PATIENCE).unwrap();
 }

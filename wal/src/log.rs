@@ -479,9 +479,11 @@ impl Log {
     }
 
     /// Names the state that follows from all records appended so far, for a snapshot that is
-    /// written by another thread while the log goes on.
-    pub fn snapshot(&self) -> SnapshotTicket {
+    /// written by another thread while the log goes on. It commits, so that the log becomes durable
+    /// up to there without another call.
+    pub fn snapshot(&mut self) -> SnapshotTicket {
         let (lsn, epoch) = self.parts.appender.state_at();
+        self.commit();
         let identity = self.parts.appender.identity();
         SnapshotTicket {
             storage: Arc::clone(&self.parts.storage),

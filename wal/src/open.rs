@@ -131,6 +131,7 @@ impl LogOptions {
             threads: threads.min(RECOVERY_THREADS_MAX),
         };
         let mut recovered = recover(disk, expected, target)?;
+        recovered.report.reading = started.elapsed();
         sync_survivors(disk, &recovered)?;
         clear_released(disk, &mut recovered)?;
         clear_snapshots(disk, &recovered)?;
@@ -160,6 +161,7 @@ impl LogOptions {
             segments = report.segments,
             torn_bytes = report.torn_bytes,
             epoch = report.epoch,
+            reading = ?report.reading,
             elapsed = ?report.elapsed,
             "log opened"
         );

@@ -72,6 +72,7 @@ pub(crate) mod thread {
 
     use super::{Arc, Mutex, lock};
 
+    pub(crate) use loom::thread::yield_now;
     pub(crate) use std::thread::{available_parallelism, sleep};
 
     /// Loom's own choice is too small for an opening.
@@ -113,7 +114,7 @@ pub(crate) mod thread {
     /// The time is over at once.
     pub(crate) fn park_timeout(_: Duration) {
         *lock(&current().0.0) = false;
-        loom::thread::yield_now();
+        yield_now();
     }
 
     pub(crate) struct Builder(loom::thread::Builder);

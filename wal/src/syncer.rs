@@ -150,7 +150,9 @@ impl Syncer {
                 }
                 continue;
             }
-            if let Durability::Interval(interval) = durability {
+            if let Durability::Interval(interval) = durability
+                && !self.progress.is_wanted()
+            {
                 let left = last_start
                     .map_or(Duration::ZERO, |start| interval.saturating_sub(start.elapsed()));
                 if !left.is_zero() {

@@ -19,7 +19,7 @@ pub use appends::Appends;
 pub use bare::{BareSyncs, Copies};
 pub use groups::{Groups, disk_bytes_per_commit};
 pub use paced::{Paced, Plan};
-pub use recovery::Recovered;
+pub use recovery::{Opening, Recovered};
 pub use sustained::Sustained;
 
 use tickwheel_wal::Log;

@@ -28,6 +28,15 @@ pub struct Recovered {
     bare: File,
 }
 
+/// What an opening took.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Until all records were checked and replayed.
+    pub reading: Duration,
+    /// All of it, with the next segment.
+    pub elapsed: Duration,
+}
+
 impl Recovered {
     /// Writes a log of `records` records in `parent` and closes it, and a file of as many bytes.
     /// What was just written is still in the page cache, so that the disk is not measured.
@@ -55,11 +64,12 @@ impl Recovered {
         Ok(Self { dir, segment_bytes, records, bare: bare.reopen()? })
     }
 
-    /// Time to open the log and to replay all its records. It is closed again after that.
+    /// Time to open the log and to replay all its records, and how much of it was the reading. The
+    /// log is closed again after that.
     ///
     /// # Errors
     /// The log cannot be opened or closed.
-    pub fn open(&self) -> Result<Duration, BenchError> {
+    pub fn open(&self) -> Result<Opening, BenchError> {
         let options = LogOptions::new(self.dir.path())
             .segment_bytes(self.segment_bytes)
             .durability(Durability::Os);
@@ -72,8 +82,9 @@ impl Recovered {
         let elapsed = began.elapsed();
         assert_eq!(count, self.records, "records are missing");
         assert_eq!(log.recovery().records, self.records);
+        let reading = log.recovery().reading;
         log.close()?;
-        Ok(elapsed)
+        Ok(Opening { reading, elapsed })
     }
 
     /// Time to read as many bytes from a file and to take the CRC32C of each 200 of them.

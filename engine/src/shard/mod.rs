@@ -158,7 +158,7 @@ impl Shard {
         if self.stopping.is_some() || self.failed.is_some() {
             return false;
         }
-        self.snapshots.step(&mut self.core, &self.journal.log);
+        self.snapshots.step(&mut self.core, &mut self.journal.log);
         self.compaction.step(now, &mut self.core, &mut self.journal)
     }
 
@@ -647,7 +647,9 @@ impl Shard {
     /// Writes a snapshot of the end, and goes on giving answers meanwhile. One that takes too long is
     /// given up: the next start replays more.
     fn write_last_snapshot(&mut self) {
-        if self.failed.is_some() || !self.snapshots.begin_last(&mut self.core, &self.journal.log) {
+        if self.failed.is_some()
+            || !self.snapshots.begin_last(&mut self.core, &mut self.journal.log)
+        {
             return self.snapshots.stop();
         }
         let deadline_ns = clock::mono_ns() + limits::SNAPSHOT_END_WAIT.as_nanos() as u64;

@@ -51,7 +51,7 @@ impl Snapshots {
 
     /// Begins a snapshot when the log has grown so far since the last one that a replay would take
     /// long, and looks after the one under way.
-    pub(super) fn step(&mut self, core: &mut Scheduler, log: &Log) {
+    pub(super) fn step(&mut self, core: &mut Scheduler, log: &mut Log) {
         if self.under_way.as_ref().is_some_and(|under_way| under_way.thread.is_finished()) {
             self.finish();
         }
@@ -68,7 +68,7 @@ impl Snapshots {
 
     /// The shard ends: stops the one under way, and begins one more if the way since the last is
     /// long. `true`: one is being written; look with [`Snapshots::is_under_way`] when it is done.
-    pub(super) fn begin_last(&mut self, core: &mut Scheduler, log: &Log) -> bool {
+    pub(super) fn begin_last(&mut self, core: &mut Scheduler, log: &mut Log) -> bool {
         self.stop();
         let since_bytes = log.appended().0.saturating_sub(self.last.0);
         if since_bytes > log.segment_bytes().max(size_bytes(core)) {
@@ -90,7 +90,7 @@ impl Snapshots {
         self.finish();
     }
 
-    fn begin(&mut self, core: &mut Scheduler, log: &Log, pace: Pace) {
+    fn begin(&mut self, core: &mut Scheduler, log: &mut Log, pace: Pace) {
         // A failed log takes events no more, and the state may be ahead of it.
         if log.failure().is_some() {
             return;
@@ -193,7 +193,7 @@ mod tests {
         };
         let mut snapshots = Snapshots::new(log.head());
         grow(&mut log);
-        assert!(snapshots.begin_last(&mut core, &log), "a sound log gets one");
+        assert!(snapshots.begin_last(&mut core, &mut log), "a sound log gets one");
         while snapshots.is_under_way() {
             thread::yield_now();
         }
@@ -216,8 +216,8 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(30));
             thread::yield_now();
         }
-        snapshots.step(&mut core, &log);
-        assert!(!snapshots.begin_last(&mut core, &log));
+        snapshots.step(&mut core, &mut log);
+        assert!(!snapshots.begin_last(&mut core, &mut log));
         faults::heal(dir.path());
         drop(log);
         assert_eq!((snapshots.finished(), taken(dir.path())), (1, 1));

@@ -24,6 +24,9 @@ pub struct RecoveryReport {
     pub clean_shutdown: bool,
     /// The epoch of the log from now on: 1 for a new log, one more at each opening.
     pub epoch: u64,
+    /// Time until all records were checked and handed out: what the log's length costs. The rest of
+    /// the opening is syncing, and making its next segment.
+    pub reading: Duration,
     /// Time that the opening took.
     pub elapsed: Duration,
     /// Harmless damage that was seen: no record depends on it, but the disk changed bytes.

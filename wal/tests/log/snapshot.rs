@@ -1,6 +1,8 @@
 //! Openings from a snapshot: they come to the same state as a replay of everything.
 
-use tickwheel_wal::{Log, Lsn, Record, Recover, ReplayError, SnapshotReader};
+use std::time::Duration;
+
+use tickwheel_wal::{Durability, Log, Lsn, Record, Recover, ReplayError, SnapshotReader};
 
 use crate::fixture::{Fixture, SEGMENT_BYTES, edit, payload};
 
@@ -45,7 +47,7 @@ fn append(log: &mut Log, state: &mut Vec<u8>, number: usize) {
     state.extend(bytes);
 }
 
-fn snapshot(log: &Log, state: &[u8]) -> Lsn {
+fn snapshot(log: &mut Log, state: &[u8]) -> Lsn {
     let mut writer = log.snapshot().begin().unwrap();
     writer.write(state).unwrap();
     writer.finish().unwrap().lsn
@@ -60,7 +62,7 @@ fn a_snapshot_and_the_records_after_it_make_the_state() {
     for number in 0..100 {
         append(&mut log, &mut bytes, number);
         if number % 30 == 29 {
-            taken.push(snapshot(&log, &bytes));
+            taken.push(snapshot(&mut log, &bytes));
         }
     }
     log.close().unwrap();
@@ -92,13 +94,13 @@ fn a_snapshot_of_what_was_lost_does_not_count() {
     for number in 0..50 {
         append(&mut log, &mut bytes, number);
     }
-    let kept = snapshot(&log, &bytes);
+    let kept = snapshot(&mut log, &bytes);
     fixture.wait_for_pool(&log);
     let (image, kept_bytes) = (fixture.segments(), bytes.clone());
     for number in 50..60 {
         append(&mut log, &mut bytes, number);
     }
-    let lost = snapshot(&log, &bytes);
+    let lost = snapshot(&mut log, &bytes);
     drop(log);
     // As if a power cut had taken what came after the first.
     for (path, bytes) in fixture.segments() {
@@ -128,7 +130,7 @@ fn a_release_behind_a_snapshot_changes_nothing() {
     for number in 0..100 {
         append(&mut log, &mut bytes, number);
     }
-    let taken = snapshot(&log, &bytes);
+    let taken = snapshot(&mut log, &bytes);
     append(&mut log, &mut bytes, 100);
     log.release(taken).unwrap();
     log.close().unwrap();
@@ -149,9 +151,9 @@ fn a_snapshot_of_an_opening_without_records_stays() {
         append(&mut log, &mut bytes, number);
     }
     log.close().unwrap();
-    let (log, state) = open(&fixture);
+    let (mut log, state) = open(&fixture);
     assert_eq!((state.restored, state.replayed), (None, 30));
-    let taken = snapshot(&log, &bytes);
+    let taken = snapshot(&mut log, &bytes);
     log.close().unwrap();
     for _ in 0..3 {
         let (log, state) = open(&fixture);
@@ -175,11 +177,36 @@ fn a_release_that_lies_before_the_snapshot_is_known() {
     for number in 60..120 {
         append(&mut log, &mut bytes, number);
     }
-    let taken = snapshot(&log, &bytes);
+    let taken = snapshot(&mut log, &bytes);
     drop(log);
     // As if the crash had come between the release and its files.
     let (log, state) = open(&fixture);
     assert_eq!(state.restored, Some(taken));
     assert_eq!(log.head(), Lsn(SEGMENT_BYTES));
     assert!(state.bytes == bytes);
+}
+
+/// A snapshot and a release wait for no interval, and for no other call of the log's owner.
+#[test]
+fn what_asks_for_a_sync_gets_one_in_every_mode() {
+    for durability in [Durability::Interval(Duration::from_secs(3600)), Durability::Os] {
+        let fixture = Fixture::new();
+        let options = fixture.options().durability(durability);
+        let mut log = options.open_state(fixture.notify(), &mut State::default()).unwrap();
+        let mut bytes = Vec::new();
+        for number in 0..60 {
+            append(&mut log, &mut bytes, number);
+        }
+        // Not even published.
+        log.append(&[b"last"]).unwrap();
+        bytes.extend(b"last");
+        let taken = snapshot(&mut log, &bytes);
+        assert!(log.durable() >= taken);
+        log.append(&[b"more"]).unwrap();
+        log.release(Lsn(SEGMENT_BYTES)).unwrap();
+        fixture.notices.wait_until("release", || {
+            log.commit();
+            log.head() == Lsn(SEGMENT_BYTES)
+        });
+    }
 }

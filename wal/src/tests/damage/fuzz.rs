@@ -35,7 +35,11 @@ enum Edit {
     },
     /// A whole record in the place of another one: of the same segment, another one, the log of
     /// another moment, or another log. Counted from the end.
-    Record { from: u64, to: u64, log: u64 },
+    Record {
+        from: u64,
+        to: u64,
+        log: u64,
+    },
     /// A file of another length.
     Length {
         file: u64,
@@ -178,7 +182,7 @@ fn edit_any_header(image: &mut Image, file: u64, field: u64, value: u64) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1500,
+        cases: ProptestConfig::default().cases.max(1500),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -78,7 +78,7 @@ fn sample() -> Sample {
 }
 
 impl Sample {
-    fn from_segment(&self, index: u64) -> Records {
+    fn since(&self, index: u64) -> Records {
         self.records.iter().filter(|(at, _)| at.0 >= index * SEGMENT_BYTES).cloned().collect()
     }
 
@@ -86,7 +86,7 @@ impl Sample {
     fn check_survivors(&self, records: &Records, head: Lsn, what: &str) {
         let first = head.0 / SEGMENT_BYTES;
         assert!(first == HEAD || first == HEAD + 1, "{what}: {head}");
-        let expected = self.from_segment(first);
+        let expected = self.since(first);
         assert!(records.len() <= expected.len(), "{what}");
         assert!(*records == expected[..records.len()], "{what}");
         let needed = if first == HEAD { self.mark } else { self.second };

@@ -101,7 +101,7 @@ fn wanted_pages_come() {
             world.preparer.thread().unpark();
             thread::park();
         }
-        assert!(matches!(world.pool.warm(first.index, &mapping), Warmth::Warm));
+        assert!(matches!(world.pool.warm(first.index, &mapping), Warmth::Warm(_)));
         world.stop();
     });
 }
