@@ -8,22 +8,7 @@ use super::header::{self, FEATURES_KNOWN, HEADER_BYTES, HEADER_COPIES, MAGIC};
 use super::record::{self, CONTROL_PAYLOAD_BYTES, RECORD_ALIGN};
 use super::*;
 use crate::limits::{EPOCH_STEP_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, TAIL_RESERVE_BYTES};
-
-const PAGE: &str = include_str!("../../../docs/file-format.md");
-
-/// The rows of the first table after `heading`, each cut into cells without back-quotes.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let (_, rest) = PAGE.split_once(heading).unwrap_or_else(|| panic!("no {heading:?}"));
-    rest.lines()
-        .skip_while(|line| !line.starts_with('|'))
-        .take_while(|line| line.starts_with('|'))
-        .skip(2)
-        .map(|line| {
-            let cells = line.trim_matches('|').split('|');
-            cells.map(|cell| cell.trim().replace('`', "")).collect()
-        })
-        .collect()
-}
+use crate::tests::page::{PAGE, check_fields, table};
 
 #[test]
 fn the_page_states_the_constants() {
@@ -48,23 +33,6 @@ fn the_page_states_the_constants() {
     assert_eq!(stated, ours);
     let [first, second] = HEADER_COPIES;
     assert!(PAGE.contains(&format!("at offsets {first} and {second}")));
-}
-
-/// Compares a field table with the offsets in the code; its rows must leave no hole.
-fn check_fields(heading: &str, len: usize, ours: &[(&str, usize)]) {
-    let mut end = 0;
-    let mut stated = Vec::new();
-    for row in table(heading) {
-        let offset: usize = row[0].parse().unwrap();
-        assert_eq!(offset, end, "a hole before {row:?}");
-        end = offset + row[1].parse::<usize>().unwrap();
-        if !row[2].is_empty() {
-            stated.push((row[2].clone(), offset));
-        }
-    }
-    assert_eq!(end, len);
-    let ours: Vec<_> = ours.iter().map(|&(name, offset)| (name.to_owned(), offset)).collect();
-    assert_eq!(stated, ours);
 }
 
 #[test]

@@ -193,7 +193,9 @@ pub(crate) fn recover(
     };
     report.snapshot = snapshot.map(|snapshot| snapshot.lsn);
     let mut residue = chain.residue(&found, &stop)?;
-    let mark = chain.mark.max(residue.mark);
+    // A snapshot gets its name when all before it is durable.
+    let vouched = snapshot.map_or(0, |snapshot| snapshot.lsn.0);
+    let mark = chain.mark.max(residue.mark).max(vouched);
     let place = stop.place;
     if mark > place.lsn(stop.offset) || (chain.segments.is_empty() && residue.bytes > 0) {
         return Err(corrupt(storage, place, stop.offset, stop.reason, Lsn(mark)));

@@ -12,6 +12,7 @@ mod image;
 #[cfg(loom)]
 mod loom;
 mod lost_writes;
+pub(crate) mod page;
 mod simulation;
 mod snapshots;
 mod staged;

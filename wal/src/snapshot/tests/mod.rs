@@ -16,23 +16,8 @@ use super::reader::verify;
 use super::{Identity, SNAPSHOTS_KEPT, SnapshotError, SnapshotReader};
 use crate::lsn::Lsn;
 use crate::storage::Storage;
+use crate::tests::page::{check_fields, table};
 use disk::{Disk, Name};
-
-const PAGE: &str = include_str!("../../../../docs/file-format.md");
-
-/// The rows of the first table after `heading`, each cut into cells without back-quotes.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let (_, rest) = PAGE.split_once(heading).unwrap_or_else(|| panic!("no {heading:?}"));
-    rest.lines()
-        .skip_while(|line| !line.starts_with('|'))
-        .take_while(|line| line.starts_with('|'))
-        .skip(2)
-        .map(|line| {
-            let cells = line.trim_matches('|').split('|');
-            cells.map(|cell| cell.trim().replace('`', "")).collect()
-        })
-        .collect()
-}
 
 #[test]
 fn the_page_states_the_constants() {
@@ -53,23 +38,6 @@ fn the_page_states_the_constants() {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    assert_eq!(stated, ours);
-}
-
-/// Compares a field table with the offsets in the code; its rows must leave no hole.
-fn check_fields(heading: &str, len: usize, ours: &[(&str, usize)]) {
-    let mut end = 0;
-    let mut stated = Vec::new();
-    for row in table(heading) {
-        let offset: usize = row[0].parse().unwrap();
-        assert_eq!(offset, end, "a hole before {row:?}");
-        end = offset + row[1].parse::<usize>().unwrap();
-        if !row[2].is_empty() {
-            stated.push((row[2].clone(), offset));
-        }
-    }
-    assert_eq!(end, len);
-    let ours: Vec<_> = ours.iter().map(|&(name, offset)| (name.to_owned(), offset)).collect();
     assert_eq!(stated, ours);
 }
 
