@@ -28,6 +28,8 @@ use tickwheel_wal::OpenError;
 
 /// The smallest that the engine takes.
 const SEGMENT_BYTES: u64 = 8 << 20;
+/// Size of the demonstration's segments.
+const DEMO_SEGMENT_BYTES: u64 = 16 << 20;
 /// Bytes before the first record of a segment (`docs/file-format.md`).
 const HEADER_PAGE_BYTES: u64 = 4096;
 /// Offset of the format version in both copies of a segment's header.
@@ -100,6 +102,7 @@ impl Store {
     /// and offset.
     #[track_caller]
     fn check_corrupt(&self, what: &str) -> (PathBuf, u64) {
+        self.forget_snapshots();
         let before = self.snapshot();
         let error = refusal(self.start(), what);
         let text = error.to_string();
@@ -114,6 +117,17 @@ impl Store {
         assert_eq!(lsn.0 % SEGMENT_BYTES, offset, "{what}");
         self.check_unchanged(&before, what);
         (path, offset)
+    }
+
+    /// Makes the next start read the whole log: behind a snapshot damage is found when the record is
+    /// needed, or by `tickwheel wal verify`.
+    fn forget_snapshots(&self) {
+        for entry in fs::read_dir(self.dir.path().join("shard-000")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "snap") {
+                fs::remove_file(path).unwrap();
+            }
+        }
     }
 
     #[track_caller]
@@ -344,7 +358,9 @@ fn a_directory_in_use_names_the_process_that_holds_it() {
         assert!(begun.elapsed() < PATIENCE && holder.ended().unwrap().is_none(), "no holder");
         thread::sleep(Duration::from_millis(1));
     }
-    let start = || Engine::builder().data_dir(&data_dir).pin(false).start();
+    let start = || {
+        Engine::builder().data_dir(&data_dir).segment_bytes(DEMO_SEGMENT_BYTES).pin(false).start()
+    };
     let error = refusal(start(), "a directory in use");
     let expected = format!("process {} ", holder.id());
     holder.kill().unwrap();

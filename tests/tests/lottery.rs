@@ -74,7 +74,6 @@ fn any_pages_may_survive() {
         (&tally.from_snapshot, "began from a snapshot"),
         (&tally.with_draft, "had the draft of a snapshot"),
         (&tally.released, "began at a head that was durable"),
-        (&tally.released_later, "began at a head that was not synced"),
     ] {
         assert!(count(counter) > 0, "no image {what}: {tally:?}");
     }
@@ -89,7 +88,6 @@ struct Tally {
     from_snapshot: AtomicU64,
     with_draft: AtomicU64,
     released: AtomicU64,
-    released_later: AtomicU64,
 }
 
 fn count(counter: &AtomicU64, is_so: bool) {
@@ -197,15 +195,12 @@ impl Worker {
                 log.close().unwrap();
             }
         }
-        // A release is synced in each mode. In the second, later ones are not.
+        // A release is synced in each mode, so there is one only before the first copy: what lies
+        // between the copies is not synced. The crash simulation has releases at any moment.
         let is_os = self.random.within(0..3) == 0;
         let mode = if is_os { Durability::Os } else { NEVER };
         let mut log = open(&log_dir, mode, &mut State::new(self.seed));
-        self.append_some(&mut log, 30);
-        if self.random.within(0..3) > 0 {
-            self.begin_snapshot(&mut log);
-        }
-        self.append_some(&mut log, 30);
+        self.append_some(&mut log, 60);
         let releases = self.random.within(0..4) > 0 && self.release(&mut log);
         let published = log.commit();
         if is_os && !releases {
@@ -221,9 +216,6 @@ impl Worker {
             self.append_some(&mut log, 20);
             if self.random.within(0..2) == 0 {
                 self.begin_snapshot(&mut log);
-            }
-            if !is_os && self.random.within(0..2) == 0 {
-                self.release(&mut log);
             }
             if self.random.within(0..4) > 0 {
                 log.commit();
@@ -498,7 +490,7 @@ impl History {
         count(&tally.from_snapshot, state.restored.is_some());
         count(&tally.with_draft, with_draft);
         count(&tally.released, head == base && head > 0);
-        count(&tally.released_later, head > base);
+        assert_eq!(head, base, "a release that nobody asked for");
 
         // It goes on, and the next opening finds the same and what was added.
         let bytes = payload(self.seed, next);

@@ -28,6 +28,8 @@ pub(super) struct Model {
     opened_head: Lsn,
     /// Heads that were asked for and may not be durable.
     heads: Vec<Lsn>,
+    /// Heads that the log had since then; damage to what no mark names yet can bring one back.
+    risen: Vec<Lsn>,
     /// Position of the newest snapshot that was finished and must not be passed over: all before
     /// it was durable.
     snapshot: Option<Lsn>,
@@ -85,6 +87,9 @@ impl Model {
             let before = self.head;
             return Err(format!("the log begins at {head}, which nobody released (was {before})"));
         }
+        self.risen.push(self.head);
+        // One release can overtake others.
+        self.risen.extend(self.heads.iter().filter(|&&asked| asked < head));
         self.head = head;
         self.heads.retain(|&asked| asked > head);
         Ok(())
@@ -141,8 +146,8 @@ impl Model {
                 "the log begins at {head}, record {first_held}, but not the replay"
             ));
         }
-        let was_head = head == self.opened_head && is_damaged;
-        if !was_head {
+        let was_head = head == self.opened_head || self.risen.contains(&head);
+        if !(is_damaged && was_head) {
             self.rise_to(head)?;
         }
         if let Some(lsn) = self.snapshot
@@ -158,6 +163,7 @@ impl Model {
         self.marks.clear();
         (self.head, self.opened_head) = (head, head);
         self.heads.clear();
+        self.risen.clear();
         Ok(count)
     }
 }
