@@ -218,6 +218,11 @@ impl CachedFile {
         }
     }
 
+    /// Makes flipped bits what the file holds: nothing flips them back.
+    pub(super) fn keep_flips(&mut self) {
+        self.flipped.clear();
+    }
+
     /// Whether a sector of the file cannot be read.
     pub(super) fn is_bad(&self, start: u64, len: u64) -> bool {
         let first = start as usize / SECTOR_BYTES;

@@ -239,6 +239,11 @@ impl SimulatedDisk {
         self.state().files.values_mut().for_each(CachedFile::heal);
     }
 
+    /// Makes flipped bits what the disk holds: [`heal`](SimulatedDisk::heal) does not flip them back.
+    pub fn keep_flips(&self) {
+        self.state().files.values_mut().for_each(CachedFile::keep_flips);
+    }
+
     /// What happened so far.
     pub fn stats(&self) -> DiskStats {
         self.state().stats

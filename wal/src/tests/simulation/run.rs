@@ -288,6 +288,10 @@ impl Run {
             checked?;
             return Ok(false);
         }
+        if is_damaged {
+            // What was dropped because of it must not come back.
+            self.disk.keep_flips();
+        }
         Ok(true)
     }
 
