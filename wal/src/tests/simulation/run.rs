@@ -90,6 +90,8 @@ pub(super) struct Run {
     /// The last life was closed, and nothing happened since.
     is_closed: bool,
     is_flipped: bool,
+    /// Position of the last flip in a segment.
+    flipped_at: u64,
     is_unreadable: bool,
     /// Each step is printed.
     is_told: bool,
@@ -133,6 +135,7 @@ impl Run {
             opened_segment: None,
             is_closed: false,
             is_flipped: false,
+            flipped_at: 0,
             is_unreadable: false,
             is_told,
         }
@@ -280,6 +283,11 @@ impl Run {
         self.rotated_to = None;
         self.is_releasing = false;
         self.log = Some(log);
+        let end = self.model.submitted.last().map_or(0, |last| last.end.0);
+        if is_damaged && self.flipped_at >= end {
+            // What was dropped because of it must not come back.
+            self.disk.keep_flips();
+        }
         // Segments before a snapshot were not read: what is damaged there shows in reads alone.
         if is_damaged && (snapshot.is_some() || self.random.one_in(2)) {
             let checked = self.check_all_reads();
@@ -287,10 +295,6 @@ impl Run {
             self.mend();
             checked?;
             return Ok(false);
-        }
-        if is_damaged {
-            // What was dropped because of it must not come back.
-            self.disk.keep_flips();
         }
         Ok(true)
     }
@@ -484,6 +488,7 @@ impl Run {
         let (index, byte) = (lsn / SEGMENT_BYTES, lsn % SEGMENT_BYTES);
         let bit = byte * 8 + self.random.below(8);
         self.is_flipped = self.disk.flip_bit(FileName::Segment(index), bit);
+        self.flipped_at = lsn;
         self.counters.flips += u64::from(self.is_flipped);
         self.counters.flips_below_mark += u64::from(self.is_flipped && lsn < marked);
     }
