@@ -55,7 +55,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Bytes that are left, as [`Log::record_bytes`] counts them.
+    /// Bytes that are left, as [`Log::reserved_bytes`] counts them.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -136,6 +136,9 @@ pub struct Log {
     _not_sync: PhantomData<Cell<()>>,
 }
 
+/// What the log may write for itself after a record: a commit and an idle mark.
+const MARKS_BYTES: u64 = 2 * CONTROL_RECORD_BYTES;
+
 /// Who runs the log's workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workers {
@@ -191,9 +194,9 @@ impl Log {
         self.append_anyhow(parts, payload_len)
     }
 
-    /// Sets `bytes` of room aside, as [`record_bytes`](Log::record_bytes) counts them: what is
-    /// appended from them fits for certain, whatever else is appended until then. A caller that
-    /// begins something reserves room for its record and for the record of its end.
+    /// Sets `bytes` of room aside, as [`reserved_bytes`](Log::reserved_bytes) counts them: what is
+    /// appended from them fits for certain, whatever else is appended or committed until then. A
+    /// caller that begins something reserves room for its record and for the record of its end.
     ///
     /// # Errors
     /// There is not so much room; nothing is set aside then.
@@ -201,7 +204,8 @@ impl Log {
         if self.parts.progress.failure().is_some() {
             return Err(AppendError::Poisoned);
         }
-        if bytes > self.available_bytes() {
+        let taken = self.reserved_bytes.saturating_add(bytes).saturating_add(MARKS_BYTES);
+        if taken > self.room_bytes() {
             return Err(self.refusal());
         }
         self.reserved_bytes += bytes;
@@ -220,13 +224,13 @@ impl Log {
         parts: &[&[u8]],
     ) -> Result<Appended, AppendError> {
         let payload_len = payload_len(parts);
-        let record_bytes = Log::record_bytes(payload_len);
-        let Some(left) = reservation.bytes.checked_sub(record_bytes) else {
+        let taken = Log::reserved_bytes(payload_len);
+        let Some(left) = reservation.bytes.checked_sub(taken) else {
             return Err(AppendError::Reserved);
         };
         let appended = self.append_anyhow(parts, payload_len)?;
         reservation.bytes = left;
-        self.reserved_bytes -= record_bytes;
+        self.reserved_bytes -= taken;
         Ok(appended)
     }
 
@@ -274,7 +278,10 @@ impl Log {
     /// record by at most [`COMMIT_BYTES`](Log::COMMIT_BYTES). It rises when a segment is ready.
     #[inline]
     pub fn available_bytes(&self) -> u64 {
-        self.room_bytes().saturating_sub(self.reserved_bytes)
+        match self.reserved_bytes {
+            0 => self.room_bytes(),
+            reserved => self.room_bytes().saturating_sub(reserved + MARKS_BYTES),
+        }
     }
 
     /// The same with what is reserved.
@@ -297,6 +304,12 @@ impl Log {
     pub fn record_bytes(payload_len: usize) -> u64 {
         let unpadded = (payload_len as u64).saturating_add(RECORD_HEADER_BYTES as u64);
         unpadded.checked_next_multiple_of(8).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of a [reservation](Log::reserve) that a record with a payload of `payload_len` bytes
+    /// takes: its own, and those of a commit record and an idle one that may follow it.
+    pub fn reserved_bytes(payload_len: usize) -> u64 {
+        Log::record_bytes(payload_len).saturating_add(MARKS_BYTES)
     }
 
     /// Longest payload that [`append`](Log::append) takes, in bytes.

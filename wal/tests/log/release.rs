@@ -193,7 +193,7 @@ fn a_log_that_fits_no_release_says_so() {
     let (mut log, _) = fixture.open();
     fill_to(&fixture, &mut log, 2);
     fixture.wait_for_pool(&log);
-    let reservation = log.reserve(log.available_bytes()).unwrap();
+    let reservation = log.reserve(log.available_bytes() - 2 * Log::COMMIT_BYTES).unwrap();
     log.release(Lsn(SEGMENT_BYTES)).unwrap_err();
     log.free(reservation);
     log.release(Lsn(SEGMENT_BYTES)).unwrap();

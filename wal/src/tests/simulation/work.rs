@@ -123,9 +123,10 @@ impl Run {
             self.reservation = self.log().reserve(bytes).ok();
             return Ok(());
         };
-        if reservation.bytes() >= 64 && !self.random.one_in(4) {
+        if reservation.bytes() >= 128 && !self.random.one_in(4) {
             let payload = self.payload(self.log.as_ref().map_or(0, Log::payload_len_max));
-            let room = (reservation.bytes() - 24) as usize;
+            // What a record of the rest takes at the most.
+            let room = (reservation.bytes() - Log::reserved_bytes(0) - 8) as usize;
             let payload = payload[..payload.len().min(room)].to_vec();
             let before = self.log().appended();
             match self.log().append_reserved(&mut reservation, &[&payload]) {
