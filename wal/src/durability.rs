@@ -10,7 +10,8 @@ use crate::limits::{INTERVAL_DEFAULT, INTERVAL_MAX};
 
 /// When published records are synced to the disk.
 ///
-/// In every mode [`Log::durable`](crate::Log::durable) rises only after a completed sync.
+/// In every mode [`Log::durable`](crate::Log::durable) rises only after a completed sync, and a
+/// [release](crate::Log::release) or a [snapshot](crate::Log::snapshot) asks for one at once.
 /// The text forms are `sync`, `interval` (50 ms), `interval(10ms)` and `os`; a time is a whole
 /// number followed by `us`, `ms` or `s`, from 1 µs to one hour.
 ///
@@ -28,9 +29,10 @@ pub enum Durability {
     /// A sync starts as soon as something is published; while one runs, the next gathers.
     #[default]
     Sync,
-    /// At most one sync in this time. A power cut loses at most what this time brought.
+    /// At most one sync in this time, unless one is asked for. A power cut loses at most what this time brought.
     Interval(Duration),
-    /// No sync except at the opening and the closing: the operating system writes when it likes.
+    /// No sync except at the opening, at the closing, and when one is asked for: the operating system
+    /// writes when it likes.
     /// A killed process loses nothing, a power cut may lose everything since the opening.
     Os,
 }

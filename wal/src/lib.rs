@@ -10,12 +10,16 @@
 //!   and raises [`Log::durable`].
 //! - [`LogOptions::open`] replays the surviving records. Damage to bytes that had been durable is
 //!   an error; a torn tail above them is discarded and reported.
+//! - [`Log::release`] gives the space of the oldest segments back, once their owner has appended
+//!   again what it still needs; [`Log::snapshot`] spares an opening the replay of the whole log.
 //!
 //! The layout on the disk is written down in `docs/file-format.md`.
 //!
-//! What is not promised: a disk that fails to read a page that was dropped from memory raises
-//! SIGBUS in whoever reads it through [`RecordRef`]. During an opening such a failure is an error.
-//! So does a full disk in whoever appends, where the file system copies on write.
+//! What is not promised: a page of a recent segment that was dropped from memory, and that the disk
+//! does not give back, raises SIGBUS in whoever reads it through [`RecordRef`]. Pages of older
+//! segments are brought in before they are read and then copied, so that such a failure is an error; so
+//! it is during an opening. A full disk raises SIGBUS in whoever appends, where the file system copies
+//! on write.
 
 #![deny(unsafe_code)]
 

@@ -273,9 +273,10 @@ impl Log {
     /// Bytes of data records, as [`record_bytes`](Log::record_bytes) counts them, that appends are
     /// guaranteed to take without a new segment having to be made, whatever their sizes.
     ///
-    /// It is a lower bound: it leaves out what a segment may lose at its end, and the room for the
-    /// log's own records there, and what is [reserved](Log::reserve). An append lowers it by at most the size of its record, a commit
-    /// record by at most [`COMMIT_BYTES`](Log::COMMIT_BYTES). It rises when a segment is ready.
+    /// It is a lower bound: it leaves out what a segment may lose at its end, the room for the log's
+    /// own records there, and what is [reserved](Log::reserve). An append lowers it by at most the
+    /// size of its record, a commit record by at most [`COMMIT_BYTES`](Log::COMMIT_BYTES). It rises
+    /// when a segment is ready.
     #[inline]
     pub fn available_bytes(&self) -> u64 {
         match self.reserved_bytes {
