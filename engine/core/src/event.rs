@@ -6,9 +6,14 @@
 //! integers) and, where it carries a job, that job's payload behind it. The first field is the
 //! variant's number: variants are only ever added at the end. `docs/events.md` lists them.
 
+mod list;
+
 use alloc::{borrow::Cow, vec::Vec};
 
 use bincode::{BorrowDecode, Encode, config};
+
+pub(crate) use list::encode as encode_attempts;
+pub use list::{Attempts, Listed};
 
 use crate::{
     cron::Cron,
@@ -130,6 +135,20 @@ pub enum Event<'a> {
         cancelled: u64,
         /// Attempts that did not succeed.
         failed_attempts: u64,
+    },
+    /// Several attempts began; [`Attempts`] of them follow the head.
+    StartedMany {
+        /// When.
+        at: u64,
+        /// How many.
+        count: u32,
+    },
+    /// Several attempts ended well, and with them their jobs; [`Attempts`] of them follow the head.
+    SucceededMany {
+        /// When.
+        at: u64,
+        /// How many.
+        count: u32,
     },
 }
 
@@ -441,6 +460,8 @@ mod tests {
                     failed_attempts: 7,
                 },
             ),
+            ("StartedMany", Event::StartedMany { at: 1, count: 2 }),
+            ("SucceededMany", Event::SucceededMany { at: 1, count: 2 }),
         ]
     }
 
@@ -478,6 +499,8 @@ mod tests {
             [&[9, 1][..], &job, &[1, 1, 1, 0]].concat(),
             [&[10, 1][..], &rule, &[0, 2, 3]].concat(),
             alloc::vec![11, 1, 2, 3, 4, 5, 6, 7],
+            alloc::vec![12, 1, 2],
+            alloc::vec![13, 1, 2],
         ];
         assert_eq!(bytes, expected);
     }

@@ -66,6 +66,9 @@ pub const RELEASE_BYTES: u64 = 256;
 /// What cleaning leaves in the journal, so that attempts can begin and end meanwhile.
 pub const CLEAN_FLOOR_BYTES: u64 = 64 << 10;
 
+/// Attempts in one event at the most that says that several began or ended.
+pub const LIST_ATTEMPTS_MAX: usize = 1024;
+
 /// What a record of the journal takes beside its event, as far as the core counts it for
 /// [`Scheduler::live_bytes`](crate::Scheduler::live_bytes): its header. The journal alone knows it exactly.
 pub const RECORD_HEADER_BYTES: usize = 16;

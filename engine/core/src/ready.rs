@@ -1,9 +1,11 @@
 //! Jobs that are due and wait for an executor: one line per priority, first in, first out.
 
+use alloc::vec::Vec;
+
 use crate::{
     id::Slot,
     limits::PRIORITY_MAX,
-    wheel::{Line, Links, Removed, push_back, remove},
+    wheel::{Line, Links, Removed, next_of, push_back, remove},
 };
 
 const LINES: usize = PRIORITY_MAX as usize + 1;
@@ -36,13 +38,18 @@ impl Ready {
         self.len += 1;
     }
 
-    /// The oldest of the highest priority; it stays in line.
-    pub(crate) fn first(&self) -> Option<Slot> {
-        if self.occupied == 0 {
-            return None;
+    /// Those that go first, in their order, at most `max`; they stay in line.
+    pub(crate) fn first_many(&self, links: &Links, max: usize, slots: &mut Vec<Slot>) {
+        let mut occupied = self.occupied;
+        while occupied != 0 && slots.len() < max {
+            let priority = 15 - occupied.leading_zeros();
+            occupied &= !(1 << priority);
+            let mut slot = self.lines[priority as usize].first();
+            while let Some(entry) = slot.filter(|_| slots.len() < max) {
+                slots.push(Slot(entry));
+                slot = next_of(links, entry);
+            }
         }
-        let priority = (15 - self.occupied.leading_zeros()) as usize;
-        self.lines[priority].first().map(Slot)
     }
 
     pub(crate) fn remove(&mut self, links: &mut Links, slot: Slot) {
@@ -66,12 +73,15 @@ mod tests {
             ready.push(&mut links, Slot(slot), priority);
         }
         ready.remove(&mut links, Slot(3));
-        let mut order = alloc::vec::Vec::new();
-        while let Some(slot) = ready.first() {
+        let mut order = Vec::new();
+        ready.first_many(&links, 3, &mut order);
+        assert_eq!(order, [1, 0, 4].map(Slot));
+        order.clear();
+        ready.first_many(&links, 10, &mut order);
+        assert_eq!(order, [1, 0, 4, 2].map(Slot));
+        for slot in order {
             ready.remove(&mut links, slot);
-            order.push(slot.0);
         }
-        assert_eq!(order, [1, 0, 4, 2]);
         assert!(ready.is_empty());
     }
 }

@@ -50,6 +50,13 @@ pub(crate) use start::{ShardHandle, ShardSetup, Started, spawn};
 /// The core hands it back with each answer; answers are taken right after their step.
 const CALLER: CallerId = CallerId(0);
 
+/// Attempts that ended well in this pass, and when; kept for its memory between passes.
+#[derive(Default)]
+struct Succeeded {
+    attempts: Vec<tickwheel_core::Attempt>,
+    ended_ns: Vec<u64>,
+}
+
 /// A batch whose jobs are being decided; a pass may end in its middle.
 struct OpenBatch {
     jobs: std::vec::IntoIter<NewJob<'static>>,
@@ -88,6 +95,7 @@ struct Shard {
     open_batch: Option<OpenBatch>,
     /// Ends of attempts that wait to be durable: position and time of the handler's end.
     ended: VecDeque<(Lsn, u64)>,
+    succeeded: Succeeded,
     drains: Vec<Sender<()>>,
     stale: u64,
     /// Nothing is triggered or dispatched until the program says so.
@@ -208,8 +216,13 @@ impl Shard {
             };
             taken += 1;
             let Completion { attempt, outcome, ended_ns } = completion;
+            self.stops.forget(attempt);
             let outcome = match &outcome {
-                Ended::Succeeded => Outcome::Succeeded,
+                Ended::Succeeded => {
+                    self.succeeded.attempts.push(attempt);
+                    self.succeeded.ended_ns.push(ended_ns);
+                    continue;
+                }
                 Ended::Failed(error) if error.is_permanent() => Outcome::Permanent(error.message()),
                 Ended::Failed(error) => Outcome::Retryable(error.message()),
                 Ended::Panicked(message) => Outcome::Panicked(message),
@@ -220,10 +233,23 @@ impl Shard {
             if let Some(end) = self.out.completed_end.take() {
                 self.ended.push_back((end, ended_ns));
             }
-            self.stops.forget(attempt);
         }
+        self.write_succeeded(now);
         self.depth.note(taken, now.mono.0);
         taken > 0
+    }
+
+    /// Writes the attempts of this pass that ended well, as one event.
+    fn write_succeeded(&mut self, now: Now) {
+        let Succeeded { attempts, ended_ns } = &mut self.succeeded;
+        let Some(latest_ns) = ended_ns.iter().copied().max() else { return };
+        let input = Input::Succeeded { attempts };
+        self.core.step(not_before(now, latest_ns), input, &mut self.journal, &mut self.out);
+        if let Some(end) = self.out.completed_end.take() {
+            self.ended.extend(ended_ns.iter().map(|ended_ns| (end, *ended_ns)));
+        }
+        attempts.clear();
+        ended_ns.clear();
     }
 
     /// Takes messages from the inbox until its share of a pass is used up, or the log has to make

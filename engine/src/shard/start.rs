@@ -16,7 +16,8 @@ use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Restore, Sc
 use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
 
 use super::{
-    Bed, Compaction, Depth, Journal, Message, Shard, ShardEnd, Sleeper, Snapshots, acks::Acks,
+    Bed, Compaction, Depth, Journal, Message, Shard, ShardEnd, Sleeper, Snapshots, Succeeded,
+    acks::Acks,
 };
 use crate::{
     builder::{Observer, OnFailure},
@@ -250,6 +251,7 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         snapshots,
         open_batch: None,
         ended: std::collections::VecDeque::new(),
+        succeeded: Succeeded::default(),
         drains: Vec::new(),
         stale: 0,
         paused: setup.paused,

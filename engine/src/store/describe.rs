@@ -7,7 +7,7 @@ use std::fmt;
 use tickwheel_core::{
     JobId,
     cron::format_time,
-    event::{DecodeEventError, Event, Failure, JobAdded, KeptState, RuleTiming},
+    event::{Attempts, DecodeEventError, Event, Failure, JobAdded, KeptState, RuleTiming},
 };
 
 /// An event in words.
@@ -85,6 +85,10 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
             let text = format!("{name:?} {timing}, fired {fired} times, next {}", maybe(*next));
             ("schedule kept", None, *at, text)
         }
+        Event::StartedMany { at, count } => ("started many", None, *at, attempts(*count, payload)?),
+        Event::SucceededMany { at, count } => {
+            ("succeeded many", None, *at, attempts(*count, payload)?)
+        }
         Event::Base { at, next_sequence, added, succeeded, dead, cancelled, .. } => {
             let text = format!(
                 "{added} added, {succeeded} succeeded, {dead} dead, {cancelled} cancelled, next job {next_sequence}"
@@ -98,6 +102,17 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
 
 fn added(job: &JobAdded<'_>) -> String {
     format!("kind {:?} due {} priority {}", job.kind, time(job.due), job.terms.priority)
+}
+
+/// The jobs of a list.
+fn attempts(count: u32, list: &[u8]) -> Result<String, DecodeEventError> {
+    let mut text = String::from("jobs");
+    for listed in Attempts::new(count, list) {
+        let listed = listed?;
+        text.push_str(&format!(" {} token {},", listed.job, listed.token.0));
+    }
+    text.pop();
+    Ok(text)
 }
 
 fn timing(timing: &RuleTiming<'_>) -> String {

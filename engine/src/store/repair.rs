@@ -22,7 +22,7 @@ use std::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tickwheel_core::{
     Cleaned, JobId, JobState, Journal as _, Lsn as CoreLsn, NoRoom, Scheduler,
-    event::{Event, KeptState},
+    event::{Attempts, Event, KeptState},
 };
 use tickwheel_wal::{
     Durability, LogOptions,
@@ -217,16 +217,16 @@ impl Salvage {
 
     fn apply(&mut self, lsn: Lsn, content: &[u8], unknown: &mut Vec<Unapplied>) {
         self.events += 1;
-        let mut named = None;
+        let mut named = Vec::new();
         let refused = match Event::decode(content) {
             Err(error) => Some(error.to_string()),
-            Ok((event, _)) => {
-                named = job_named(&event);
+            Ok((event, list)) => {
+                named = jobs_named(&event, list);
                 self.note_numbers(&event);
                 if matches!(event, Event::Base { .. }) {
                     unknown.clear();
                 }
-                if let Some(job) = named.filter(|job| self.core.job(*job).is_none()) {
+                for job in named.iter().filter(|job| self.core.job(**job).is_none()) {
                     unknown.push(failure(lsn, content, &format!("job {job} is not there")));
                 }
                 self.disagrees(&event).map(str::to_owned)
@@ -362,15 +362,18 @@ impl Salvage {
     }
 }
 
-/// The job that an event takes for granted.
-fn job_named(event: &Event<'_>) -> Option<JobId> {
+/// The jobs that an event, followed by `list`, takes for granted.
+fn jobs_named(event: &Event<'_>, list: &[u8]) -> Vec<JobId> {
     match event {
         Event::Started { job, .. }
         | Event::Succeeded { job, .. }
         | Event::Failed { job, .. }
         | Event::Cancelled { job, .. }
-        | Event::Released { job, .. } => Some(JobId(*job)),
-        _ => None,
+        | Event::Released { job, .. } => vec![JobId(*job)],
+        Event::StartedMany { count, .. } | Event::SucceededMany { count, .. } => {
+            Attempts::new(*count, list).map_while(Result::ok).map(|listed| listed.job).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

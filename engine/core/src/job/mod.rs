@@ -1,6 +1,7 @@
 //! What a job is: what a caller asks for, what is kept of it, and its states.
 
 mod backoff;
+mod index;
 pub(crate) mod record;
 mod state;
 pub(crate) mod table;

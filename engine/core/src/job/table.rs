@@ -1,17 +1,16 @@
 //! The table of jobs: a slab of records with stable slots, and the index from id to slot.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::vec::Vec;
 
-use hashbrown::{HashTable, hash_table::Entry};
-
-use super::record::{Record, Role, UNIT_BYTES};
+use super::{
+    index::Index,
+    record::{Record, Role, UNIT_BYTES},
+};
 use crate::{
-    id::{JobId, Lsn, Slot, mix},
+    id::{JobId, Lsn, Slot},
     pages::{FrozenPages, SharedPages},
 };
 
-/// The index is cut into this many tables, so that a table that grows re-hashes only its share.
-const INDEX_PARTS: usize = 256;
 /// End of the chain of free slots.
 const NO_FREE: u32 = u32::MAX;
 
@@ -19,7 +18,7 @@ const NO_FREE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct JobTable {
     records: SharedPages<Record>,
-    index: Box<[HashTable<u32>]>,
+    index: Index,
     /// First free slot below `used`; the chain goes on in the records' `due_ns`.
     free: u32,
     /// Slots ever used.
@@ -39,30 +38,17 @@ pub(crate) struct Body {
     pub(crate) units: u16,
 }
 
-/// Jobs that are in the table and not in its index yet, by the part of the index that they belong
-/// to: added in bulk, one part after the other, they find that part in the processor's cache.
-#[derive(Debug)]
+/// Jobs that are in the table and not in its index yet.
+#[derive(Debug, Default)]
 pub(crate) struct Unindexed {
-    parts: Box<[Vec<(JobId, Slot)>]>,
-    len: u32,
-}
-
-impl Unindexed {
-    pub(crate) fn new() -> Self {
-        Self { parts: (0..INDEX_PARTS).map(|_| Vec::new()).collect(), len: 0 }
-    }
-
-    pub(crate) fn len(&self) -> u32 {
-        self.len
-    }
+    jobs: Vec<(JobId, Slot)>,
 }
 
 impl JobTable {
     pub(crate) fn new() -> Self {
-        let index: Vec<HashTable<u32>> = (0..INDEX_PARTS).map(|_| HashTable::new()).collect();
         Self {
             records: SharedPages::new(),
-            index: index.into_boxed_slice(),
+            index: Index::new(),
             free: NO_FREE,
             used: 0,
             jobs: 0,
@@ -84,9 +70,7 @@ impl JobTable {
     pub(crate) fn insert(&mut self, record: Record) -> Slot {
         let slot = self.place(record);
         if record.role == Role::Job {
-            let hash = mix(record.id.0);
-            let records = &self.records;
-            self.index[part(hash)].insert_unique(hash, slot.0, |other| mix(records[*other].id.0));
+            self.index.insert(record.id, slot);
         }
         slot
     }
@@ -94,29 +78,21 @@ impl JobTable {
     /// Puts a job into a free slot; it cannot be found before [`JobTable::index`].
     pub(crate) fn insert_unindexed(&mut self, record: Record, unindexed: &mut Unindexed) -> Slot {
         let slot = self.place(record);
-        unindexed.parts[part(mix(record.id.0))].push((record.id, slot));
-        unindexed.len += 1;
+        unindexed.jobs.push((record.id, slot));
         slot
     }
 
-    /// Adds `unindexed` to the index, which is given room for `jobs` in all; `false` if two jobs
-    /// have the same id.
-    pub(crate) fn index(&mut self, unindexed: &mut Unindexed, jobs: u32) -> bool {
-        // An eighth above the mean: the parts fill unevenly.
-        let part_jobs = jobs as usize / INDEX_PARTS;
-        let part_jobs = part_jobs + part_jobs / 8;
-        let records = &self.records;
-        let hasher = |other: &u32| mix(records[*other].id.0);
-        unindexed.len = 0;
-        for (part, waiting) in self.index.iter_mut().zip(&mut unindexed.parts) {
-            let room = part_jobs.saturating_sub(part.len());
-            part.reserve(room.max(waiting.len()), hasher);
-            for (id, slot) in waiting.drain(..) {
-                match part.entry(mix(id.0), |other| records[*other].id == id, hasher) {
-                    Entry::Vacant(entry) => entry.insert(slot.0),
-                    Entry::Occupied(_) => return false,
-                };
+    /// Adds `unindexed` to the index; `false` if two jobs have the same id.
+    pub(crate) fn index(&mut self, unindexed: Unindexed) -> bool {
+        let mut jobs = unindexed.jobs;
+        // In the order of their ids, neighbours share a page of the index.
+        jobs.sort_unstable();
+        for (position, (id, slot)) in jobs.iter().enumerate() {
+            let is_again = position > 0 && jobs[position - 1].0 == *id;
+            if is_again || self.index.find(*id).is_some() {
+                return false;
             }
+            self.index.insert(*id, *slot);
         }
         true
     }
@@ -144,21 +120,17 @@ impl JobTable {
         self.body_units -= u64::from(record.body_units);
         if record.role == Role::Job {
             self.jobs -= 1;
-            let hash = mix(record.id.0);
-            if let Ok(entry) = self.index[part(hash)].find_entry(hash, |other| *other == slot.0) {
-                entry.remove();
-            }
+            self.index.remove(record.id);
         }
-        self.records[slot.0] =
-            Record { due_ns: u64::from(self.free), role: Role::Free, ..Record::default() };
+        let free = &mut self.records[slot.0];
+        free.role = Role::Free;
+        free.due_ns = u64::from(self.free);
         self.free = slot.0;
     }
 
     /// The slot of a job, if it is held.
     pub(crate) fn find(&self, id: JobId) -> Option<Slot> {
-        let hash = mix(id.0);
-        let records = &self.records;
-        self.index[part(hash)].find(hash, |slot| records[*slot].id == id).map(|slot| Slot(*slot))
+        self.index.find(id)
     }
 
     /// Whether `slot` holds job `id`: the check of a hint that came from outside.
@@ -195,12 +167,6 @@ impl JobTable {
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut Record {
         &mut self.records[slot.0]
     }
-}
-
-/// Which part of the index a hash belongs to: upper bits that hashbrown itself does not tell
-/// entries apart by.
-fn part(hash: u64) -> usize {
-    (hash >> 40) as usize % INDEX_PARTS
 }
 
 #[cfg(test)]

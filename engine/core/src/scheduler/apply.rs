@@ -5,7 +5,7 @@ use alloc::{boxed::Box, sync::Arc};
 
 use super::{Scheduler, io::Counts, replay::Census};
 use crate::{
-    event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule},
+    event::{Attempts, DecodeEventError, Event, JobAdded, JobKept, KeptState, Listed, Rule},
     id::{JobId, Lsn, Slot, Token},
     job::{
         Clock, JobState,
@@ -91,23 +91,27 @@ impl Scheduler {
         match event {
             Event::Added(added) => self.apply_added(added, body, NO_SCHEDULE),
             Event::Started { job, token, at } => {
-                let slot = self.enter(JobId(*job), JobState::Running)?;
-                let record = self.table.get_mut(slot);
-                record.attempt = record.attempt.saturating_add(1);
-                record.token = Token(*token);
-                let ends = WallTime(at.saturating_add(timeout_ns(record.timeout_ms)));
-                self.running += 1;
-                self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
-                Ok(())
+                let listed = Listed { job: JobId(*job), token: Token(*token) };
+                self.apply_started(listed, WallTime(*at), self.hint(0))
             }
-            Event::Succeeded { job, .. } => {
-                self.end(JobId(*job), JobState::Succeeded, |counts| &mut counts.succeeded)
+            Event::StartedMany { at, count } => {
+                let apply =
+                    |core: &mut Self, listed, hint| core.apply_started(listed, WallTime(*at), hint);
+                self.apply_list(Attempts::new(*count, payload), apply)
+            }
+            Event::Succeeded { job, .. } => self.apply_succeeded(JobId(*job), self.hint(0)),
+            Event::SucceededMany { count, .. } => {
+                let apply =
+                    |core: &mut Self, listed: Listed, hint| core.apply_succeeded(listed.job, hint);
+                self.apply_list(Attempts::new(*count, payload), apply)
             }
             Event::Cancelled { job, .. } => {
-                self.end(JobId(*job), JobState::Cancelled, |counts| &mut counts.cancelled)
+                self.end(JobId(*job), JobState::Cancelled, self.hint(0), |counts| {
+                    &mut counts.cancelled
+                })
             }
             Event::Failed { job, at, retry_at: Some(retry_at), .. } => {
-                let slot = self.enter(JobId(*job), JobState::Scheduled)?;
+                let slot = self.enter(JobId(*job), JobState::Scheduled, self.hint(0))?;
                 self.counts.failed_attempts += 1;
                 let due_ns = WallTime(*retry_at).to_mono(self.offset_ns).0;
                 let record = self.table.get_mut(slot);
@@ -118,10 +122,10 @@ impl Scheduler {
             }
             Event::Failed { job, retry_at: None, .. } => {
                 self.counts.failed_attempts += 1;
-                self.end(JobId(*job), JobState::Dead, |counts| &mut counts.dead)
+                self.end(JobId(*job), JobState::Dead, self.hint(0), |counts| &mut counts.dead)
             }
             Event::Released { job, at, due } => {
-                let slot = self.enter(JobId(*job), JobState::Scheduled)?;
+                let slot = self.enter(JobId(*job), JobState::Scheduled, self.hint(0))?;
                 let record = self.table.get_mut(slot);
                 record.attempt = record.attempt.saturating_sub(1);
                 if due > at {
@@ -197,6 +201,48 @@ impl Scheduler {
                 Ok(())
             }
         }
+    }
+
+    /// Applies what happened to each attempt of a list. One of a job that is not there does not
+    /// keep the others from it.
+    fn apply_list(
+        &mut self,
+        attempts: Attempts<'_>,
+        apply: impl Fn(&mut Self, Listed, Option<Slot>) -> Result<(), ReplayError>,
+    ) -> Result<(), ReplayError> {
+        let mut unknown = Ok(());
+        for (number, listed) in attempts.enumerate() {
+            match apply(self, listed?, self.hint(number)) {
+                Err(error @ ReplayError::UnknownJob(_)) => unknown = unknown.and(Err(error)),
+                applied => applied?,
+            }
+        }
+        unknown
+    }
+
+    fn apply_started(
+        &mut self,
+        Listed { job, token }: Listed,
+        at: WallTime,
+        hint: Option<Slot>,
+    ) -> Result<(), ReplayError> {
+        let slot = self.enter(job, JobState::Running, hint)?;
+        let record = self.table.get_mut(slot);
+        record.attempt = record.attempt.saturating_add(1);
+        record.token = token;
+        let ends = WallTime(at.0.saturating_add(timeout_ns(record.timeout_ms)));
+        self.running += 1;
+        self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
+        Ok(())
+    }
+
+    fn apply_succeeded(&mut self, job: JobId, hint: Option<Slot>) -> Result<(), ReplayError> {
+        self.end(job, JobState::Succeeded, hint, |counts| &mut counts.succeeded)
+    }
+
+    /// Where the job of the event to be applied, or the `number`th of its list, probably lies.
+    fn hint(&self, number: usize) -> Option<Slot> {
+        self.hints.get(number).copied()
     }
 
     fn apply_added(
@@ -459,11 +505,15 @@ impl Scheduler {
     }
 
     /// Moves a job out of its line and into `state`; the caller puts it where that state waits.
-    pub(super) fn enter(&mut self, job: JobId, state: JobState) -> Result<Slot, ReplayError> {
-        let slot = if self.table.holds(self.hint, job) {
-            self.hint
-        } else {
-            self.table.find(job).ok_or(ReplayError::UnknownJob(job))?
+    fn enter(
+        &mut self,
+        job: JobId,
+        state: JobState,
+        hint: Option<Slot>,
+    ) -> Result<Slot, ReplayError> {
+        let slot = match hint.filter(|slot| self.table.holds(*slot, job)) {
+            Some(slot) => slot,
+            None => self.table.find(job).ok_or(ReplayError::UnknownJob(job))?,
         };
         // A job that is due may be started: the step from scheduled to ready is not written.
         if state == JobState::Running && self.table.get(slot).state == JobState::Scheduled {
@@ -486,9 +536,10 @@ impl Scheduler {
         &mut self,
         job: JobId,
         state: JobState,
+        hint: Option<Slot>,
         count: impl Fn(&mut Counts) -> &mut u64,
     ) -> Result<(), ReplayError> {
-        let slot = self.enter(job, state)?;
+        let slot = self.enter(job, state, hint)?;
         *count(&mut self.counts) += 1;
         self.table.remove(slot);
         Ok(())

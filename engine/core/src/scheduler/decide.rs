@@ -198,7 +198,7 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) {
-        let Attempt { job, slot, .. } = attempt;
+        let slot = attempt.slot;
         let present = self.present(attempt).is_some();
         if !present || self.failed {
             out.stale += u64::from(!present);
@@ -206,9 +206,9 @@ impl Scheduler {
         }
         match outcome {
             Outcome::Succeeded => {
-                self.notice(out, slot, OutcomeKind::Succeeded, "", Next::Done);
-                let event = Event::Succeeded { job: job.0, at: now.wall.0 };
-                out.completed_end = Some(self.commit_at(slot, &event, journal).end);
+                self.hints.clear();
+                self.hints.push(slot);
+                self.succeed_hinted(now, journal, out);
             }
             Outcome::NotBegun => self.release(now, slot, 0, journal),
             Outcome::Postponed(delay_ns) => self.release(now, slot, delay_ns, journal),
@@ -222,6 +222,51 @@ impl Scheduler {
                 self.fail(now, slot, Failure::Panicked, message, journal, out);
             }
         }
+    }
+
+    /// Attempts ended well: they are written as one event. Those that are not their job's present
+    /// attempt are refused.
+    pub(super) fn succeed(
+        &mut self,
+        now: Now,
+        attempts: &[Attempt],
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        for attempts in attempts.chunks(limits::LIST_ATTEMPTS_MAX) {
+            let mut slots = core::mem::take(&mut self.hints);
+            slots.clear();
+            slots.extend(
+                attempts.iter().filter(|a| self.present(**a).is_some()).map(|attempt| attempt.slot),
+            );
+            // An end that is given twice counts once. Neighbours take fewer bytes, too.
+            slots.sort_unstable();
+            slots.dedup();
+            out.stale += (attempts.len() - slots.len()) as u64;
+            self.hints = slots;
+            self.succeed_hinted(now, journal, out);
+        }
+    }
+
+    /// The running attempts in `self.hints` ended well.
+    fn succeed_hinted(&mut self, now: Now, journal: &mut impl Journal, out: &mut Outputs) {
+        if self.hints.is_empty() || self.failed {
+            return;
+        }
+        if self.config.notices {
+            for slot in &self.hints {
+                self.notice(out, *slot, OutcomeKind::Succeeded, "", Next::Done);
+            }
+        }
+        let at = now.wall.0;
+        let position = if let [slot] = *self.hints {
+            let job = self.table.get(slot).id.0;
+            self.commit(&Event::Succeeded { job, at }, &[], journal).position
+        } else {
+            let event = Event::SucceededMany { at, count: self.hints.len() as u32 };
+            self.commit_list(&event, |record| record.token, journal)
+        };
+        out.completed_end = Some(position.end);
     }
 
     /// Takes back an attempt that did not begin.

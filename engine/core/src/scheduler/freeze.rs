@@ -115,10 +115,9 @@ impl Scheduler {
         }
     }
 
-    /// The jobs taken in so far can be found from here on; `jobs` are expected in all. `false` if
-    /// two have the same id.
-    pub(crate) fn restore_index(&mut self, unindexed: &mut Unindexed, jobs: u32) -> bool {
-        self.table.index(unindexed, jobs)
+    /// The jobs taken in can be found from here on. `false` if two have the same id.
+    pub(crate) fn restore_index(&mut self, unindexed: Unindexed) -> bool {
+        self.table.index(unindexed)
     }
 
     /// All has been taken in.

@@ -52,6 +52,12 @@ pub enum Input<'a> {
         /// How it ended.
         outcome: Outcome<'a>,
     },
+    /// Attempts have ended well: the same as [`Input::Complete`] for each, in fewer bytes of the
+    /// journal.
+    Succeeded {
+        /// The attempts, as they were dispatched.
+        attempts: &'a [Attempt],
+    },
     /// What became of an attempt whose lease seemed to end: the answer to [`Outputs::expired`].
     LeaseEnd {
         /// The attempt.

@@ -75,6 +75,8 @@ impl Scheduler {
             }
             Event::ScheduleFired { job: None, .. }
             | Event::Started { .. }
+            | Event::StartedMany { .. }
+            | Event::SucceededMany { .. }
             | Event::Succeeded { .. }
             | Event::Failed { .. }
             | Event::Cancelled { .. }

@@ -24,8 +24,8 @@ pub use io::{
 pub use keep::{CleanError, Cleaned};
 
 use crate::{
-    event::{Event, Failure},
-    id::{JobId, KindId, Lsn, ShardId, Slot},
+    event::{Event, Failure, Listed, encode_attempts},
+    id::{JobId, KindId, Lsn, ShardId, Slot, Token},
     job::{
         Clock, JobState,
         record::{NO_SCHEDULE, Record, Role},
@@ -122,11 +122,14 @@ pub struct Scheduler {
     /// Dispatch waits for room in the journal.
     starved: bool,
     counts: Counts,
-    /// Where the job of the event to be applied probably lies: spares a look into the index.
-    hint: Slot,
+    /// Where the jobs of the event to be applied probably lie, in the event's order: spares a look
+    /// into the index.
+    hints: Vec<Slot>,
     memory: Memory,
     /// Scratch space for encoding events.
     head: Vec<u8>,
+    /// Scratch space for encoding lists of attempts.
+    list: Vec<u8>,
 }
 
 impl Scheduler {
@@ -149,9 +152,10 @@ impl Scheduler {
             failed: false,
             starved: false,
             counts: Counts::default(),
-            hint: Slot(0),
+            hints: Vec::new(),
             memory: Memory::default(),
             head: Vec::new(),
+            list: Vec::new(),
         }
     }
 
@@ -188,6 +192,7 @@ impl Scheduler {
             Input::Complete { attempt, outcome } => {
                 self.complete(now, attempt, outcome, journal, out);
             }
+            Input::Succeeded { attempts } => self.succeed(now, attempts, journal, out),
             Input::LeaseEnd { attempt, began } => self.lease_end(now, attempt, began, journal, out),
             Input::Time { dispatch_max } => {
                 self.trigger(now, journal, out);
@@ -313,8 +318,28 @@ impl Scheduler {
 
     /// Appends an event about the job in `slot`, and applies it.
     fn commit_at(&mut self, slot: Slot, event: &Event<'_>, journal: &mut impl Journal) -> Position {
-        self.hint = slot;
+        self.hints.clear();
+        self.hints.push(slot);
         self.commit(event, &[], journal).position
+    }
+
+    /// Appends an event about the attempts in `self.hints`, whose list is taken from the table, and
+    /// applies it.
+    fn commit_list(
+        &mut self,
+        event: &Event<'_>,
+        token: impl Fn(&Record) -> Token,
+        journal: &mut impl Journal,
+    ) -> Position {
+        let mut list = core::mem::take(&mut self.list);
+        let listed = self.hints.iter().map(|slot| {
+            let record = self.table.get(*slot);
+            Listed { job: record.id, token: token(record) }
+        });
+        encode_attempts(listed, &mut list);
+        let position = self.commit(event, &list, journal).position;
+        self.list = list;
+        position
     }
 
     /// Appends `event` and `payload`, and applies them.

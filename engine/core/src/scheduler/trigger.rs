@@ -9,7 +9,10 @@ use super::{
 use crate::{
     event::Event,
     id::{Slot, Token},
-    job::{Clock, JobState, record::Role},
+    job::{
+        Clock, JobState,
+        record::{Record, Role},
+    },
     journal::Journal,
     limits, schedule,
     time::{MonoTime, Now, WallTime, ms_to_ns},
@@ -106,7 +109,8 @@ impl Scheduler {
         out.lateness_ns.extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
     }
 
-    /// Hands ready jobs out: the highest priority first, at most `dispatch_max`.
+    /// Hands ready jobs out: the highest priority first and the oldest among equals, at most
+    /// `dispatch_max`.
     pub(super) fn dispatch(
         &mut self,
         now: Now,
@@ -116,32 +120,73 @@ impl Scheduler {
     ) {
         self.starved = false;
         let free = self.config.running_max.saturating_sub(self.running);
-        for _ in 0..dispatch_max.min(free) {
-            let Some(slot) = self.ready.first() else {
-                return;
-            };
-            // An attempt begins only if there is room for its beginning and its end.
-            let need = limits::START_BYTES_MAX + limits::OUTCOME_BYTES_MAX + limits::RELEASE_BYTES;
-            if self.room_for(journal, need).is_err() {
-                self.starved = true;
+        let mut left = dispatch_max.min(free) as usize;
+        while left > 0 {
+            let dispatched = self.start(now, left.min(limits::LIST_ATTEMPTS_MAX), journal, out);
+            if dispatched == 0 {
                 return;
             }
-            let record = *self.table.get(slot);
-            let token = Token(record.token.0.wrapping_add(1));
-            let event = Event::Started { job: record.id.0, token: token.0, at: now.wall.0 };
-            self.commit_at(slot, &event, journal);
-            out.dispatches.push(Dispatch {
+            left -= dispatched;
+        }
+    }
+
+    /// Starts attempts of the jobs that go first, at most `max`, as one event; returns how many.
+    fn start(
+        &mut self,
+        now: Now,
+        max: usize,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> usize {
+        self.hints.clear();
+        self.ready.first_many(&self.links, max, &mut self.hints);
+        let waiting = self.hints.len();
+        if waiting == 0 {
+            return 0;
+        }
+        // An attempt begins only if there is room for its beginning and its end.
+        let room = self.attempts_with_room(journal).min(waiting);
+        self.starved = room < waiting;
+        if room == 0 {
+            return 0;
+        }
+        self.hints.truncate(room);
+        let next = |record: &Record| Token(record.token.0.wrapping_add(1));
+        let at = now.wall.0;
+        if let [slot] = *self.hints {
+            let record = self.table.get(slot);
+            let event = Event::Started { job: record.id.0, token: next(record).0, at };
+            self.commit(&event, &[], journal);
+        } else {
+            let event = Event::StartedMany { at, count: room as u32 };
+            self.commit_list(&event, next, journal);
+        }
+        out.dispatches.extend(self.hints.iter().map(|slot| {
+            let record = self.table.get(*slot);
+            Dispatch {
                 ready_ns: now.mono.0.saturating_sub(record.ready_ns),
-                attempt: Attempt { job: record.id, slot, token },
+                attempt: Attempt { job: record.id, slot: *slot, token: record.token },
                 kind: record.kind,
-                number: record.attempt.saturating_add(1),
+                number: record.attempt,
                 attempts_max: record.attempts_max,
                 body: record.body,
                 payload_offset: record.payload_offset,
                 due_ns: record.due_ns,
                 clock: record.clock,
-            });
+            }
+        }));
+        room
+    }
+
+    /// For how many more attempts the journal has room, with their ends.
+    fn attempts_with_room(&self, journal: &impl Journal) -> usize {
+        if self.failed {
+            return 0;
         }
+        let kept = u64::from(self.running) * limits::OUTCOME_BYTES_MAX + limits::RELEASE_BYTES;
+        let free = journal.available_bytes().saturating_sub(kept);
+        let attempts = free / (limits::START_BYTES_MAX + limits::OUTCOME_BYTES_MAX);
+        usize::try_from(attempts).unwrap_or(usize::MAX)
     }
 }
 

@@ -14,12 +14,6 @@ use crate::{
     time::Now,
 };
 
-/// Jobs that are read before they are added to the index together: 32 MiB of names and slots.
-const INDEX_BATCH: u32 = 1 << 21;
-/// The index is given room for this times the jobs read, or the number that the header names if
-/// that is less: so a header alone cannot ask for memory.
-const INDEX_FACTOR: u32 = 16;
-
 /// Builds a scheduler from the bytes of a snapshot.
 ///
 /// The bytes are given in order, cut into pieces anywhere. What they ask for in memory is at most
@@ -80,7 +74,7 @@ impl Restore {
             part: Part::Header,
             header,
             end,
-            unindexed: Unindexed::new(),
+            unindexed: Unindexed::default(),
         }
     }
 
@@ -124,7 +118,9 @@ impl Restore {
             Part::Refused => return Err(REFUSED),
             _ => return Err(RestoreError::Truncated),
         }
-        self.index()?;
+        if !self.core.restore_index(self.unindexed) {
+            return Err(RestoreError::Malformed("two jobs have the same id"));
+        }
         self.core.restored();
         Ok(self.core)
     }
@@ -148,9 +144,6 @@ impl Restore {
                         return Err(RestoreError::Malformed("a job's record lies behind its end"));
                     }
                     self.core.restore_job(record, due, self.header.at, &mut self.unindexed);
-                }
-                if self.unindexed.len() >= INDEX_BATCH {
-                    self.index()?;
                 }
                 (jobs * JOB_BYTES, Part::Jobs(left - jobs as u32))
             }
@@ -204,21 +197,6 @@ impl Restore {
         let Some(event) = rest.get(..len) else { return Ok(0) };
         self.core.restore_schedule(lsn, units, event)?;
         Ok(SCHEDULE_HEAD_BYTES + len)
-    }
-
-    /// Adds the jobs read since the last time to the index.
-    fn index(&mut self) -> Result<(), RestoreError> {
-        let jobs = self.jobs_vouched();
-        if !self.core.restore_index(&mut self.unindexed, jobs) {
-            return Err(RestoreError::Malformed("two jobs have the same id"));
-        }
-        Ok(())
-    }
-
-    /// The number of jobs in all that what was read so far makes credible.
-    fn jobs_vouched(&self) -> u32 {
-        let vouched = self.core.counts().pending.saturating_mul(INDEX_FACTOR.into());
-        u32::try_from(vouched).unwrap_or(u32::MAX).min(self.header.jobs)
     }
 }
 
@@ -274,7 +252,6 @@ mod tests {
         assert_eq!(bytes.len(), HEADER_BYTES);
         restore.feed(&bytes).unwrap();
         assert_eq!(restore.part, Part::Jobs(limits::JOBS_MAX));
-        assert_eq!(restore.jobs_vouched(), 0);
         assert_eq!(restore.finish().map(|_| ()), Err(RestoreError::Truncated));
     }
 }
