@@ -195,7 +195,7 @@ impl Engine {
         // A batch is mostly of one kind: look it up when it changes.
         let mut known: Option<&str> = None;
         for job in &jobs {
-            let kind = &*job.inner.kind;
+            let kind = job.kind();
             if known != Some(kind) {
                 if self.handlers.find(kind).is_none() {
                     return Err(SubmitError::UnknownKind(kind.to_owned()));
@@ -205,7 +205,7 @@ impl Engine {
         }
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let batch = Batch {
-            jobs: jobs.into_iter().map(|job| job.inner).collect(),
+            jobs,
             on_batch: Box::new(move |answer: BatchAnswer| then(answer)),
             submitted_ns: clock::mono_ns(),
         };

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use tickwheel_core::{self as core, Due};
 
 use crate::clock::{saturating_ms, saturating_ns, wall_time};
@@ -25,7 +26,9 @@ use crate::clock::{saturating_ms, saturating_ns, wall_time};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
-    pub(crate) inner: core::NewJob<'static>,
+    /// All but the payload.
+    terms: core::NewJob<'static>,
+    payload: Bytes,
 }
 
 impl NewJob {
@@ -33,13 +36,14 @@ impl NewJob {
     /// attempts, exponential back-off and a time-out of 30 minutes.
     #[must_use]
     pub fn new(kind: impl Into<Cow<'static, str>>) -> Self {
-        Self { inner: core::NewJob::new(kind) }
+        Self { terms: core::NewJob::new(kind), payload: Bytes::new() }
     }
 
-    /// Bytes for the handler: at most 1 MiB.
+    /// Bytes for the handler: at most 1 MiB. The payloads of many jobs may be slices of one
+    /// allocation, which saves the time to make and free one for each.
     #[must_use]
-    pub fn payload(mut self, payload: impl Into<Vec<u8>>) -> Self {
-        self.inner.payload = Cow::Owned(payload.into());
+    pub fn payload(mut self, payload: impl Into<Bytes>) -> Self {
+        self.payload = payload.into();
         self
     }
 
@@ -47,35 +51,35 @@ impl NewJob {
     /// lengthen it.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.inner.due = Due::After(saturating_ns(delay));
+        self.terms.due = Due::After(saturating_ns(delay));
         self
     }
 
     /// Due at this instant of the wall clock; at once if it has passed.
     #[must_use]
     pub fn at(mut self, at: SystemTime) -> Self {
-        self.inner.due = Due::At(wall_time(at));
+        self.terms.due = Due::At(wall_time(at));
         self
     }
 
     /// 0 to 9, where 9 goes first. Default 5.
     #[must_use]
     pub fn priority(mut self, priority: u8) -> Self {
-        self.inner.priority = priority;
+        self.terms.priority = priority;
         self
     }
 
     /// Tries at the most, the first included: 1 to 10,000. Default 26.
     #[must_use]
     pub fn attempts_max(mut self, attempts_max: u16) -> Self {
-        self.inner.attempts_max = attempts_max;
+        self.terms.attempts_max = attempts_max;
         self
     }
 
     /// How long it waits after a failed attempt. Default 1 s, doubling up to 1 h.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.inner.backoff = backoff.inner;
+        self.terms.backoff = backoff.inner;
         self
     }
 
@@ -83,8 +87,21 @@ impl NewJob {
     /// counts as 49 days. Default 30 minutes.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.inner.timeout_ms = saturating_ms(timeout);
+        self.terms.timeout_ms = saturating_ms(timeout);
         self
+    }
+
+    pub(crate) fn kind(&self) -> &str {
+        &self.terms.kind
+    }
+
+    /// The job as the core takes it.
+    pub(crate) fn to_core(&self) -> core::NewJob<'_> {
+        core::NewJob {
+            kind: Cow::Borrowed(&self.terms.kind),
+            payload: Cow::Borrowed(&self.payload),
+            ..self.terms
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl Schedule {
     }
 
     fn new(name: Cow<'static, str>, timing: Timing, job: NewJob) -> Self {
-        Self { inner: core::Schedule::new(name, timing, job.inner) }
+        Self { inner: core::Schedule::new(name, timing, job.to_core().into_owned()) }
     }
 
     /// What is done about fire times that passed while the engine was down. Default

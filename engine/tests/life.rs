@@ -76,7 +76,7 @@ impl World {
 
 fn text(payload: &str) -> NewJob {
     let quick = Backoff::exponential(Duration::from_millis(1), Duration::from_millis(2));
-    NewJob::new("text").payload(payload).backoff(quick)
+    NewJob::new("text").payload(payload.to_owned()).backoff(quick)
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn attempts_that_a_shutdown_finds_in_the_queue_are_not_counted() {
             .unwrap()
     };
     let engine = start(started.clone());
-    let once = |payload: &str| NewJob::new("wait").payload(payload).attempts_max(1);
+    let once = |payload: &str| NewJob::new("wait").payload(payload.to_owned()).attempts_max(1);
     engine.submit_batch(vec![once("first"), once("second"), once("third")]).unwrap();
     assert_eq!(starts.recv_timeout(PATIENCE), Ok(1));
     engine.shutdown(Duration::ZERO).unwrap();

@@ -12,15 +12,13 @@ pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 const DUE: std::ops::Range<usize> = 8..PAYLOAD_BYTES_MIN;
 
-/// A payload of `len_bytes` for job `number`, its due moment still zero.
-pub(crate) fn compose(seed: u64, number: u32, len_bytes: usize) -> Vec<u8> {
-    let mut payload = vec![0; len_bytes.max(PAYLOAD_BYTES_MIN)];
+/// Fills the payload of job `number`, at least [`PAYLOAD_BYTES_MIN`] long, but for its due moment.
+pub(crate) fn compose(seed: u64, number: u32, payload: &mut [u8]) {
     payload[..DUE.start].copy_from_slice(&u64::from(number).to_le_bytes());
     let mut random = SplitMix64::of(seed, number);
     for piece in payload[DUE.end..].chunks_mut(8) {
         piece.copy_from_slice(&random.next().to_le_bytes()[..piece.len()]);
     }
-    payload
 }
 
 /// Writes the earliest due moment, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -69,10 +67,16 @@ impl SplitMix64 {
 mod tests {
     use super::*;
 
+    fn composed(seed: u64, number: u32, len_bytes: usize) -> Vec<u8> {
+        let mut payload = vec![0; len_bytes];
+        compose(seed, number, &mut payload);
+        payload
+    }
+
     #[test]
     fn what_was_written_is_read_and_a_flipped_bit_is_seen() {
         for len_bytes in [16, 17, 24, 100] {
-            let mut payload = compose(7, 41, len_bytes);
+            let mut payload = composed(7, 41, len_bytes);
             set_due(&mut payload, 123_456);
             assert_eq!(read(7, len_bytes, &payload), Some((41, 123_456)));
             assert_eq!(read(7, len_bytes + 1, &payload), None);
@@ -86,9 +90,9 @@ mod tests {
 
     #[test]
     fn the_seed_decides_the_bytes() {
-        assert_eq!(compose(1, 5, 100), compose(1, 5, 100));
-        assert_ne!(compose(1, 5, 100), compose(2, 5, 100));
-        assert_ne!(compose(1, 5, 100)[16..], compose(1, 6, 100)[16..]);
+        assert_eq!(composed(1, 5, 100), composed(1, 5, 100));
+        assert_ne!(composed(1, 5, 100), composed(2, 5, 100));
+        assert_ne!(composed(1, 5, 100)[16..], composed(1, 6, 100)[16..]);
     }
 
     #[test]

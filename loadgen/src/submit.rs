@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tickwheel_engine::{
     Engine, NewJob, SubmitError,
     latency::{self, Histogram},
@@ -112,15 +113,20 @@ impl Submitter {
         Some(start..start.saturating_add(self.batch).min(self.jobs))
     }
 
-    fn compose(&self, numbers: Range<u32>) -> Vec<Vec<u8>> {
-        numbers.map(|number| payload::compose(self.seed, number, self.payload_bytes)).collect()
+    /// The payloads of these jobs, one after the other.
+    fn compose(&self, numbers: Range<u32>) -> Vec<u8> {
+        let mut payloads = vec![0; numbers.len() * self.payload_bytes];
+        for (number, payload) in numbers.zip(payloads.chunks_exact_mut(self.payload_bytes)) {
+            payload::compose(self.seed, number, payload);
+        }
+        payloads
     }
 
     /// Submits one batch. Returns the moment of the call.
     fn submit(
         &self,
         numbers: Range<u32>,
-        payloads: Vec<Vec<u8>>,
+        mut payloads: Vec<u8>,
         plan: Option<Plan>,
     ) -> Result<u64, SubmitError> {
         self.account.ledger.submitted(u64::from(numbers.end - numbers.start));
@@ -128,10 +134,15 @@ impl Submitter {
         // Read last and before the call, so that no job can rightly be due before it.
         let called_ns = clock::mono_ns();
         let due_ns = called_ns.saturating_add(self.delay.as_nanos() as u64);
-        let jobs = payloads
-            .into_iter()
-            .map(|mut payload| {
-                payload::set_due(&mut payload, due_ns);
+        for payload in payloads.chunks_exact_mut(self.payload_bytes) {
+            payload::set_due(payload, due_ns);
+        }
+        // The jobs share one allocation.
+        let payloads = Bytes::from(payloads);
+        let jobs = (0..numbers.len())
+            .map(|job| {
+                let begin = job * self.payload_bytes;
+                let payload = payloads.slice(begin..begin + self.payload_bytes);
                 NewJob::new(KIND).payload(payload).delay(self.delay)
             })
             .collect();

@@ -32,6 +32,8 @@ pub(crate) struct Pool {
     ready_max: usize,
     /// What the last try said if it failed.
     failure: Mutex<Option<String>>,
+    /// Whether `failure` holds something: the appender asks often, and mostly in vain.
+    has_failed: AtomicBool,
     released: Mutex<VecDeque<Released>>,
     warming: Mutex<Option<Warming>>,
     stop: AtomicBool,
@@ -74,6 +76,7 @@ impl Pool {
             ready_count: AtomicUsize::new(0),
             ready_max,
             failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
             released: Mutex::new(VecDeque::new()),
             warming: Mutex::new(None),
             stop: AtomicBool::new(false),
@@ -97,6 +100,9 @@ impl Pool {
     pub(crate) fn shortage(&self) -> Option<Shortage> {
         if self.ready_count() >= self.ready_max {
             return None;
+        }
+        if !self.has_failed.load(Ordering::Acquire) {
+            return Some(Shortage::Preparing);
         }
         let failure = lock(&self.failure).clone();
         Some(failure.map_or(Shortage::Preparing, |message| Shortage::NoSpace { message }))
@@ -147,6 +153,7 @@ impl Pool {
         let mut ready = lock(&self.ready);
         ready.push_back(prepared);
         *lock(&self.failure) = None;
+        self.has_failed.store(false, Ordering::Release);
         self.ready_count.store(ready.len(), Ordering::Release);
     }
 }
@@ -269,6 +276,7 @@ impl Preparer {
         let path = self.storage.path(self.next_index);
         let message = format!("cannot make {}: {error}", path.display());
         let earlier = lock(&self.pool.failure).replace(message.clone());
+        self.pool.has_failed.store(true, Ordering::Release);
         // A full disk stays full for a while: one line for all its retries.
         if earlier.as_ref() != Some(&message) {
             tracing::warn!("{message}; trying again every {PREPARE_RETRY:?}");

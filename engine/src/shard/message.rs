@@ -1,11 +1,9 @@
 //! What other threads ask of a shard, and how they are answered.
 
 use crossbeam::channel::Sender;
-use tickwheel_core::{
-    Counts, JobId, JobState, JobView, NewJob, Refusal, Schedule, ScheduleView, WallTime,
-};
+use tickwheel_core::{Counts, JobId, JobState, JobView, Refusal, Schedule, ScheduleView, WallTime};
 
-use crate::error::CallError;
+use crate::{error::CallError, job::NewJob};
 
 /// Jobs of a batch as they were answered, in the order of the batch.
 pub(crate) type BatchAnswer = Result<Vec<Result<JobId, Refusal>>, CallError>;
@@ -42,7 +40,7 @@ pub(crate) enum Message {
 
 /// A batch of jobs.
 pub(crate) struct Batch {
-    pub(crate) jobs: Vec<NewJob<'static>>,
+    pub(crate) jobs: Vec<NewJob>,
     pub(crate) on_batch: OnBatch,
     pub(crate) submitted_ns: u64,
 }

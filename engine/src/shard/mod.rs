@@ -24,8 +24,8 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use tickwheel_core::{
-    Answer, Began, CallerId, Dispatch, Input, Lsn, MonoTime, NewJob, Now, Outcome, Outputs,
-    Refusal, Scheduler, WallTime,
+    Answer, Began, CallerId, Dispatch, Input, Lsn, MonoTime, Now, Outcome, Outputs, Refusal,
+    Scheduler, WallTime,
 };
 use tickwheel_wal::Durability;
 
@@ -34,6 +34,7 @@ use crate::{
     clock,
     error::CallError,
     executor::{Begun, Completion, Ended, Handlers, Stops, Work},
+    job::NewJob,
     latency::{Recorder, Stage},
     limits,
 };
@@ -59,9 +60,9 @@ struct Succeeded {
 
 /// A batch whose jobs are being decided; a pass may end in its middle.
 struct OpenBatch {
-    jobs: std::vec::IntoIter<NewJob<'static>>,
+    jobs: std::vec::IntoIter<NewJob>,
     /// A job that has to wait until the log has made room.
-    held: Option<NewJob<'static>>,
+    held: Option<NewJob>,
     answers: Vec<Result<tickwheel_core::JobId, Refusal>>,
     after: Lsn,
     batch: message::OnBatch,
@@ -416,7 +417,7 @@ impl Shard {
                 self.close_batch();
                 return decided;
             };
-            let input = Input::Submit { caller: CALLER, job: &job };
+            let input = Input::Submit { caller: CALLER, job: &job.to_core() };
             self.core.step(accepted, input, &mut self.journal, &mut self.out);
             let Some(reply) = self.out.replies.pop() else {
                 continue;

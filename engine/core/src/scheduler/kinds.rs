@@ -15,11 +15,13 @@ use crate::{
 pub(crate) struct Kinds {
     names: Vec<Arc<str>>,
     index: HashTable<u16>,
+    /// The kind that was asked for last: most often it is the next one too.
+    recent: KindId,
 }
 
 impl Kinds {
     pub(crate) fn new() -> Self {
-        Self { names: Vec::new(), index: HashTable::new() }
+        Self { names: Vec::new(), index: HashTable::new(), recent: KindId(0) }
     }
 
     pub(crate) fn name(&self, kind: KindId) -> &str {
@@ -38,9 +40,13 @@ impl Kinds {
 
     /// The number of `name`; `None` when there are too many.
     pub(crate) fn intern(&mut self, name: &str) -> Option<KindId> {
+        if self.names.get(usize::from(self.recent.0)).is_some_and(|recent| **recent == *name) {
+            return Some(self.recent);
+        }
         let hash = hash_text(name);
         if let Some(number) = self.find(hash, name) {
-            return Some(KindId(number));
+            self.recent = KindId(number);
+            return Some(self.recent);
         }
         if self.names.len() >= limits::KINDS_MAX {
             return None;
