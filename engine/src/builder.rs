@@ -31,6 +31,7 @@ pub struct Builder {
     jobs_max: u32,
     pin: bool,
     paused: bool,
+    served: Option<Vec<String>>,
     handlers: Handlers,
     duplicate: Option<String>,
     observer: Option<Observer>,
@@ -49,6 +50,7 @@ impl Builder {
             jobs_max: tickwheel_core::limits::JOBS_MAX,
             pin: true,
             paused: false,
+            served: None,
             handlers: Handlers::default(),
             duplicate: None,
             observer: None,
@@ -103,6 +105,14 @@ impl Builder {
     #[must_use]
     pub fn running_max(mut self, attempts: u32) -> Self {
         self.running_max = attempts;
+        self
+    }
+
+    /// Executors of this process take jobs only from these queues; all others are left to
+    /// [workers](crate::worker) that fetch. Default: executors take from every queue.
+    #[must_use]
+    pub fn serve_queues(mut self, queues: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.served = Some(queues.into_iter().map(Into::into).collect());
         self
     }
 
@@ -184,6 +194,7 @@ impl Builder {
                 durability: self.durability,
                 segment_bytes: self.segment_bytes,
                 paused: self.paused,
+                served: self.served.clone(),
                 running_max: self.running_max,
                 jobs_max: self.jobs_max,
                 executors: executors.div_ceil(shards),

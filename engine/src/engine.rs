@@ -203,7 +203,10 @@ impl Engine {
                 known = Some(kind);
             }
         }
-        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        if self.shards.len() > 1 && jobs.iter().any(|job| job.key_given().is_some()) {
+            return self.submit_by_key(jobs, then);
+        }
+        let shard = self.next_in_turn();
         let batch = Batch {
             jobs,
             on_batch: Box::new(move |answer: BatchAnswer| then(answer)),
@@ -360,6 +363,11 @@ impl Engine {
         self.shards.len()
     }
 
+    /// The shards take turns at what may go to any of them.
+    pub(crate) fn next_in_turn(&self) -> usize {
+        self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len()
+    }
+
     fn shard_of_name(&self, name: &str) -> usize {
         (tickwheel_core::id::hash_text(name) % self.shards.len() as u64) as usize
     }
@@ -375,7 +383,7 @@ impl Engine {
     }
 
     /// Sends a question and waits for the answer.
-    fn ask<T>(
+    pub(crate) fn ask<T>(
         &self,
         shard: usize,
         message: impl FnOnce(Sender<T>) -> Message,
@@ -386,7 +394,7 @@ impl Engine {
     }
 
     /// Sends a command and waits until it is durable.
-    fn call<T>(
+    pub(crate) fn call<T>(
         &self,
         shard: usize,
         message: impl FnOnce(Sender<Result<T, CallError>>) -> Message,

@@ -68,6 +68,9 @@ pub enum StartError {
     /// The log is sound, but an event in it does not follow from those before it.
     #[error("the log holds an event that cannot be applied: {0}")]
     Replay(#[from] ReplayError),
+    /// Executors are to serve more queues than there can be.
+    #[error("there are too many queues: at most {max}", max = tickwheel_core::limits::QUEUES_MAX)]
+    TooManyQueues,
     /// The system refused a thread, a timer or a poll.
     #[error("cannot start a thread or timer: {0}")]
     System(#[from] io::Error),

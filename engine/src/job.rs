@@ -6,9 +6,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use tickwheel_core::{self as core, Due};
+use tickwheel_core::{self as core, Due, Key};
 
-use crate::clock::{saturating_ms, saturating_ns, wall_time};
+use crate::{
+    clock::{saturating_ms, saturating_ns, wall_time},
+    keyed::key_of,
+};
 
 /// A job to submit: a kind, a payload, when it is due and how it is tried.
 ///
@@ -91,6 +94,27 @@ impl NewJob {
         self
     }
 
+    /// The line that it waits in: a name of 1 to 255 bytes. Default `default`. Queues of equal
+    /// priority take turns, and each can be [paused](crate::Engine::pause_queue).
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<Cow<'static, str>>) -> Self {
+        self.terms.queue = queue.into();
+        self
+    }
+
+    /// A name of your own for it, of any length: while a job with the same key has not ended in the
+    /// same engine, another is refused with [`Refusal::KeyHeld`](crate::Refusal::KeyHeld). All jobs
+    /// with one key go to the same shard.
+    #[must_use]
+    pub fn key(mut self, name: impl AsRef<[u8]>) -> Self {
+        self.terms.key = Some(key_of(name.as_ref()));
+        self
+    }
+
+    pub(crate) fn key_given(&self) -> Option<Key> {
+        self.terms.key
+    }
+
     pub(crate) fn kind(&self) -> &str {
         &self.terms.kind
     }
@@ -100,6 +124,7 @@ impl NewJob {
         core::NewJob {
             kind: Cow::Borrowed(&self.terms.kind),
             payload: Cow::Borrowed(&self.payload),
+            queue: Cow::Borrowed(&self.terms.queue),
             ..self.terms
         }
     }

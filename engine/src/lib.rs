@@ -45,6 +45,7 @@ mod engine;
 mod error;
 mod executor;
 mod job;
+mod keyed;
 pub mod latency;
 pub mod ledger;
 pub mod limits;
@@ -53,8 +54,10 @@ mod shard;
 mod shutdown;
 pub mod store;
 mod sync;
+pub mod worker;
 
 pub use builder::Builder;
+pub use bytes::Bytes;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};
 pub use error::{CallError, ShutdownError, StartError, SubmitError};
 pub use executor::{Attempt, JobError};
@@ -62,7 +65,7 @@ pub use job::{Backoff, NewJob};
 pub use schedule::{Missed, Schedule};
 pub use shutdown::ShutdownReport;
 pub use tickwheel_core::{
-    Counts, JobId, JobState, Next, Notice as JobEvent, OutcomeKind, Refusal, ShardId, cron,
+    Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Refusal, ShardId, cron,
 };
 pub use tickwheel_wal::Durability;
 

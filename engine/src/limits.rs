@@ -13,6 +13,9 @@ pub const BATCH_JOBS_MAX: usize = 65_536;
 /// Commands that a shard decides in one pass before it looks at the time again.
 pub const PASS_COMMANDS_MAX: usize = 512;
 
+/// A worker's fetch waits for a job at the most this long.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(3600);
+
 /// Ends of attempts that a shard takes in one pass.
 pub const PASS_COMPLETIONS_MAX: usize = 1024;
 

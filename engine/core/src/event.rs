@@ -10,13 +10,19 @@ mod list;
 
 use alloc::{borrow::Cow, vec::Vec};
 
-use bincode::{BorrowDecode, Encode, config};
+use bincode::{
+    BorrowDecode, Encode, config,
+    de::BorrowDecoder,
+    enc::Encoder,
+    error::{DecodeError, EncodeError},
+};
 
 pub(crate) use list::encode as encode_attempts;
 pub use list::{Attempts, Listed};
 
 use crate::{
     cron::Cron,
+    id::Key,
     job::{Backoff, Clock, NewJob},
     limits,
     schedule::{Missed, Schedule, Timing},
@@ -150,6 +156,32 @@ pub enum Event<'a> {
         /// How many.
         count: u32,
     },
+    /// Attempts were fetched by a worker, which goes on with them when the process ends: their leases
+    /// end one time-out after `at`. [`Attempts`] of them follow the head.
+    Fetched {
+        /// When.
+        at: u64,
+        /// How many.
+        count: u32,
+    },
+    /// The lease of an attempt ends at another time than it did.
+    Extended {
+        /// The job.
+        job: u64,
+        /// When.
+        at: u64,
+        /// When the lease ends now.
+        lease_end: u64,
+    },
+    /// A queue was paused, or goes on.
+    QueueSet {
+        /// When.
+        at: u64,
+        /// Its name.
+        name: &'a str,
+        /// Whether nothing is taken from it.
+        paused: bool,
+    },
 }
 
 /// A job as it was added.
@@ -166,7 +198,7 @@ pub struct JobAdded<'a> {
     /// Its kind.
     pub kind: &'a str,
     /// Its terms.
-    pub terms: Terms,
+    pub terms: Terms<'a>,
 }
 
 /// A job as it is at one moment of its life.
@@ -198,11 +230,19 @@ pub enum KeptState {
         /// When its lease ends.
         lease_end: u64,
     },
+    /// An attempt is under way that was fetched.
+    Fetched {
+        /// When its lease ends.
+        lease_end: u64,
+    },
 }
 
 /// How a job is run: what a job and a schedule's rule have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Terms {
+///
+/// The upper four bits of the first byte say which of the last fields follow: a job that does not
+/// use them takes nothing for them, and more can be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms<'a> {
     /// 0 to 9.
     pub priority: u8,
     /// Attempts at the most.
@@ -213,16 +253,71 @@ pub struct Terms {
     pub backoff_max_ms: u32,
     /// Time-out of an attempt.
     pub timeout_ms: u32,
+    /// Its queue.
+    pub queue: &'a str,
+    /// Its key.
+    pub key: Option<Key>,
 }
 
-impl Terms {
-    pub(crate) fn of(job: &NewJob<'_>) -> Self {
+/// In the first byte of [`Terms`]: a queue follows, which is not the default one.
+const HAS_QUEUE: u8 = 0x10;
+/// In the first byte of [`Terms`]: a key follows.
+const HAS_KEY: u8 = 0x20;
+
+impl Encode for Terms<'_> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let has_queue = self.queue != limits::QUEUE_DEFAULT;
+        let first = self.priority
+            | if has_queue { HAS_QUEUE } else { 0 }
+            | if self.key.is_some() { HAS_KEY } else { 0 };
+        first.encode(encoder)?;
+        self.attempts_max.encode(encoder)?;
+        self.backoff_base_ms.encode(encoder)?;
+        self.backoff_max_ms.encode(encoder)?;
+        self.timeout_ms.encode(encoder)?;
+        if has_queue {
+            self.queue.encode(encoder)?;
+        }
+        self.key.map_or(Ok(()), |key| key.0.encode(encoder))
+    }
+}
+
+impl<'de, Context> BorrowDecode<'de, Context> for Terms<'de> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Context>>(
+        decoder: &mut D,
+    ) -> Result<Self, DecodeError> {
+        let first = u8::borrow_decode(decoder)?;
+        if first & 0xf0 & !(HAS_QUEUE | HAS_KEY) != 0 {
+            return Err(DecodeError::Other("a job has terms of a newer version"));
+        }
+        Ok(Self {
+            priority: first & 0x0f,
+            attempts_max: u16::borrow_decode(decoder)?,
+            backoff_base_ms: u32::borrow_decode(decoder)?,
+            backoff_max_ms: u32::borrow_decode(decoder)?,
+            timeout_ms: u32::borrow_decode(decoder)?,
+            queue: match first & HAS_QUEUE {
+                0 => limits::QUEUE_DEFAULT,
+                _ => <&str>::borrow_decode(decoder)?,
+            },
+            key: match first & HAS_KEY {
+                0 => None,
+                _ => Some(Key(<[u8; 16]>::borrow_decode(decoder)?)),
+            },
+        })
+    }
+}
+
+impl<'a> Terms<'a> {
+    pub(crate) fn of(job: &'a NewJob<'_>) -> Self {
         Self {
             priority: job.priority,
             attempts_max: job.attempts_max,
             backoff_base_ms: job.backoff.base_ms,
             backoff_max_ms: job.backoff.max_ms,
             timeout_ms: job.timeout_ms,
+            queue: &job.queue,
+            key: job.key,
         }
     }
 
@@ -260,7 +355,7 @@ pub struct Rule<'a> {
     /// Kind of the job that it adds.
     pub kind: &'a str,
     /// Terms of the job that it adds.
-    pub terms: Terms,
+    pub terms: Terms<'a>,
 }
 
 /// [`Timing`] as it is written.
@@ -359,6 +454,7 @@ impl<'a> Rule<'a> {
         job.attempts_max = self.terms.attempts_max;
         job.backoff = self.terms.backoff();
         job.timeout_ms = self.terms.timeout_ms;
+        job.queue = Cow::Owned(self.terms.queue.into());
         let name = Cow::Owned(self.name.into());
         let schedule = Schedule { name, timing, missed, grace_ms: self.grace_ms, job };
         schedule.check().map_err(|_| DecodeEventError("its schedule breaks a limit"))?;
@@ -397,6 +493,8 @@ mod tests {
             backoff_base_ms: 1,
             backoff_max_ms: 2,
             timeout_ms: 3,
+            queue: limits::QUEUE_DEFAULT,
+            key: None,
         };
         let job = JobAdded { job: 1, at: 2, due: 3, mono: true, kind: "k", terms };
         let rule = Rule {
@@ -462,6 +560,9 @@ mod tests {
             ),
             ("StartedMany", Event::StartedMany { at: 1, count: 2 }),
             ("SucceededMany", Event::SucceededMany { at: 1, count: 2 }),
+            ("Fetched", Event::Fetched { at: 1, count: 2 }),
+            ("Extended", Event::Extended { job: 1, at: 2, lease_end: 3 }),
+            ("QueueSet", Event::QueueSet { at: 1, name: "n", paused: true }),
         ]
     }
 
@@ -501,6 +602,9 @@ mod tests {
             alloc::vec![11, 1, 2, 3, 4, 5, 6, 7],
             alloc::vec![12, 1, 2],
             alloc::vec![13, 1, 2],
+            alloc::vec![14, 1, 2],
+            alloc::vec![15, 1, 2, 3],
+            alloc::vec![16, 1, 1, b'n', 1],
         ];
         assert_eq!(bytes, expected);
     }
@@ -513,6 +617,8 @@ mod tests {
             backoff_base_ms: u32::MAX,
             backoff_max_ms: u32::MAX,
             timeout_ms: u32::MAX,
+            queue: "q",
+            key: Some(Key([7; 16])),
         };
         let long = "k".repeat(limits::NAME_BYTES_MAX);
         let job =
@@ -548,6 +654,8 @@ mod tests {
             backoff_base_ms: u32::MAX,
             backoff_max_ms: u32::MAX,
             timeout_ms: u32::MAX,
+            queue: "q",
+            key: Some(Key([7; 16])),
         };
         let long = "k".repeat(limits::NAME_BYTES_MAX);
         let job =

@@ -75,7 +75,7 @@ impl core::str::FromStr for JobId {
 
 /// Where a job's record lies in the table. Reused once the job has ended, so a slot from outside
 /// is only a hint and is checked against the id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
 
 /// A fencing token: rises with each attempt of a job. An end that carries an older one is refused.
@@ -85,6 +85,23 @@ pub struct Token(pub u32);
 /// A kind's number within one shard of one process; its name is what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KindId(pub u16);
+
+/// A queue's number within one shard of one process; its name is what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u16);
+
+/// A caller's own name for a job, as 128 bits: a digest of a name of any length, made such that two
+/// names never have the same one. Unique among the jobs that have not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub [u8; 16]);
+
+impl Key {
+    /// For tables in memory.
+    pub(crate) fn hash(self) -> u64 {
+        let bits = u128::from_le_bytes(self.0);
+        mix(bits as u64 ^ (bits >> 64) as u64)
+    }
+}
 
 /// A position in the journal of one shard. Positions rise with each append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,8 +10,8 @@
 //! manifest.
 //!
 //! The folders follow a job's life: [`job`] (what a job is), [`schedule`] and [`cron`] (rules that
-//! add jobs), [`event`] and [`journal`] (what is written), [`wheel`] (when it is due), the ready
-//! lines, [`scheduler`], which decides and applies, and [`snapshot`] (its state as bytes).
+//! add jobs), [`event`] and [`journal`] (what is written), [`wheel`] (when it is due), the
+//! queues, [`scheduler`], which decides and applies, and [`snapshot`] (its state as bytes).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,22 +23,23 @@ pub mod id;
 pub mod job;
 pub mod journal;
 pub mod limits;
+mod names;
 pub mod pages;
-mod ready;
+mod queue;
 pub mod schedule;
 pub mod scheduler;
 pub mod snapshot;
 pub mod time;
 pub mod wheel;
 
-pub use id::{JobId, KindId, Lsn, ShardId, Slot, Token};
+pub use id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token};
 pub use job::{Backoff, Clock, Due, JobState, NewJob, Refusal};
 pub use journal::{Journal, NoRoom, Position};
 pub use schedule::{Missed, Schedule, Timing};
 pub use scheduler::{
     Answer, Attempt, Began, CallerId, CleanError, Cleaned, Config, Counts, Dispatch, Input,
-    JobView, Next, Notice, Outcome, OutcomeKind, Outputs, PreviousEnd, ReplayError, Reply,
-    ScheduleView, Scheduler, Wake,
+    JobView, Next, Notice, Outcome, OutcomeKind, Outputs, PreviousEnd, QueueView, ReplayError,
+    Reply, ScheduleView, Scheduler, Wake,
 };
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use time::{MonoTime, Now, WallTime};

@@ -17,6 +17,12 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Distinct kinds that one shard knows at a time.
 pub const KINDS_MAX: usize = 4096;
 
+/// Distinct queues that one shard knows at a time.
+pub const QUEUES_MAX: usize = 4096;
+
+/// The queue of a job that names none.
+pub const QUEUE_DEFAULT: &str = "default";
+
 /// Schedules that one shard holds: what 16 bits name, but for the number that means none.
 pub const SCHEDULES_MAX: usize = 65_535;
 
@@ -54,7 +60,7 @@ pub const OUTCOME_BYTES_MAX: u64 = 64 + 48 + MESSAGE_BYTES_MAX as u64;
 pub const START_BYTES_MAX: u64 = 64 + 40;
 
 /// Longest fixed part of the event that writes a held job again.
-pub const KEPT_HEAD_BYTES_MAX: usize = 128 + 2 * NAME_BYTES_MAX;
+pub const KEPT_HEAD_BYTES_MAX: usize = 160 + 3 * NAME_BYTES_MAX;
 
 /// What the event that lets the log's beginning be cut off takes at the most, without its header.
 pub const BASE_BYTES_MAX: usize = 80;
@@ -65,6 +71,9 @@ pub const RELEASE_BYTES: u64 = 256;
 
 /// What cleaning leaves in the journal, so that attempts can begin and end meanwhile.
 pub const CLEAN_FLOOR_BYTES: u64 = 64 << 10;
+
+/// Attempts that workers have fetched and not ended, in one shard at the most.
+pub const FETCHED_MAX: u32 = 1 << 20;
 
 /// Attempts in one event at the most that says that several began or ended.
 pub const LIST_ATTEMPTS_MAX: usize = 1024;
@@ -88,9 +97,9 @@ pub const CATCH_UP_MAX: u32 = 10_000;
 pub const NO_ROOM_RETRY_MS: u64 = 1000;
 
 // A message, a name and the numbers around them must fit the head of an event.
-const _: () = assert!(MESSAGE_BYTES_MAX + 2 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX + 3 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
 // A schedule's definition goes into one head: its name, its kind, its expression and zone.
-const _: () = assert!(EXPRESSION_BYTES_MAX + 3 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
+const _: () = assert!(EXPRESSION_BYTES_MAX + 4 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
 const _: () = assert!(KEPT_HEAD_BYTES_MAX <= EVENT_HEAD_BYTES_MAX);
 // What is reserved for an attempt's end must hold the longest message.
 const _: () = assert!(OUTCOME_BYTES_MAX > MESSAGE_BYTES_MAX as u64);

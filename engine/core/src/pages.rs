@@ -158,6 +158,14 @@ impl<T: Copy> IndexMut<u32> for SharedPages<T> {
     }
 }
 
+impl<T> Index<u32> for FrozenPages<T> {
+    type Output = T;
+
+    fn index(&self, index: u32) -> &T {
+        &self.pages[(index >> PAGE_BITS) as usize][index as usize & (PAGE_LEN - 1)]
+    }
+}
+
 impl<T> FrozenPages<T> {
     /// The pages, each of 4096 entries, in order.
     pub fn pages(&self) -> impl Iterator<Item = &[T]> {

@@ -1,9 +1,15 @@
 //! What other threads ask of a shard, and how they are answered.
 
 use crossbeam::channel::Sender;
-use tickwheel_core::{Counts, JobId, JobState, JobView, Refusal, Schedule, ScheduleView, WallTime};
+use tickwheel_core::{
+    Counts, JobId, JobState, JobView, QueueView, Refusal, Schedule, ScheduleView, WallTime,
+};
 
-use crate::{error::CallError, job::NewJob};
+use crate::{
+    error::CallError,
+    job::NewJob,
+    worker::{OnOrders, Order, Waiter},
+};
 
 /// Jobs of a batch as they were answered, in the order of the batch.
 pub(crate) type BatchAnswer = Result<Vec<Result<JobId, Refusal>>, CallError>;
@@ -30,6 +36,14 @@ pub(crate) enum Message {
     Schedules { reply: Sender<Vec<ScheduleView>> },
     /// Look at the numbers.
     Stats { reply: Sender<ShardStats> },
+    /// Carry out what a front-end asks.
+    Orders { orders: Vec<Order>, then: OnOrders, sent_ns: u64 },
+    /// A worker waits for jobs.
+    Fetch(Box<Waiter>),
+    /// Pause a queue, or let it go on.
+    PauseQueue { name: String, paused: bool, reply: Sender<Result<bool, CallError>> },
+    /// Look at all queues.
+    Queues { reply: Sender<Vec<QueueView>> },
     /// Begin to trigger and dispatch.
     Resume,
     /// Answer once no job is pending.

@@ -9,6 +9,7 @@ mod compaction;
 mod depth;
 mod journal;
 mod message;
+mod remote;
 mod sleep;
 mod snapshots;
 mod start;
@@ -43,6 +44,7 @@ use compaction::Compaction;
 use depth::Depth;
 pub(crate) use journal::Journal;
 pub(crate) use message::{Batch, BatchAnswer, Found, Message, ShardStats};
+use remote::Fetches;
 use sleep::Bed;
 pub(crate) use sleep::Sleeper;
 use snapshots::Snapshots;
@@ -97,6 +99,7 @@ struct Shard {
     /// Ends of attempts that wait to be durable: position and time of the handler's end.
     ended: VecDeque<(Lsn, u64)>,
     succeeded: Succeeded,
+    fetches: Fetches,
     drains: Vec<Sender<()>>,
     stale: u64,
     /// Nothing is triggered or dispatched until the program says so.
@@ -156,6 +159,7 @@ impl Shard {
             worked |= self.pass_time(now);
         }
         self.carry_out(now);
+        worked |= self.serve_fetches(now);
         self.answer_drains();
         worked |= self.keep_log_short(now);
         worked |= self.publish();
@@ -355,6 +359,20 @@ impl Shard {
                     snapshots: self.snapshots.finished(),
                     stale_completions: self.stale,
                 });
+            }
+            Message::Orders { orders, then, sent_ns } => {
+                self.carry_out_orders(not_before(now, sent_ns), orders, then);
+            }
+            Message::Fetch(waiter) => self.take_fetch(*waiter),
+            Message::PauseQueue { name, paused, reply } => {
+                let input = Input::PauseQueue { caller: CALLER, name: &name, paused };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::QueueSet(changed) => Some(changed),
+                    _ => None,
+                });
+            }
+            Message::Queues { reply } => {
+                let _ = reply.send(self.core.queues());
             }
             Message::Resume => self.paused = false,
             Message::Drain { reply } => self.drains.push(reply),
@@ -628,7 +646,8 @@ impl Shard {
             Some(stopping) => (Some(MonoTime(stopping.deadline_ns)), None),
             None if self.paused => (cleaning, None),
             None => {
-                let mono = [wake.mono, cleaning].into_iter().flatten().min();
+                let fetches = self.fetches.deadline();
+                let mono = [wake.mono, cleaning, fetches].into_iter().flatten().min();
                 (mono, wake.wall)
             }
         };
@@ -651,7 +670,7 @@ impl Shard {
         let Some(stopping) = &mut self.stopping else {
             return false;
         };
-        let running = self.core.counts().running;
+        let running = u64::from(self.core.running());
         if self.open_batch.is_some() && self.failed.is_none() {
             return false;
         }
@@ -695,7 +714,8 @@ impl Shard {
     /// Ends the executors, syncs and closes the log, and answers whoever still waits.
     fn end(mut self) -> ShardEnd {
         self.queue = None;
-        let abandoned = self.core.counts().running;
+        self.fetches.answer_all();
+        let abandoned = u64::from(self.core.running());
         self.journal.log.commit();
         self.write_last_snapshot();
         let closed = self.journal.log.close();

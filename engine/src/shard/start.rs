@@ -16,8 +16,8 @@ use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Restore, Sc
 use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
 
 use super::{
-    Bed, Compaction, Depth, Journal, Message, Shard, ShardEnd, Sleeper, Snapshots, Succeeded,
-    acks::Acks,
+    Bed, Compaction, Depth, Fetches, Journal, Message, Shard, ShardEnd, Sleeper, Snapshots,
+    Succeeded, acks::Acks,
 };
 use crate::{
     builder::{Observer, OnFailure},
@@ -35,6 +35,8 @@ pub(crate) struct ShardSetup {
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
     pub(crate) paused: bool,
+    /// Queues that executors serve; `None`: all.
+    pub(crate) served: Option<Vec<String>>,
     pub(crate) running_max: u32,
     pub(crate) jobs_max: u32,
     pub(crate) executors: usize,
@@ -168,6 +170,7 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         // A segment can be cleaned in as much, even if all of it is needed.
         low_water_full_bytes: setup.segment_bytes + setup.segment_bytes / 2,
         notices: setup.observer.is_some(),
+        serves_queues: setup.served.is_none(),
         ..Config::new(setup.shard)
     };
     let log_events = Arc::new(AtomicU64::new(0));
@@ -193,6 +196,11 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         (opened, _) => opened.map_err(|error: OpenError| StartError::Log(error))?,
     };
     core.replayed().map_err(StartError::Replay)?;
+    for queue in setup.served.iter().flatten() {
+        if !core.serve(queue, true) {
+            return Err(StartError::TooManyQueues);
+        }
+    }
     let mut journal = Journal { log };
     let mut out = Outputs::default();
     let recovery = journal.log.recovery();
@@ -252,6 +260,7 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         open_batch: None,
         ended: std::collections::VecDeque::new(),
         succeeded: Succeeded::default(),
+        fetches: Fetches::default(),
         drains: Vec::new(),
         stale: 0,
         paused: setup.paused,

@@ -76,6 +76,7 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
                 KeptState::Scheduled => "scheduled",
                 KeptState::Ready => "ready",
                 KeptState::Running { .. } => "running",
+                KeptState::Fetched { .. } => "fetched",
             };
             let text = format!("{state}, attempt {}, {}", kept.attempt, added(&kept.job));
             ("kept", Some(kept.job.job), kept.at, text)
@@ -88,6 +89,14 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
         Event::StartedMany { at, count } => ("started many", None, *at, attempts(*count, payload)?),
         Event::SucceededMany { at, count } => {
             ("succeeded many", None, *at, attempts(*count, payload)?)
+        }
+        Event::Fetched { at, count } => ("fetched", None, *at, attempts(*count, payload)?),
+        Event::Extended { job, at, lease_end } => {
+            ("extended", Some(*job), *at, format!("until {}", time(*lease_end)))
+        }
+        Event::QueueSet { at, name, paused } => {
+            let name_of = if *paused { "queue paused" } else { "queue resumed" };
+            (name_of, None, *at, format!("{name:?}"))
         }
         Event::Base { at, next_sequence, added, succeeded, dead, cancelled, .. } => {
             let text = format!(

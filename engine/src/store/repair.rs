@@ -259,7 +259,8 @@ impl Salvage {
     fn disagrees(&self, event: &Event<'_>) -> Option<&'static str> {
         let Event::Kept(kept) = event else { return None };
         let held = self.core.job(JobId(kept.job.job))?;
-        let was_running = matches!(kept.state, KeptState::Running { .. });
+        let was_running =
+            matches!(kept.state, KeptState::Running { .. } | KeptState::Fetched { .. });
         let is_sure = !self.unsure.contains(&held.id);
         let agrees = is_sure
             && held.attempts == kept.attempt
@@ -369,8 +370,11 @@ fn jobs_named(event: &Event<'_>, list: &[u8]) -> Vec<JobId> {
         | Event::Succeeded { job, .. }
         | Event::Failed { job, .. }
         | Event::Cancelled { job, .. }
+        | Event::Extended { job, .. }
         | Event::Released { job, .. } => vec![JobId(*job)],
-        Event::StartedMany { count, .. } | Event::SucceededMany { count, .. } => {
+        Event::StartedMany { count, .. }
+        | Event::SucceededMany { count, .. }
+        | Event::Fetched { count, .. } => {
             Attempts::new(*count, list).map_while(Result::ok).map(|listed| listed.job).collect()
         }
         _ => Vec::new(),

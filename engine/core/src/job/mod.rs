@@ -2,6 +2,7 @@
 
 mod backoff;
 mod index;
+pub(crate) mod keys;
 pub(crate) mod record;
 mod state;
 pub(crate) mod table;
@@ -12,6 +13,7 @@ pub use backoff::Backoff;
 pub use state::JobState;
 
 use crate::{
+    id::{JobId, Key},
     journal::NoRoom,
     limits,
     time::{Now, WallTime, ms_to_ns},
@@ -55,6 +57,10 @@ pub struct NewJob<'a> {
     pub backoff: Backoff,
     /// How long one attempt may take, in milliseconds: 1 to 2³² − 1. Default 30 minutes.
     pub timeout_ms: u32,
+    /// The line that it waits in: 1 to 255 bytes. Default `default`.
+    pub queue: Cow<'a, str>,
+    /// Refuses a second job with this key while the first has not ended. Default none.
+    pub key: Option<Key>,
 }
 
 impl<'a> NewJob<'a> {
@@ -72,6 +78,8 @@ impl<'a> NewJob<'a> {
             attempts_max: limits::ATTEMPTS_DEFAULT,
             backoff: Backoff::DEFAULT,
             timeout_ms: Self::TIMEOUT_MS_DEFAULT,
+            queue: Cow::Borrowed(limits::QUEUE_DEFAULT),
+            key: None,
         }
     }
 
@@ -86,6 +94,8 @@ impl<'a> NewJob<'a> {
             attempts_max: self.attempts_max,
             backoff: self.backoff,
             timeout_ms: self.timeout_ms,
+            queue: Cow::Owned(String::from(self.queue)),
+            key: self.key,
         }
     }
 
@@ -95,6 +105,7 @@ impl<'a> NewJob<'a> {
     /// The first field that is out of its range.
     pub fn check(&self) -> Result<(), Refusal> {
         check_name("kind", &self.kind)?;
+        check_name("queue's name", &self.queue)?;
         if self.payload.len() > limits::PAYLOAD_BYTES_MAX {
             return Err(Refusal::PayloadTooLarge {
                 len_bytes: self.payload.len(),
@@ -183,6 +194,12 @@ pub enum Refusal {
     /// More kinds than a shard knows.
     #[error("there are {max} kinds already: put what varies from job to job into the payload", max = limits::KINDS_MAX)]
     TooManyKinds,
+    /// More queues than a shard knows.
+    #[error("there are {max} queues already: put what varies from job to job into the payload", max = limits::QUEUES_MAX)]
+    TooManyQueues,
+    /// A job with the same key has not ended.
+    #[error("job {0} has this key and has not ended: wait for its end or cancel it")]
+    KeyHeld(JobId),
     /// More jobs than the configured bound.
     #[error(
         "{max} jobs are pending, no more are taken: retry once some have run, or raise the limit"

@@ -2,7 +2,7 @@
 
 use super::{Backoff, Clock, JobState};
 use crate::{
-    id::{JobId, KindId, Lsn, Token},
+    id::{JobId, KindId, Lsn, QueueId, Token},
     limits,
 };
 
@@ -55,10 +55,86 @@ pub(crate) struct Record {
     pub(crate) payload_offset: u16,
     pub(crate) attempt: u16,
     pub(crate) attempts_max: u16,
-    pub(crate) priority: u8,
+    pub(crate) queue: QueueId,
     pub(crate) state: JobState,
-    pub(crate) clock: Clock,
-    pub(crate) role: Role,
+    pub(crate) traits: Traits,
+}
+
+/// Small facts about a record, in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traits(u8);
+
+impl Traits {
+    const PRIORITY: u8 = 0x0f;
+    const WALL: u8 = 0x10;
+    const KEYED: u8 = 0x20;
+    const JOB: u8 = 0x40;
+    const SCHEDULE: u8 = 0x80;
+    /// A job whose present attempt was fetched.
+    const FETCHED: u8 = Self::JOB | Self::SCHEDULE;
+
+    pub(crate) const FREE: Self = Self(0);
+
+    /// A job without a key, on the monotonic clock.
+    pub(crate) fn job(priority: u8) -> Self {
+        Self(Self::JOB | priority.min(limits::PRIORITY_MAX))
+    }
+
+    /// A schedule's timer, on the monotonic clock.
+    pub(crate) fn schedule() -> Self {
+        Self(Self::SCHEDULE)
+    }
+
+    pub(crate) fn on(self, clock: Clock) -> Self {
+        match clock {
+            Clock::Mono => Self(self.0 & !Self::WALL),
+            Clock::Wall => Self(self.0 | Self::WALL),
+        }
+    }
+
+    /// Of a job, whether its present attempt was fetched.
+    pub(crate) fn fetched(self, is_fetched: bool) -> Self {
+        let role = if is_fetched { Self::FETCHED } else { Self::JOB };
+        Self(self.0 & !Self::FETCHED | role)
+    }
+
+    pub(crate) fn keyed(self, is_keyed: bool) -> Self {
+        if is_keyed { Self(self.0 | Self::KEYED) } else { Self(self.0 & !Self::KEYED) }
+    }
+}
+
+impl Record {
+    pub(crate) fn role(&self) -> Role {
+        match self.traits.0 & (Traits::JOB | Traits::SCHEDULE) {
+            0 => Role::Free,
+            Traits::SCHEDULE => Role::Schedule,
+            _ => Role::Job,
+        }
+    }
+
+    /// Whether the job's present attempt was fetched, so that only its lease says when it is lost.
+    pub(crate) fn is_fetched(&self) -> bool {
+        self.traits.0 & Traits::FETCHED == Traits::FETCHED
+    }
+
+    /// The clock of `due_ns`.
+    pub(crate) fn clock(&self) -> Clock {
+        if self.traits.0 & Traits::WALL == 0 { Clock::Mono } else { Clock::Wall }
+    }
+
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.traits = self.traits.on(clock);
+    }
+
+    /// 0 to 9.
+    pub(crate) fn priority(&self) -> u8 {
+        self.traits.0 & Traits::PRIORITY
+    }
+
+    /// Whether the job has a key.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.traits.0 & Traits::KEYED != 0
+    }
 }
 
 impl Default for Record {
@@ -77,10 +153,9 @@ impl Default for Record {
             payload_offset: 0,
             attempt: 0,
             attempts_max: 0,
-            priority: 0,
+            queue: QueueId(0),
             state: JobState::Scheduled,
-            clock: Clock::Mono,
-            role: Role::Free,
+            traits: Traits::FREE,
         }
     }
 }

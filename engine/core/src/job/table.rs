@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     index::Index,
-    record::{Record, Role, UNIT_BYTES},
+    record::{Record, Role, Traits, UNIT_BYTES},
 };
 use crate::{
     id::{JobId, Lsn, Slot},
@@ -69,7 +69,7 @@ impl JobTable {
     /// Puts a record into a free slot.
     pub(crate) fn insert(&mut self, record: Record) -> Slot {
         let slot = self.place(record);
-        if record.role == Role::Job {
+        if record.role() == Role::Job {
             self.index.insert(record.id, slot);
         }
         slot
@@ -110,7 +110,7 @@ impl JobTable {
         };
         self.records[slot] = record;
         self.body_units += u64::from(record.body_units);
-        self.jobs += u32::from(record.role == Role::Job);
+        self.jobs += u32::from(record.role() == Role::Job);
         Slot(slot)
     }
 
@@ -118,12 +118,12 @@ impl JobTable {
     pub(crate) fn remove(&mut self, slot: Slot) {
         let record = self.records[slot.0];
         self.body_units -= u64::from(record.body_units);
-        if record.role == Role::Job {
+        if record.role() == Role::Job {
             self.jobs -= 1;
             self.index.remove(record.id);
         }
         let free = &mut self.records[slot.0];
-        free.role = Role::Free;
+        free.traits = Traits::FREE;
         free.due_ns = u64::from(self.free);
         self.free = slot.0;
     }
@@ -136,7 +136,7 @@ impl JobTable {
     /// Whether `slot` holds job `id`: the check of a hint that came from outside.
     pub(crate) fn holds(&self, slot: Slot, id: JobId) -> bool {
         slot.0 < self.used
-            && self.records[slot.0].role == Role::Job
+            && self.records[slot.0].role() == Role::Job
             && self.records[slot.0].id == id
     }
 
@@ -175,7 +175,7 @@ mod tests {
     use crate::id::ShardId;
 
     fn job(n: u64) -> Record {
-        Record { id: JobId::new(ShardId(0), n), role: Role::Job, ..Record::default() }
+        Record { id: JobId::new(ShardId(0), n), traits: Traits::job(5), ..Record::default() }
     }
 
     #[test]

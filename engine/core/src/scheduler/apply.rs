@@ -6,14 +6,13 @@ use alloc::{boxed::Box, sync::Arc};
 use super::{Scheduler, io::Counts, replay::Census};
 use crate::{
     event::{Attempts, DecodeEventError, Event, JobAdded, JobKept, KeptState, Listed, Rule},
-    id::{JobId, Lsn, Slot, Token},
+    id::{JobId, Key, KindId, Lsn, Slot, Token},
     job::{
         Clock, JobState,
-        record::{NO_SCHEDULE, Record, Role},
+        record::{NO_SCHEDULE, Record, Role, Traits},
         table::Body,
         timeout_ns,
     },
-    limits,
     schedule::table::ScheduleState,
     time::WallTime,
 };
@@ -70,6 +69,12 @@ pub enum ReplayError {
     /// More kinds than a shard knows.
     #[error("there are too many kinds")]
     TooManyKinds,
+    /// More queues than a shard knows.
+    #[error("there are too many queues")]
+    TooManyQueues,
+    /// Two jobs that have not ended have the same key.
+    #[error("job {0} has the key of another job")]
+    KeyTaken(JobId),
     /// More schedules than a shard holds.
     #[error("there are too many schedules")]
     TooManySchedules,
@@ -92,12 +97,37 @@ impl Scheduler {
             Event::Added(added) => self.apply_added(added, body, NO_SCHEDULE),
             Event::Started { job, token, at } => {
                 let listed = Listed { job: JobId(*job), token: Token(*token) };
-                self.apply_started(listed, WallTime(*at), self.hint(0))
+                self.apply_started(listed, WallTime(*at), false, self.hint(0))
             }
             Event::StartedMany { at, count } => {
-                let apply =
-                    |core: &mut Self, listed, hint| core.apply_started(listed, WallTime(*at), hint);
+                let apply = |core: &mut Self, listed, hint| {
+                    core.apply_started(listed, WallTime(*at), false, hint)
+                };
                 self.apply_list(Attempts::new(*count, payload), apply)
+            }
+            Event::Fetched { at, count } => {
+                let apply = |core: &mut Self, listed, hint| {
+                    core.apply_started(listed, WallTime(*at), true, hint)
+                };
+                self.apply_list(Attempts::new(*count, payload), apply)
+            }
+            Event::Extended { job, lease_end, .. } => {
+                let job = JobId(*job);
+                let slot = self.slot_of(job, self.hint(0))?;
+                let from = self.table.get(slot).state;
+                if from != JobState::Running {
+                    let to = JobState::Running;
+                    return Err(ReplayError::Transition { job, from, to });
+                }
+                self.disarm(slot);
+                self.arm(slot, Clock::Mono, WallTime(*lease_end).to_mono(self.offset_ns).0);
+                Ok(())
+            }
+            Event::QueueSet { name, paused, .. } => {
+                let queue = self.queues.intern(name).ok_or(ReplayError::TooManyQueues)?;
+                self.queues.pause(queue, *paused);
+                self.queues.set_body(queue, body.lsn, if *paused { body.units } else { 0 });
+                Ok(())
             }
             Event::Succeeded { job, .. } => self.apply_succeeded(JobId(*job), self.hint(0)),
             Event::SucceededMany { count, .. } => {
@@ -115,7 +145,7 @@ impl Scheduler {
                 self.counts.failed_attempts += 1;
                 let due_ns = WallTime(*retry_at).to_mono(self.offset_ns).0;
                 let record = self.table.get_mut(slot);
-                record.clock = Clock::Mono;
+                record.set_clock(Clock::Mono);
                 record.due_ns = due_ns;
                 self.wait_for_due(slot, retry_at <= at);
                 Ok(())
@@ -129,7 +159,7 @@ impl Scheduler {
                 let record = self.table.get_mut(slot);
                 record.attempt = record.attempt.saturating_sub(1);
                 if due > at {
-                    record.clock = Clock::Mono;
+                    record.set_clock(Clock::Mono);
                     record.due_ns = WallTime(*due).to_mono(self.offset_ns).0;
                 }
                 self.wait_for_due(slot, due <= at);
@@ -224,16 +254,27 @@ impl Scheduler {
         &mut self,
         Listed { job, token }: Listed,
         at: WallTime,
+        is_fetched: bool,
         hint: Option<Slot>,
     ) -> Result<(), ReplayError> {
         let slot = self.enter(job, JobState::Running, hint)?;
         let record = self.table.get_mut(slot);
+        record.traits = record.traits.fetched(is_fetched);
         record.attempt = record.attempt.saturating_add(1);
         record.token = token;
         let ends = WallTime(at.0.saturating_add(timeout_ns(record.timeout_ms)));
-        self.running += 1;
+        self.count_begun(is_fetched);
         self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
         Ok(())
+    }
+
+    /// One more attempt is under way.
+    pub(super) fn count_begun(&mut self, is_fetched: bool) {
+        if is_fetched {
+            self.fetched += 1;
+        } else {
+            self.running += 1;
+        }
     }
 
     fn apply_succeeded(&mut self, job: JobId, hint: Option<Slot>) -> Result<(), ReplayError> {
@@ -252,8 +293,7 @@ impl Scheduler {
         schedule: u16,
     ) -> Result<(), ReplayError> {
         let record = self.record_of(added, body, schedule)?;
-        let slot = self.table.insert(record);
-        self.links.grow_to(slot.0);
+        let slot = self.take_in(record, added.terms.key)?;
         self.next_sequence = self.next_sequence.max(record.id.sequence() + 1);
         self.counts.added += 1;
         self.wait_for_due(slot, added.due <= added.at);
@@ -267,7 +307,8 @@ impl Scheduler {
         body: Body,
         schedule: u16,
     ) -> Result<Record, ReplayError> {
-        let kind = self.kinds.intern(added.kind).ok_or(ReplayError::TooManyKinds)?;
+        let kind = self.kinds.intern(added.kind).map(KindId).ok_or(ReplayError::TooManyKinds)?;
+        let queue = self.queues.intern(added.terms.queue).ok_or(ReplayError::TooManyQueues)?;
         let clock = added.clock();
         let due_ns = match clock {
             Clock::Mono => WallTime(added.due).to_mono(self.offset_ns).0,
@@ -287,10 +328,9 @@ impl Scheduler {
             payload_offset: body.payload_offset,
             attempt: 0,
             attempts_max: added.terms.attempts_max,
-            priority: added.terms.priority.min(limits::PRIORITY_MAX),
+            queue,
             state: JobState::Scheduled,
-            clock,
-            role: Role::Job,
+            traits: Traits::job(added.terms.priority).on(clock).keyed(added.terms.key.is_some()),
         })
     }
 
@@ -308,15 +348,17 @@ impl Scheduler {
         if let Some(slot) = self.table.find(id) {
             return self.move_job(slot, kept.state, &record, body);
         }
-        let slot = self.table.insert(record);
-        self.links.grow_to(slot.0);
+        let slot = self.take_in(record, kept.job.terms.key)?;
         self.next_sequence = self.next_sequence.max(id.sequence() + 1);
         match kept.state {
             KeptState::Scheduled => self.wait_for_due(slot, false),
             KeptState::Ready => self.wait_for_due(slot, kept.job.due <= kept.at),
-            KeptState::Running { lease_end } => {
-                self.table.get_mut(slot).state = JobState::Running;
-                self.running += 1;
+            KeptState::Running { lease_end } | KeptState::Fetched { lease_end } => {
+                let is_fetched = matches!(kept.state, KeptState::Fetched { .. });
+                let record = self.table.get_mut(slot);
+                record.state = JobState::Running;
+                record.traits = record.traits.fetched(is_fetched);
+                self.count_begun(is_fetched);
                 self.arm(slot, Clock::Mono, WallTime(lease_end).to_mono(self.offset_ns).0);
             }
         }
@@ -339,9 +381,9 @@ impl Scheduler {
     ) -> Result<(), ReplayError> {
         let record = *self.table.get(slot);
         let is_running = record.state == JobState::Running;
-        let held = (record.attempt, record.token, record.clock, is_running);
-        let was_running = matches!(state, KeptState::Running { .. });
-        if held != (kept.attempt, kept.token, kept.clock, was_running) {
+        let held = (record.attempt, record.token, record.clock(), is_running);
+        let was_running = matches!(state, KeptState::Running { .. } | KeptState::Fetched { .. });
+        if held != (kept.attempt, kept.token, kept.clock(), was_running) {
             return Err(ReplayError::KeptOtherwise(record.id));
         }
         self.table.set_body(slot, body);
@@ -354,7 +396,7 @@ impl Scheduler {
             }
             self.table.get_mut(slot).due_ns = kept.due_ns;
             if waits {
-                self.arm(slot, record.clock, kept.due_ns);
+                self.arm(slot, record.clock(), kept.due_ns);
             }
         }
         Ok(())
@@ -368,10 +410,10 @@ impl Scheduler {
         if is_due {
             record.state = JobState::Ready;
             record.ready_ns = mono_ns;
-            let priority = record.priority;
-            self.ready.push(&mut self.links, slot, priority);
+            let (queue, priority) = (record.queue, record.priority());
+            self.queues.push(&mut self.links, slot, queue, priority);
         } else {
-            let (clock, due_ns) = (record.clock, record.due_ns);
+            let (clock, due_ns) = (record.clock(), record.due_ns);
             self.arm(slot, clock, due_ns);
         }
     }
@@ -418,9 +460,8 @@ impl Scheduler {
             }
         }
         let timer = self.table.insert(Record {
-            role: Role::Schedule,
+            traits: Traits::schedule().on(rule.timing.clock()),
             schedule: number,
-            clock: rule.timing.clock(),
             ..Record::default()
         });
         self.table.set_body(timer, body);
@@ -440,6 +481,7 @@ impl Scheduler {
     ) -> Result<Arc<crate::Schedule<'static>>, ReplayError> {
         let rule = rule.schedule(payload)?;
         self.kinds.intern(&rule.job.kind).ok_or(ReplayError::TooManyKinds)?;
+        self.queues.intern(&rule.job.queue).ok_or(ReplayError::TooManyQueues)?;
         Ok(Arc::new(rule))
     }
 
@@ -474,7 +516,7 @@ impl Scheduler {
         let (timer, clock) = (state.timer, state.rule.timing.clock());
         self.disarm(timer);
         let record = self.table.get_mut(timer);
-        record.clock = clock;
+        record.set_clock(clock);
         if let Some(next) = next {
             record.due_ns = match clock {
                 Clock::Mono => next.to_mono(offset_ns).0,
@@ -498,7 +540,7 @@ impl Scheduler {
         for slot in (0..self.table.slots()).map(Slot) {
             // Only those that change are written to: a frozen copy may hold the others' pages.
             let record = self.table.get(slot);
-            if record.role == Role::Job && record.schedule == number {
+            if record.role() == Role::Job && record.schedule == number {
                 self.table.get_mut(slot).schedule = NO_SCHEDULE;
             }
         }
@@ -511,10 +553,7 @@ impl Scheduler {
         state: JobState,
         hint: Option<Slot>,
     ) -> Result<Slot, ReplayError> {
-        let slot = match hint.filter(|slot| self.table.holds(*slot, job)) {
-            Some(slot) => slot,
-            None => self.table.find(job).ok_or(ReplayError::UnknownJob(job))?,
-        };
+        let slot = self.slot_of(job, hint)?;
         // A job that is due may be started: the step from scheduled to ready is not written.
         if state == JobState::Running && self.table.get(slot).state == JobState::Scheduled {
             self.disarm(slot);
@@ -525,8 +564,10 @@ impl Scheduler {
             return Err(ReplayError::Transition { job, from, to: state });
         }
         self.disarm(slot);
-        if from == JobState::Running {
-            self.running -= 1;
+        match from {
+            JobState::Running if self.table.get(slot).is_fetched() => self.fetched -= 1,
+            JobState::Running => self.running -= 1,
+            _ => {}
         }
         self.table.get_mut(slot).state = state;
         Ok(slot)
@@ -541,7 +582,30 @@ impl Scheduler {
     ) -> Result<(), ReplayError> {
         let slot = self.enter(job, state, hint)?;
         *count(&mut self.counts) += 1;
+        if self.table.get(slot).is_keyed() {
+            self.keys.remove(slot);
+        }
         self.table.remove(slot);
         Ok(())
+    }
+
+    fn slot_of(&self, job: JobId, hint: Option<Slot>) -> Result<Slot, ReplayError> {
+        match hint.filter(|slot| self.table.holds(*slot, job)) {
+            Some(slot) => Ok(slot),
+            None => self.table.find(job).ok_or(ReplayError::UnknownJob(job)),
+        }
+    }
+
+    /// Puts a job into the table, with its key.
+    fn take_in(&mut self, record: Record, key: Option<Key>) -> Result<Slot, ReplayError> {
+        if key.is_some_and(|key| self.keys.find(key).is_some()) {
+            return Err(ReplayError::KeyTaken(record.id));
+        }
+        let slot = self.table.insert(record);
+        self.links.grow_to(slot.0);
+        if let Some(key) = key {
+            self.keys.insert(key, slot);
+        }
+        Ok(slot)
     }
 }

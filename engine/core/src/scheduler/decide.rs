@@ -10,7 +10,7 @@ use crate::{
     event::{Event, Failure, JobAdded, Rule, Terms},
     id::{JobId, Lsn, Slot},
     job::{
-        Clock, JobState, NewJob, Refusal,
+        Clock, JobState, NewJob, Refusal, check_name,
         record::{Record, Role},
         timeout_ns,
     },
@@ -56,7 +56,13 @@ impl Scheduler {
         if !self.kinds.has_room_for(&job.kind) {
             return Err(Refusal::TooManyKinds);
         }
-        let head_bytes = 96 + job.kind.len();
+        if !self.queues.has_room_for(&job.queue) {
+            return Err(Refusal::TooManyQueues);
+        }
+        if let Some(slot) = job.key.and_then(|key| self.keys.find(key)) {
+            return Err(Refusal::KeyHeld(self.table.get(slot).id));
+        }
+        let head_bytes = 128 + job.kind.len() + job.queue.len();
         self.room_for_new(journal, head_bytes + job.payload.len())
     }
 
@@ -82,7 +88,7 @@ impl Scheduler {
         if self.failed {
             return Err(Refusal::LogFailed);
         }
-        let needed = bytes + u64::from(self.running) * limits::OUTCOME_BYTES_MAX;
+        let needed = bytes + u64::from(self.running + self.fetched) * limits::OUTCOME_BYTES_MAX;
         if needed > journal.available_bytes() {
             return Err(journal.shortage().into());
         }
@@ -125,13 +131,63 @@ impl Scheduler {
         {
             return refused(refusal);
         }
-        if running {
+        if running && !record.is_fetched() {
             out.stops.push(Attempt { job: id, slot, token: record.token });
+        }
+        if running {
             self.notice(out, slot, OutcomeKind::Cancelled, "", Next::Done);
         }
         let event = Event::Cancelled { job: id.0, at: now.wall.0 };
         let position = self.commit_at(slot, &event, journal);
         (Answer::Cancelled(Some(record.state)), position.end)
+    }
+
+    /// Sets the end of an attempt's lease.
+    pub(super) fn extend(
+        &mut self,
+        now: Now,
+        attempt: Attempt,
+        span_ns: u64,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        if self.present(attempt).is_none() {
+            return (Answer::Extended(false), Lsn(0));
+        }
+        if let Err(refusal) = self.room_for(journal, limits::START_BYTES_MAX) {
+            return refused(refusal);
+        }
+        let at = now.wall.0;
+        let lease_end = at.saturating_add(span_ns).min(limits::DUE_WALL_NS_MAX);
+        let event = Event::Extended { job: attempt.job.0, at, lease_end };
+        let position = self.commit_at(attempt.slot, &event, journal);
+        (Answer::Extended(true), position.end)
+    }
+
+    /// Pauses a queue, or lets it go on.
+    pub(super) fn pause_queue(
+        &mut self,
+        now: Now,
+        name: &str,
+        paused: bool,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        if let Err(refusal) = check_name("queue's name", name) {
+            return refused(refusal);
+        }
+        if !self.queues.has_room_for(name) {
+            return refused(Refusal::TooManyQueues);
+        }
+        let is_paused = self.queues.find(name).is_some_and(|q| self.queues.get(q).is_paused);
+        if is_paused == paused {
+            return (Answer::QueueSet(false), Lsn(0));
+        }
+        let need = limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64;
+        if let Err(refusal) = self.room_for(journal, need) {
+            return refused(refusal);
+        }
+        let event = Event::QueueSet { at: now.wall.0, name, paused };
+        let position = self.commit(&event, &[], journal).position;
+        (Answer::QueueSet(true), position.end)
     }
 
     pub(super) fn put_schedule(
@@ -157,6 +213,9 @@ impl Scheduler {
         };
         if !self.kinds.has_room_for(&schedule.job.kind) {
             return refused(Refusal::TooManyKinds);
+        }
+        if !self.queues.has_room_for(&schedule.job.queue) {
+            return refused(Refusal::TooManyQueues);
         }
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + schedule.job.payload.len();
         if let Err(refusal) = self.room_for_new(journal, len_bytes) {
@@ -323,7 +382,7 @@ impl Scheduler {
         out: &mut Outputs,
     ) {
         let record = *self.table.get(slot);
-        debug_assert_eq!((record.role, record.state), (Role::Job, JobState::Running));
+        debug_assert_eq!((record.role(), record.state), (Role::Job, JobState::Running));
         let again = failure != Failure::Permanent && record.attempt < record.attempts_max;
         let wait_ns = match failure {
             // The job did nothing wrong: it goes on as soon as the process does.
@@ -363,7 +422,8 @@ impl Scheduler {
         let record = self.table.get(slot);
         out.notices.push(Notice {
             job: record.id,
-            kind: self.kinds.name(record.kind).into(),
+            kind: self.kinds.name(record.kind.0).into(),
+            queue: self.queues.name(record.queue).into(),
             schedule: self.schedule_name(record),
             attempt: record.attempt,
             outcome,

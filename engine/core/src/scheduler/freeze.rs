@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::{Scheduler, io::Counts};
 use crate::{
     event::{Event, Rule},
-    id::{JobId, Lsn},
+    id::{JobId, Key, Lsn},
     job::{
         Clock, JobState,
         record::Record,
@@ -47,12 +47,16 @@ impl Scheduler {
             offset_ns: self.offset_ns,
             next_sequence: self.next_sequence,
             totals: [added, succeeded, dead, cancelled, failed_attempts],
-            kinds: self.kinds.names().len() as u32,
+            kinds: self.kinds.all().len() as u32,
             schedules: schedules.len() as u32,
             jobs: self.table.len(),
+            queues: self.queues.names().len() as u32,
+            keys: self.keys.len(),
         };
-        let kinds = self.kinds.names().to_vec();
-        Frozen { header, kinds, schedules, records: self.table.freeze() }
+        let kinds = self.kinds.all().to_vec();
+        let queues = self.queues.iter().map(|(name, queue)| (name.clone(), *queue)).collect();
+        let (records, keys) = (self.table.freeze(), self.keys.freeze());
+        Frozen { header, kinds, queues, schedules, records, keys }
     }
 
     pub(crate) fn restore_header(&mut self, header: &Header) {
@@ -63,8 +67,36 @@ impl Scheduler {
 
     /// Gives the next number to a kind; `false` if it has one.
     pub(crate) fn restore_kind(&mut self, name: &str) -> bool {
-        let number = self.kinds.names().len();
-        self.kinds.intern(name).is_some_and(|kind| usize::from(kind.0) == number)
+        let number = self.kinds.all().len();
+        self.kinds.intern(name).is_some_and(|kind| usize::from(kind) == number)
+    }
+
+    /// Gives the next number to a queue; `false` if it has one.
+    pub(crate) fn restore_queue(
+        &mut self,
+        name: &str,
+        paused: bool,
+        body: Lsn,
+        units: u16,
+    ) -> bool {
+        let number = self.queues.names().len();
+        let Some(queue) = self.queues.intern(name) else { return false };
+        self.queues.pause(queue, paused);
+        self.queues.set_body(queue, body, units);
+        usize::from(queue.0) == number
+    }
+
+    /// Gives a key to a job that was taken in and is in the index; `false` if the job is not there
+    /// or has one, or another has this key.
+    pub(crate) fn restore_key(&mut self, job: JobId, key: Key) -> bool {
+        let Some(slot) = self.table.find(job) else { return false };
+        let fits = self.table.get(slot).is_keyed()
+            && self.keys.of(slot).is_none()
+            && self.keys.find(key).is_none();
+        if fits {
+            self.keys.insert(key, slot);
+        }
+        fits
     }
 
     /// Gives the next number to a schedule.
@@ -97,7 +129,7 @@ impl Scheduler {
         frozen: WallTime,
         unindexed: &mut Unindexed,
     ) {
-        let (due_ns, now_ns) = match record.clock {
+        let (due_ns, now_ns) = match record.clock() {
             Clock::Mono => (due.to_mono(self.offset_ns).0, self.step_mono.0),
             Clock::Wall => (due.0, self.step_mono.to_wall(self.offset_ns).0),
         };
@@ -105,11 +137,11 @@ impl Scheduler {
         let slot = self.table.insert_unindexed(record, unindexed);
         self.links.grow_to(slot.0);
         if record.state == JobState::Running {
-            self.running += 1;
+            self.count_begun(record.is_fetched());
             let ends = WallTime(frozen.0.saturating_add(timeout_ns(record.timeout_ms)));
             self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
         } else if due_ns > now_ns {
-            self.arm(slot, record.clock, due_ns);
+            self.arm(slot, record.clock(), due_ns);
         } else {
             self.memory.overdue(due, slot);
         }
@@ -125,7 +157,7 @@ impl Scheduler {
         // A wheel hands out what is overdue in the order in which it was put in.
         for slot in self.memory.take_overdue() {
             let record = self.table.get(slot);
-            let (clock, due_ns) = (record.clock, record.due_ns);
+            let (clock, due_ns) = (record.clock(), record.due_ns);
             self.arm(slot, clock, due_ns);
         }
         self.memory.be_strict();

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use crate::{
-    id::{JobId, KindId, Lsn, Slot, Token},
+    id::{JobId, KindId, Lsn, QueueId, Slot, Token},
     job::{Clock, JobState, NewJob, Refusal},
     schedule::Schedule,
     time::{MonoTime, WallTime},
@@ -57,6 +57,39 @@ pub enum Input<'a> {
     Succeeded {
         /// The attempts, as they were dispatched.
         attempts: &'a [Attempt],
+    },
+    /// A worker asks for jobs: attempts of what is ready begin, and are in [`Outputs::fetched`].
+    Fetch {
+        /// Where it takes them from, the first queue first.
+        queues: &'a [QueueId],
+        /// Attempts at the most.
+        max: u32,
+    },
+    /// An attempt needs until another time than its time-out says.
+    Extend {
+        /// Who waits for [`Answer::Extended`].
+        caller: CallerId,
+        /// The attempt.
+        attempt: Attempt,
+        /// How long from now its lease is to last, in nanoseconds.
+        span_ns: u64,
+    },
+    /// Put another payload in the place of a job's; it is the job's from here on. Nothing happens if
+    /// the job has ended, or if there is no room for it.
+    Rewrite {
+        /// The job.
+        job: JobId,
+        /// Its payload: at most 1 MiB.
+        payload: &'a [u8],
+    },
+    /// Pause a queue, or let it go on.
+    PauseQueue {
+        /// Who waits for [`Answer::QueueSet`].
+        caller: CallerId,
+        /// Its name.
+        name: &'a str,
+        /// Whether nothing is to be taken from it.
+        paused: bool,
     },
     /// What became of an attempt whose lease seemed to end: the answer to [`Outputs::expired`].
     LeaseEnd {
@@ -121,6 +154,8 @@ pub struct Outputs {
     pub replies: Vec<Reply>,
     /// Attempts to hand to executors.
     pub dispatches: Vec<Dispatch>,
+    /// Attempts for the worker whose [`Input::Fetch`] this step was.
+    pub fetched: Vec<Dispatch>,
     /// Attempts handed out longer ago than their time-out. Each is to be answered with
     /// [`Input::LeaseEnd`] before the next step of time.
     pub expired: Vec<Attempt>,
@@ -158,6 +193,10 @@ pub enum Answer {
     SchedulePut(Option<WallTime>),
     /// Whether a schedule of that name was there.
     ScheduleRemoved(bool),
+    /// Whether the attempt was under way: its lease lasts longer now, or less long.
+    Extended(bool),
+    /// Whether that is another state of the queue than before.
+    QueueSet(bool),
     /// The command was refused; nothing has changed.
     Refused(Refusal),
 }
@@ -169,6 +208,8 @@ pub struct Dispatch {
     pub attempt: Attempt,
     /// Which code handles it; [`super::Scheduler::kind_name`] tells the name.
     pub kind: KindId,
+    /// The queue that it waited in.
+    pub queue: QueueId,
     /// Which attempt it is, from 1.
     pub number: u16,
     /// Attempts at the most.
@@ -192,6 +233,8 @@ pub struct Notice {
     pub job: JobId,
     /// Its kind.
     pub kind: Box<str>,
+    /// Its queue.
+    pub queue: Box<str>,
     /// The schedule that added it.
     pub schedule: Option<Box<str>>,
     /// Which attempt ended, from 1.
@@ -273,8 +316,21 @@ pub struct JobView {
     pub attempts_max: u16,
     /// Its priority.
     pub priority: u8,
+    /// Its queue.
+    pub queue: Box<str>,
     /// The schedule that added it.
     pub schedule: Option<Box<str>>,
+}
+
+/// A queue as a caller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueView {
+    /// Its name.
+    pub name: Box<str>,
+    /// Jobs that are due and wait in it.
+    pub ready: u64,
+    /// Whether nothing is taken from it.
+    pub paused: bool,
 }
 
 /// A schedule as a caller sees it.
@@ -305,8 +361,10 @@ pub struct Counts {
     pub pending: u64,
     /// Of these, jobs that wait for an executor.
     pub ready: u64,
-    /// Of these, jobs under way.
+    /// Of these, jobs under way, by executors or fetched.
     pub running: u64,
+    /// Of these, jobs that were fetched.
+    pub fetched: u64,
     /// Schedules.
     pub schedules: u64,
 }
@@ -324,6 +382,7 @@ impl Counts {
             pending: self.pending + other.pending,
             ready: self.ready + other.ready,
             running: self.running + other.running,
+            fetched: self.fetched + other.fetched,
             schedules: self.schedules + other.schedules,
         }
     }

@@ -5,11 +5,11 @@ use alloc::sync::Arc;
 
 use super::{Scheduler, io::Counts};
 use crate::{
-    event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule},
+    event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule, Terms},
     id::{JobId, Lsn, Slot},
     job::{
         Clock, JobState,
-        record::{NO_SCHEDULE, Record},
+        record::{NO_SCHEDULE, Record, UNIT_BYTES},
     },
     journal::{Journal, Position},
     limits,
@@ -73,9 +73,12 @@ impl Scheduler {
             Event::SchedulePut { rule, .. } | Event::ScheduleKept { rule, .. } => {
                 self.keep_schedule(now, lsn, rule.name, journal)
             }
+            Event::QueueSet { name, .. } => self.keep_queue(now, lsn, name, journal),
             Event::ScheduleFired { job: None, .. }
             | Event::Started { .. }
             | Event::StartedMany { .. }
+            | Event::Fetched { .. }
+            | Event::Extended { .. }
             | Event::SucceededMany { .. }
             | Event::Succeeded { .. }
             | Event::Failed { .. }
@@ -113,7 +116,7 @@ impl Scheduler {
     /// 0.4 % too low where payloads are as long as they may be.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        self.table.body_bytes()
+        self.table.body_bytes() + self.queues.body_units() * UNIT_BYTES
     }
 
     fn keep_job(
@@ -125,10 +128,57 @@ impl Scheduler {
         journal: &mut impl Journal,
     ) -> Cleaned {
         let Some(slot) = self.table.find(JobId(added.job)) else { return Cleaned::Dead };
-        let record = *self.table.get(slot);
-        if record.body != lsn {
+        if self.table.get(slot).body != lsn {
             return Cleaned::Dead;
         }
+        self.write_again(now, slot, added, payload, journal)
+    }
+
+    /// Puts `payload` in the place of a job's own.
+    pub(super) fn rewrite(
+        &mut self,
+        now: Now,
+        job: JobId,
+        payload: &[u8],
+        journal: &mut impl Journal,
+    ) {
+        let Some(slot) = self.table.find(job) else { return };
+        if payload.len() > limits::PAYLOAD_BYTES_MAX {
+            return;
+        }
+        let record = *self.table.get(slot);
+        // The names are borrowed while applying the event needs the state.
+        let kind = Arc::clone(&self.kinds.all()[usize::from(record.kind.0)]);
+        let queue = Arc::clone(&self.queues.names()[usize::from(record.queue.0)]);
+        let added = JobAdded {
+            job: job.0,
+            at: now.wall.0,
+            due: 0,
+            mono: false,
+            kind: &kind,
+            terms: Terms {
+                priority: record.priority(),
+                attempts_max: record.attempts_max,
+                backoff_base_ms: record.backoff.base_ms,
+                backoff_max_ms: record.backoff.max_ms,
+                timeout_ms: record.timeout_ms,
+                queue: &queue,
+                key: self.keys.of(slot),
+            },
+        };
+        self.write_again(now, slot, &added, payload, journal);
+    }
+
+    /// Appends the job in `slot` as it is now; what never changes is in `added`.
+    fn write_again(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        added: &JobAdded<'_>,
+        payload: &[u8],
+        journal: &mut impl Journal,
+    ) -> Cleaned {
+        let record = *self.table.get(slot);
         let need = journal.record_bytes(limits::KEPT_HEAD_BYTES_MAX + payload.len());
         if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
             return Cleaned::NoRoom;
@@ -136,13 +186,13 @@ impl Scheduler {
         // The event borrows the schedule's name while applying it needs the state.
         let rule = self.schedules.get(record.schedule).map(|state| Arc::clone(&state.rule));
         debug_assert_eq!(rule.is_none(), record.schedule == NO_SCHEDULE);
-        let due = match record.clock {
+        let due = match record.clock() {
             Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
             Clock::Wall => WallTime(record.due_ns),
         };
         let event = Event::Kept(JobKept {
             at: now.wall.0,
-            job: JobAdded { due: due.0, mono: record.clock == Clock::Mono, ..added.clone() },
+            job: JobAdded { due: due.0, mono: record.clock() == Clock::Mono, ..added.clone() },
             attempt: record.attempt,
             token: record.token.0,
             state: self.kept_state(slot, &record),
@@ -158,10 +208,35 @@ impl Scheduler {
             JobState::Ready => KeptState::Ready,
             JobState::Running => {
                 let ends = MonoTime(self.links.tick(slot.0).saturating_mul(TICK_NS));
-                KeptState::Running { lease_end: ends.to_wall(self.offset_ns).0 }
+                let lease_end = ends.to_wall(self.offset_ns).0;
+                match record.is_fetched() {
+                    true => KeptState::Fetched { lease_end },
+                    false => KeptState::Running { lease_end },
+                }
             }
             state => panic!("a job that is {state} is not held"),
         }
+    }
+
+    fn keep_queue(
+        &mut self,
+        now: Now,
+        lsn: Lsn,
+        name: &str,
+        journal: &mut impl Journal,
+    ) -> Cleaned {
+        let queue = self.queues.find(name).map(|queue| self.queues.get(queue));
+        // A queue that is not paused is as if it had never been.
+        if !queue.is_some_and(|queue| queue.is_paused && queue.body == lsn) {
+            return Cleaned::Dead;
+        }
+        let need = limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64;
+        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
+            return Cleaned::NoRoom;
+        }
+        let event = Event::QueueSet { at: now.wall.0, name, paused: true };
+        let committed = self.commit(&event, &[], journal);
+        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
     }
 
     fn keep_schedule(

@@ -10,7 +10,6 @@ mod decide;
 mod freeze;
 mod io;
 mod keep;
-mod kinds;
 mod replay;
 mod trigger;
 
@@ -19,26 +18,27 @@ use alloc::{boxed::Box, vec::Vec};
 pub use apply::ReplayError;
 pub use io::{
     Answer, Attempt, Began, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,
-    OutcomeKind, Outputs, Reply, ScheduleView, Wake,
+    OutcomeKind, Outputs, QueueView, Reply, ScheduleView, Wake,
 };
 pub use keep::{CleanError, Cleaned};
 
 use crate::{
     event::{Event, Failure, Listed, encode_attempts},
-    id::{JobId, KindId, Lsn, ShardId, Slot, Token},
+    id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token},
     job::{
         Clock, JobState,
+        keys::Keys,
         record::{NO_SCHEDULE, Record, Role},
         table::JobTable,
     },
     journal::{Journal, Position},
     limits,
-    ready::Ready,
+    names::Names,
+    queue::Queues,
     schedule::{Schedule, table::ScheduleTable},
     time::{MonoTime, Now, WallTime},
     wheel::{Links, TICK_NS, Wheel, tick_at_or_after, tick_at_or_before},
 };
-use kinds::Kinds;
 use replay::Memory;
 
 /// Ids skipped at the least after an unclean end.
@@ -75,6 +75,9 @@ pub struct Config {
     pub low_water_full_bytes: u64,
     /// Whether [`Outputs::notices`] is filled.
     pub notices: bool,
+    /// Whether executors take from a queue for which [`Scheduler::serve`] was not called; else jobs
+    /// leave it by [`Input::Fetch`] alone. Default true.
+    pub serves_queues: bool,
 }
 
 impl Config {
@@ -88,6 +91,7 @@ impl Config {
             low_water_bytes: 16 << 20,
             low_water_full_bytes: 80 << 20,
             notices: false,
+            serves_queues: true,
         }
     }
 }
@@ -109,15 +113,19 @@ pub struct Scheduler {
     links: Links,
     mono_wheel: Wheel,
     wall_wheel: Wheel,
-    ready: Ready,
+    queues: Queues,
+    keys: Keys,
     schedules: ScheduleTable,
-    kinds: Kinds,
+    kinds: Names,
     /// How far the wall clock is ahead of the monotonic one, as of the last step.
     offset_ns: i64,
     /// The monotonic clock as of the last step.
     step_mono: MonoTime,
     next_sequence: u64,
+    /// Attempts that executors have.
     running: u32,
+    /// Attempts that workers have fetched.
+    fetched: u32,
     failed: bool,
     /// Dispatch waits for room in the journal.
     starved: bool,
@@ -142,13 +150,15 @@ impl Scheduler {
             links: Links::new(),
             mono_wheel: Wheel::new(tick_at_or_before(now.mono.0)),
             wall_wheel: Wheel::new(tick_at_or_before(now.wall.0)),
-            ready: Ready::new(),
+            queues: Queues::new(config.serves_queues),
+            keys: Keys::new(),
             schedules: ScheduleTable::new(),
-            kinds: Kinds::new(),
+            kinds: Names::new(limits::KINDS_MAX),
             offset_ns: now.offset_ns(),
             step_mono: now.mono,
             next_sequence: 1,
             running: 0,
+            fetched: 0,
             failed: false,
             starved: false,
             counts: Counts::default(),
@@ -192,6 +202,16 @@ impl Scheduler {
             Input::Complete { attempt, outcome } => {
                 self.complete(now, attempt, outcome, journal, out);
             }
+            Input::Fetch { queues, max } => self.fetch(now, queues, max, journal, out),
+            Input::Extend { caller, attempt, span_ns } => {
+                let answer = self.extend(now, attempt, span_ns, journal);
+                reply(out, caller, answer);
+            }
+            Input::Rewrite { job, payload } => self.rewrite(now, job, payload, journal),
+            Input::PauseQueue { caller, name, paused } => {
+                let answer = self.pause_queue(now, name, paused, journal);
+                reply(out, caller, answer);
+            }
             Input::Succeeded { attempts } => self.succeed(now, attempts, journal, out),
             Input::LeaseEnd { attempt, began } => self.lease_end(now, attempt, began, journal, out),
             Input::Time { dispatch_max } => {
@@ -232,7 +252,10 @@ impl Scheduler {
         let mut lost = 0;
         for slot in (0..self.table.slots()).map(Slot) {
             let record = *self.table.get(slot);
-            let under_way = record.role == Role::Job && record.state == JobState::Running;
+            // Who has fetched an attempt goes on with it.
+            let under_way = record.role() == Role::Job
+                && record.state == JobState::Running
+                && !record.is_fetched();
             if under_way && self.room_for(journal, limits::OUTCOME_BYTES_MAX).is_ok() {
                 let message = "the process ended during the attempt";
                 self.fail(now, slot, Failure::Lost, message, journal, out);
@@ -248,7 +271,7 @@ impl Scheduler {
         if self.failed {
             return Wake::default();
         }
-        let can_dispatch = !self.ready.is_empty() && self.running < self.config.running_max;
+        let can_dispatch = self.queues.is_any_open() && self.running < self.config.running_max;
         Wake {
             now: can_dispatch && !self.starved,
             mono: self.mono_wheel.next_tick().map(|tick| MonoTime(tick.saturating_mul(TICK_NS))),
@@ -263,14 +286,15 @@ impl Scheduler {
         Some(JobView {
             id,
             state: record.state,
-            kind: self.kinds.name(record.kind).into(),
-            due: match record.clock {
+            kind: self.kinds.name(record.kind.0).into(),
+            due: match record.clock() {
                 Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
                 Clock::Wall => WallTime(record.due_ns),
             },
             attempts: record.attempt,
             attempts_max: record.attempts_max,
-            priority: record.priority,
+            priority: record.priority(),
+            queue: self.queues.name(record.queue).into(),
             schedule: self.schedule_name(record),
         })
     }
@@ -297,14 +321,15 @@ impl Scheduler {
     pub fn counts(&self) -> Counts {
         Counts {
             pending: u64::from(self.table.len()),
-            ready: u64::from(self.ready.len()),
-            running: u64::from(self.running),
+            ready: u64::from(self.queues.len()),
+            running: u64::from(self.running + self.fetched),
+            fetched: u64::from(self.fetched),
             schedules: self.schedules.len() as u64,
             ..self.counts
         }
     }
 
-    /// Attempts under way.
+    /// Attempts that executors have.
     #[must_use]
     pub fn running(&self) -> u32 {
         self.running
@@ -313,7 +338,72 @@ impl Scheduler {
     /// The name of a kind that a [`Dispatch`] named.
     #[must_use]
     pub fn kind_name(&self, kind: KindId) -> &str {
-        self.kinds.name(kind)
+        self.kinds.name(kind.0)
+    }
+
+    /// The number of a queue, if a job or a pause has named it.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<QueueId> {
+        self.queues.find(name)
+    }
+
+    /// The name of a queue that a [`Dispatch`] named.
+    #[must_use]
+    pub fn queue_name(&self, queue: QueueId) -> &str {
+        self.queues.name(queue)
+    }
+
+    /// Jobs that an [`Input::Fetch`] from `queue` would find.
+    #[must_use]
+    pub fn fetchable(&self, queue: QueueId) -> u32 {
+        let queue = self.queues.get(queue);
+        if queue.is_paused { 0 } else { queue.len() }
+    }
+
+    /// All queues that were named since the process began, in the order in which they were.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueView> {
+        let view = |(name, queue): (&alloc::sync::Arc<str>, &crate::queue::Queue)| QueueView {
+            name: (**name).into(),
+            ready: u64::from(queue.len()),
+            paused: queue.is_paused,
+        };
+        self.queues.iter().map(view).collect()
+    }
+
+    /// Says whether executors take from the queue `name`; see [`Config::serves_queues`]. It is not
+    /// written: say it again after a start. `false` if there are too many queues.
+    pub fn serve(&mut self, name: &str, is_served: bool) -> bool {
+        let Some(queue) = self.queues.intern(name) else { return false };
+        self.queues.serve(queue, is_served);
+        true
+    }
+
+    /// The job that has `key` and has not ended.
+    #[must_use]
+    pub fn job_of(&self, key: Key) -> Option<JobId> {
+        self.keys.find(key).map(|slot| self.table.get(slot).id)
+    }
+
+    /// The attempt under way of the job that has `key`.
+    #[must_use]
+    pub fn attempt_of(&self, key: Key) -> Option<Attempt> {
+        let slot = self.keys.find(key)?;
+        let Record { id: job, token, state, .. } = *self.table.get(slot);
+        (state == JobState::Running).then_some(Attempt { job, slot, token })
+    }
+
+    /// The key of a job.
+    #[must_use]
+    pub fn key_of(&self, job: JobId) -> Option<Key> {
+        self.table.find(job).and_then(|slot| self.keys.of(slot))
+    }
+
+    /// The event that holds a job, and where in it the payload begins.
+    #[must_use]
+    pub fn body_of(&self, job: JobId) -> Option<(Lsn, u16)> {
+        let record = self.table.get(self.table.find(job)?);
+        Some((record.body, record.payload_offset))
     }
 
     /// Appends an event about the job in `slot`, and applies it.
@@ -377,8 +467,11 @@ impl Scheduler {
         if !self.links.is_linked(slot.0) {
             return;
         }
-        match (record.role, record.state, record.clock) {
-            (Role::Job, JobState::Ready, _) => self.ready.remove(&mut self.links, slot),
+        match (record.role(), record.state, record.clock()) {
+            (Role::Job, JobState::Ready, _) => {
+                let queue = record.queue;
+                self.queues.remove(&mut self.links, slot, queue);
+            }
             // The lease of an attempt ends on the monotonic clock, whatever clock the job is on.
             (Role::Job, JobState::Running, _) | (_, _, Clock::Mono) => {
                 self.mono_wheel.remove(&mut self.links, slot.0);

@@ -1,5 +1,6 @@
 //! Lives of jobs and schedules through the public boundary, with a journal in memory.
 
+mod fetch;
 mod keep;
 mod snapshot;
 

@@ -1,14 +1,14 @@
 //! Time: what is due leaves the wheels, and what is ready goes to executors.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     Scheduler,
     io::{Attempt, Dispatch, Outputs},
 };
 use crate::{
-    event::Event,
-    id::{Slot, Token},
+    event::{Event, Failure},
+    id::{QueueId, Slot, Token},
     job::{
         Clock, JobState,
         record::{Record, Role},
@@ -18,6 +18,15 @@ use crate::{
     time::{MonoTime, Now, WallTime, ms_to_ns},
     wheel::tick_at_or_before,
 };
+
+/// Who starts an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A thread of this process.
+    Executor,
+    /// Whoever fetched it.
+    Worker,
+}
 
 impl Scheduler {
     /// Takes what is due at `now` out of both wheels, within the budget of one step.
@@ -40,15 +49,19 @@ impl Scheduler {
     /// A timer fired: a job is due, a lease has ended, or a schedule's time has come.
     fn fire(&mut self, now: Now, slot: Slot, journal: &mut impl Journal, out: &mut Outputs) {
         let record = self.table.get_mut(slot);
-        match (record.role, record.state) {
+        match (record.role(), record.state) {
             (Role::Schedule, _) => self.fire_schedule(now, slot, journal, out),
             (Role::Job, JobState::Scheduled) => {
                 record.state = JobState::Ready;
                 record.ready_ns = now.mono.0;
-                let priority = record.priority;
-                let now_ns = on_clock(now, record.clock);
+                let (queue, priority) = (record.queue, record.priority());
+                let now_ns = on_clock(now, record.clock());
                 out.lateness_ns.push(now_ns.saturating_sub(record.due_ns));
-                self.ready.push(&mut self.links, slot, priority);
+                self.queues.push(&mut self.links, slot, queue, priority);
+            }
+            (Role::Job, JobState::Running) if record.is_fetched() => {
+                let message = "the worker's lease ended";
+                self.fail(now, slot, Failure::TimedOut, message, journal, out);
             }
             (Role::Job, JobState::Running) => {
                 // Whether its time is up depends on when its handler was called.
@@ -71,7 +84,7 @@ impl Scheduler {
         };
         // An interval is kept on the monotonic clock; its fire times are written on the wall clock.
         // What lay before that clock's zero, the boot, has its true time only there.
-        let due = match record.clock {
+        let due = match record.clock() {
             Clock::Mono if record.due_ns == 0 => state.next.unwrap_or(WallTime(0)),
             Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
             Clock::Wall => WallTime(record.due_ns),
@@ -90,13 +103,13 @@ impl Scheduler {
             || self.table.len() >= self.config.jobs_max
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
-            let again = on_clock(now, record.clock) + ms_to_ns(limits::NO_ROOM_RETRY_MS);
-            self.arm(timer, record.clock, again);
+            let again = on_clock(now, record.clock()) + ms_to_ns(limits::NO_ROOM_RETRY_MS);
+            self.arm(timer, record.clock(), again);
             return;
         }
         // The event borrows the rule while applying it needs the state.
         let rule = Arc::clone(rule);
-        let clock = record.clock;
+        let clock = record.clock();
         let event = Event::ScheduleFired {
             at: now.wall.0,
             name: &rule.name,
@@ -139,7 +152,7 @@ impl Scheduler {
         out: &mut Outputs,
     ) -> usize {
         self.hints.clear();
-        self.ready.first_many(&self.links, max, &mut self.hints);
+        self.queues.next_many(&self.links, max, &mut self.hints);
         let waiting = self.hints.len();
         if waiting == 0 {
             return 0;
@@ -151,31 +164,68 @@ impl Scheduler {
             return 0;
         }
         self.hints.truncate(room);
+        self.start_hinted(now, By::Executor, journal, &mut out.dispatches);
+        room
+    }
+
+    /// Hands what is ready in `queues` to a worker.
+    pub(super) fn fetch(
+        &mut self,
+        now: Now,
+        queues: &[QueueId],
+        max: u32,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        let most = limits::FETCHED_MAX.saturating_sub(self.fetched).min(max) as usize;
+        let most = self.attempts_with_room(journal).min(most).min(limits::LIST_ATTEMPTS_MAX);
+        self.hints.clear();
+        for queue in queues {
+            self.queues.first_many(&self.links, *queue, most, &mut self.hints);
+        }
+        self.start_hinted(now, By::Worker, journal, &mut out.fetched);
+    }
+
+    /// Starts attempts of the jobs in `self.hints`, for which there is room, as one event.
+    fn start_hinted(
+        &mut self,
+        now: Now,
+        by: By,
+        journal: &mut impl Journal,
+        dispatches: &mut Vec<Dispatch>,
+    ) {
         let next = |record: &Record| Token(record.token.0.wrapping_add(1));
         let at = now.wall.0;
-        if let [slot] = *self.hints {
-            let record = self.table.get(slot);
-            let event = Event::Started { job: record.id.0, token: next(record).0, at };
-            self.commit(&event, &[], journal);
-        } else {
-            let event = Event::StartedMany { at, count: room as u32 };
-            self.commit_list(&event, next, journal);
+        let count = self.hints.len() as u32;
+        match (by, &*self.hints) {
+            (_, []) => return,
+            (By::Executor, [slot]) => {
+                let record = self.table.get(*slot);
+                let event = Event::Started { job: record.id.0, token: next(record).0, at };
+                self.commit(&event, &[], journal);
+            }
+            (By::Executor, _) => {
+                self.commit_list(&Event::StartedMany { at, count }, next, journal);
+            }
+            (By::Worker, _) => {
+                self.commit_list(&Event::Fetched { at, count }, next, journal);
+            }
         }
-        out.dispatches.extend(self.hints.iter().map(|slot| {
+        dispatches.extend(self.hints.iter().map(|slot| {
             let record = self.table.get(*slot);
             Dispatch {
                 ready_ns: now.mono.0.saturating_sub(record.ready_ns),
                 attempt: Attempt { job: record.id, slot: *slot, token: record.token },
                 kind: record.kind,
+                queue: record.queue,
                 number: record.attempt,
                 attempts_max: record.attempts_max,
                 body: record.body,
                 payload_offset: record.payload_offset,
                 due_ns: record.due_ns,
-                clock: record.clock,
+                clock: record.clock(),
             }
         }));
-        room
     }
 
     /// For how many more attempts the journal has room, with their ends.
@@ -183,7 +233,8 @@ impl Scheduler {
         if self.failed {
             return 0;
         }
-        let kept = u64::from(self.running) * limits::OUTCOME_BYTES_MAX + limits::RELEASE_BYTES;
+        let kept = u64::from(self.running + self.fetched) * limits::OUTCOME_BYTES_MAX
+            + limits::RELEASE_BYTES;
         let free = journal.available_bytes().saturating_sub(kept);
         let attempts = free / (limits::START_BYTES_MAX + limits::OUTCOME_BYTES_MAX);
         usize::try_from(attempts).unwrap_or(usize::MAX)

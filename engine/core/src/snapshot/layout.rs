@@ -5,19 +5,26 @@ use alloc::vec::Vec;
 
 use super::{RestoreError, SNAPSHOT_VERSION};
 use crate::{
-    id::{JobId, KindId, Lsn, ShardId, Token},
+    id::{JobId, KindId, Lsn, QueueId, ShardId, Token},
     job::{
         Backoff, Clock, JobState,
-        record::{NO_SCHEDULE, Record, Role},
+        record::{NO_SCHEDULE, Record, Traits},
     },
     limits,
     time::{MonoTime, WallTime},
 };
 
 const MAGIC: [u8; 8] = *b"TWHLSNAP";
-pub(super) const HEADER_BYTES: usize = 96;
+pub(super) const HEADER_BYTES: usize = 104;
 pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
-pub(super) const JOB_BYTES: usize = 56;
+pub(super) const QUEUE_HEAD_BYTES: usize = 16;
+pub(super) const JOB_BYTES: usize = 60;
+pub(super) const KEY_BYTES: usize = 24;
+
+/// States of a job.
+const WAITING: u8 = 0;
+const RUNNING: u8 = 1;
+const FETCHED: u8 = 2;
 
 /// What a snapshot begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +39,8 @@ pub(crate) struct Header {
     pub(crate) kinds: u32,
     pub(crate) schedules: u32,
     pub(crate) jobs: u32,
+    pub(crate) queues: u32,
+    pub(crate) keys: u32,
 }
 
 impl Header {
@@ -45,7 +54,8 @@ impl Header {
         for total in self.totals {
             out.extend(total.to_le_bytes());
         }
-        for count in [self.kinds, self.schedules, self.jobs, 0] {
+        let Self { kinds, queues, schedules, jobs, keys, .. } = *self;
+        for count in [kinds, queues, schedules, jobs, keys, 0] {
             out.extend(count.to_le_bytes());
         }
     }
@@ -70,10 +80,14 @@ impl Header {
             next_sequence: fields.u64(),
             totals: core::array::from_fn(|_| fields.u64()),
             kinds: fields.u32(),
+            queues: fields.u32(),
             schedules: fields.u32(),
             jobs: fields.u32(),
+            keys: fields.u32(),
         };
         let numbers_fit = header.kinds <= limits::KINDS_MAX as u32
+            && header.queues <= limits::QUEUES_MAX as u32
+            && header.keys <= header.jobs
             && header.schedules <= limits::SCHEDULES_MAX as u32
             && header.jobs <= limits::JOBS_MAX
             && header.next_sequence <= JobId::SEQUENCE_MAX
@@ -86,11 +100,15 @@ impl Header {
 }
 
 pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8; JOB_BYTES] {
-    let (due, clock) = match record.clock {
+    let (due, clock) = match record.clock() {
         Clock::Mono => (MonoTime(record.due_ns).to_wall(offset_ns).0, 0),
         Clock::Wall => (record.due_ns, 1),
     };
-    let running = record.state == JobState::Running;
+    let state = match record.state {
+        JobState::Running if record.is_fetched() => FETCHED,
+        JobState::Running => RUNNING,
+        _ => WAITING,
+    };
     let mut fixed = [0; JOB_BYTES];
     let mut out = Out(&mut fixed);
     out.put(record.id.0.to_le_bytes());
@@ -106,7 +124,8 @@ pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8;
     out.put(record.payload_offset.to_le_bytes());
     out.put(record.attempt.to_le_bytes());
     out.put(record.attempts_max.to_le_bytes());
-    out.put([record.priority, u8::from(running), clock, 0]);
+    out.put(record.queue.0.to_le_bytes());
+    out.put([record.priority(), state, clock, u8::from(record.is_keyed()), 0, 0]);
     debug_assert!(out.0.is_empty());
     fixed
 }
@@ -129,16 +148,19 @@ pub(super) fn decode_job(
     let payload_offset = fields.u16();
     let attempt = fields.u16();
     let attempts_max = fields.u16();
-    let [priority, state, clock, zero] = fields.take();
+    let queue = QueueId(fields.u16());
+    let [priority, state, clock, keyed, zeros @ ..] = fields.take::<6>();
     let id_fits = id.shard() == header.shard && (1..header.next_sequence).contains(&id.sequence());
     let schedule_fits = schedule == NO_SCHEDULE || u32::from(schedule) < header.schedules;
     let fits = id_fits
         && schedule_fits
         && u32::from(kind.0) < header.kinds
         && priority <= limits::PRIORITY_MAX
-        && state <= 1
+        && u32::from(queue.0) < header.queues
+        && state <= FETCHED
         && clock <= 1
-        && zero == 0;
+        && keyed <= 1
+        && zeros == [0; 2];
     if !fits {
         return Err(RestoreError::Malformed("a job has a field that is out of its range"));
     }
@@ -156,10 +178,12 @@ pub(super) fn decode_job(
         payload_offset,
         attempt,
         attempts_max,
-        priority,
-        state: if state == 1 { JobState::Running } else { JobState::Scheduled },
-        clock: if clock == 0 { Clock::Mono } else { Clock::Wall },
-        role: Role::Job,
+        queue,
+        state: if state == WAITING { JobState::Scheduled } else { JobState::Running },
+        traits: Traits::job(priority)
+            .on(if clock == 0 { Clock::Mono } else { Clock::Wall })
+            .keyed(keyed == 1)
+            .fetched(state == FETCHED),
     };
     Ok((record, due))
 }
@@ -168,7 +192,7 @@ pub(super) fn decode_job(
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
+    pub(super) fn take<const N: usize>(&mut self) -> [u8; N] {
         let (taken, rest) = self.0.split_first_chunk().expect("the layout's sum is its length");
         self.0 = rest;
         *taken

@@ -12,21 +12,30 @@
 //! All numbers are little-endian. Times are nanoseconds on the wall clock, also those that are kept
 //! on the monotonic clock: so they mean the same after a reboot.
 //!
-//! | bytes | header, 96 bytes |
+//! | bytes | header, 104 bytes |
 //! |---|---|
 //! | 8 | `TWHLSNAP` |
-//! | 4 | version of this layout: 1 |
+//! | 4 | version of this layout: 2 |
 //! | 1 + 3 | shard, zeros |
 //! | 8 | when it was frozen: the time of the shard's last step |
 //! | 8 | how far the wall clock was ahead of the monotonic one then, signed |
 //! | 8 | number of the next job |
 //! | 5 × 8 | totals: jobs added, succeeded, dead, cancelled; attempts failed |
-//! | 4 + 4 + 4 | how many kinds, schedules and jobs follow |
+//! | 5 × 4 | how many kinds, queues, schedules, jobs and keys follow |
 //! | 4 | zeros |
 //!
 //! | bytes | each kind, in the order of their numbers |
 //! |---|---|
 //! | 2 | length of its name: 1 to 255 |
+//! | … | its name, UTF-8 |
+//!
+//! | bytes | each queue, in the order of their numbers |
+//! |---|---|
+//! | 2 | length of its name: 1 to 255 |
+//! | 1 | whether it is paused |
+//! | 3 | zeros |
+//! | 2 | length of the record below in units of 16 bytes |
+//! | 8 | position of the record in the journal that says whether it is paused, or 0 |
 //! | … | its name, UTF-8 |
 //!
 //! | bytes | each schedule; the first has number 0 here |
@@ -36,7 +45,7 @@
 //! | 8 | position of its record in the journal |
 //! | … | an [`Event::ScheduleKept`](crate::event::Event::ScheduleKept) with its payload |
 //!
-//! | bytes | each job, 56 bytes |
+//! | bytes | each job, 60 bytes |
 //! |---|---|
 //! | 8 | id |
 //! | 8 | position of its record in the journal |
@@ -48,10 +57,17 @@
 //! | 2 | number of its kind |
 //! | 2 | where the payload begins within its event |
 //! | 2 + 2 | attempts begun, attempts at the most |
+//! | 2 | number of its queue |
 //! | 1 | priority |
-//! | 1 | state: 0 scheduled or ready, 1 running |
+//! | 1 | state: 0 scheduled or ready, 1 running, 2 running and fetched |
 //! | 1 | clock: 0 monotonic, 1 wall |
-//! | 1 | zero |
+//! | 1 | whether it has a key |
+//! | 2 | zeros |
+//!
+//! | bytes | each key, 24 bytes |
+//! |---|---|
+//! | 8 | id of its job |
+//! | 16 | the key |
 //!
 //! A ready job is written as a scheduled one: it is triggered again at once. When a lease ends is
 //! not written: a lease that is restored ends one time-out after the freeze, which is not earlier
@@ -64,8 +80,12 @@ use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
     id::Lsn,
-    job::record::{NO_SCHEDULE, Record, Role},
+    job::{
+        keys::KeyEntry,
+        record::{NO_SCHEDULE, Record, Role},
+    },
     pages::FrozenPages,
+    queue::Queue,
     time::WallTime,
 };
 pub(crate) use layout::Header;
@@ -73,7 +93,7 @@ use layout::{JOB_BYTES, encode_job};
 pub use restore::{Restore, RestoreError};
 
 /// Version of the layout that this code writes and reads.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// [`Frozen::write`] hands out pieces of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -85,8 +105,10 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub struct Frozen {
     pub(crate) header: Header,
     pub(crate) kinds: Vec<Arc<str>>,
+    pub(crate) queues: Vec<(Arc<str>, Queue)>,
     pub(crate) schedules: Vec<FrozenSchedule>,
     pub(crate) records: FrozenPages<Record>,
+    pub(crate) keys: FrozenPages<KeyEntry>,
 }
 
 /// A schedule as it was frozen.
@@ -130,6 +152,14 @@ impl Frozen {
             chunk.extend(kind.as_bytes());
             flush(&mut chunk, CHUNK_BYTES)?;
         }
+        for (name, queue) in &self.queues {
+            chunk.extend((name.len() as u16).to_le_bytes());
+            chunk.extend([u8::from(queue.is_paused), 0, 0, 0]);
+            chunk.extend(queue.body_units.to_le_bytes());
+            chunk.extend(queue.body.0.to_le_bytes());
+            chunk.extend(name.as_bytes());
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
         // Jobs name a schedule by its place in this list.
         let numbers = self.schedules.iter().map(|schedule| usize::from(schedule.number) + 1);
         let mut places = alloc::vec![NO_SCHEDULE; numbers.max().unwrap_or(0)];
@@ -146,10 +176,16 @@ impl Frozen {
             chunk.extend(&**payload);
             flush(&mut chunk, CHUNK_BYTES)?;
         }
-        for record in self.records.pages().flatten().filter(|record| record.role == Role::Job) {
+        for record in self.records.pages().flatten().filter(|record| record.role() == Role::Job) {
             let schedule = places.get(usize::from(record.schedule)).copied();
             let schedule = schedule.unwrap_or(NO_SCHEDULE);
             chunk.extend(encode_job(record, schedule, self.header.offset_ns));
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        for entry in self.keys.pages().flatten().filter(|entry| entry.is_held) {
+            let job = self.records[entry.slot.0].id;
+            chunk.extend(job.0.to_le_bytes());
+            chunk.extend(entry.key.0);
             flush(&mut chunk, CHUNK_BYTES)?;
         }
         flush(&mut chunk, 0)

@@ -4,10 +4,13 @@ use alloc::vec::Vec;
 
 use super::{
     SNAPSHOT_VERSION,
-    layout::{Fields, HEADER_BYTES, Header, JOB_BYTES, SCHEDULE_HEAD_BYTES, decode_job},
+    layout::{
+        Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES,
+        decode_job,
+    },
 };
 use crate::{
-    id::Lsn,
+    id::{JobId, Key, Lsn},
     job::table::Unindexed,
     limits,
     scheduler::{Config, ReplayError, Scheduler},
@@ -45,8 +48,10 @@ pub struct Restore {
 enum Part {
     Header,
     Kinds(u32),
+    Queues(u32),
     Schedules(u32),
     Jobs(u32),
+    Keys(u32),
     End,
     /// Nothing: the bytes were refused.
     Refused,
@@ -65,6 +70,8 @@ impl Restore {
             kinds: 0,
             schedules: 0,
             jobs: 0,
+            queues: 0,
+            keys: 0,
         };
         let core = Scheduler::new(config, now);
         let end = Lsn(u64::MAX);
@@ -118,9 +125,7 @@ impl Restore {
             Part::Refused => return Err(REFUSED),
             _ => return Err(RestoreError::Truncated),
         }
-        if !self.core.restore_index(self.unindexed) {
-            return Err(RestoreError::Malformed("two jobs have the same id"));
-        }
+        self.index()?;
         self.core.restored();
         Ok(self.core)
     }
@@ -135,6 +140,7 @@ impl Restore {
                 (HEADER_BYTES, Part::Kinds(self.header.kinds))
             }
             Part::Kinds(left) => (self.read_kind(bytes)?, Part::Kinds(left - 1)),
+            Part::Queues(left) => (self.read_queue(bytes)?, Part::Queues(left - 1)),
             Part::Schedules(left) => (self.read_schedule(bytes)?, Part::Schedules(left - 1)),
             Part::Jobs(left) => {
                 let jobs = (bytes.len() / JOB_BYTES).min(left as usize);
@@ -147,12 +153,28 @@ impl Restore {
                 }
                 (jobs * JOB_BYTES, Part::Jobs(left - jobs as u32))
             }
+            Part::Keys(left) => {
+                let keys = (bytes.len() / KEY_BYTES).min(left as usize);
+                for fixed in bytes.as_chunks::<KEY_BYTES>().0.iter().take(keys) {
+                    let mut fields = Fields(fixed);
+                    let job = JobId(fields.u64());
+                    if !self.core.restore_key(job, Key(fields.take())) {
+                        return Err(RestoreError::Malformed("a key has no job of its own"));
+                    }
+                }
+                (keys * KEY_BYTES, Part::Keys(left - keys as u32))
+            }
             Part::End if bytes.is_empty() => return Ok(0),
             Part::End => return Err(RestoreError::Malformed("it goes on after its end")),
             Part::Refused => return Err(REFUSED),
         };
         if used > 0 {
+            let were_jobs = matches!(part, Part::Jobs(_));
             self.part = self.after(part);
+            // Keys name jobs by their ids.
+            if were_jobs && !matches!(self.part, Part::Jobs(_)) {
+                self.index()?;
+            }
         }
         Ok(used)
     }
@@ -160,9 +182,11 @@ impl Restore {
     /// The part that follows, where nothing is left of this one.
     fn after(&self, part: Part) -> Part {
         match part {
-            Part::Kinds(0) => self.after(Part::Schedules(self.header.schedules)),
+            Part::Kinds(0) => self.after(Part::Queues(self.header.queues)),
+            Part::Queues(0) => self.after(Part::Schedules(self.header.schedules)),
             Part::Schedules(0) => self.after(Part::Jobs(self.header.jobs)),
-            Part::Jobs(0) => Part::End,
+            Part::Jobs(0) => self.after(Part::Keys(self.header.keys)),
+            Part::Keys(0) => Part::End,
             part => part,
         }
     }
@@ -180,6 +204,35 @@ impl Restore {
             return Err(RestoreError::Malformed("two kinds have the same name"));
         }
         Ok(2 + len)
+    }
+
+    fn read_queue(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
+        let Some((head, rest)) = bytes.split_first_chunk::<QUEUE_HEAD_BYTES>() else {
+            return Ok(0);
+        };
+        let mut fields = Fields(head);
+        let len = usize::from(fields.u16());
+        let [paused, zeros @ ..] = fields.take::<4>();
+        let units = fields.u16();
+        let body = Lsn(fields.u64());
+        if len == 0 || len > limits::NAME_BYTES_MAX || paused > 1 || zeros != [0; 3] {
+            return Err(RestoreError::Malformed("a queue has a head that none has"));
+        }
+        let Some(name) = rest.get(..len) else { return Ok(0) };
+        let name = core::str::from_utf8(name)
+            .map_err(|_| RestoreError::Malformed("a queue's name is not text"))?;
+        if !self.core.restore_queue(name, paused == 1, body, units) {
+            return Err(RestoreError::Malformed("two queues have the same name"));
+        }
+        Ok(QUEUE_HEAD_BYTES + len)
+    }
+
+    /// Lets the jobs that were read be found.
+    fn index(&mut self) -> Result<(), RestoreError> {
+        if !self.core.restore_index(core::mem::take(&mut self.unindexed)) {
+            return Err(RestoreError::Malformed("two jobs have the same id"));
+        }
+        Ok(())
     }
 
     fn read_schedule(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {

@@ -118,7 +118,7 @@ fn a_snapshot_of_another_kind_shard_or_version_is_named() {
         restore(world.now, &bytes).unwrap_err()
     };
     assert_eq!(changed(0, b'X'), RestoreError::NotASnapshot);
-    assert_eq!(changed(8, 2), RestoreError::Version { found: 2 });
+    assert_eq!(changed(8, 1), RestoreError::Version { found: 1 });
     assert_eq!(changed(12, 9), RestoreError::Shard { found: 9, expected: 0 });
     for len in 0..bytes.len() {
         let error = restore(world.now, &bytes[..len]).unwrap_err();
@@ -148,7 +148,7 @@ fn each_field_of_a_job_is_checked() {
     world.submit(&job());
     world.submit(&job());
     let bytes = bytes(&mut world);
-    let last = bytes.len() - 56;
+    let last = bytes.len() - 60;
     let check = |at: usize, value: &[u8]| {
         let mut bytes = bytes.clone();
         bytes[last + at..last + at + value.len()].copy_from_slice(value);
@@ -161,10 +161,13 @@ fn each_field_of_a_job_is_checked() {
     check(7, &[1]); // another shard
     check(40, &[0, 0]); // no such schedule
     check(44, &[1, 0]); // no such kind
-    check(52, &[10]); // priority
-    check(53, &[2]); // state
-    check(54, &[2]); // clock
-    check(55, &[1]);
+    check(52, &[1, 0]); // no such queue
+    check(54, &[10]); // priority
+    check(55, &[3]); // state
+    check(56, &[2]); // clock
+    check(57, &[2]); // key
+    check(58, &[1]);
+    check(59, &[1]);
 }
 
 #[test]

@@ -1,0 +1,232 @@
+//! What front-ends ask of a shard for workers outside of this process: orders, and fetches that wait
+//! for jobs. It owns the fetches that wait; what a job may do is the core's business.
+
+use std::collections::VecDeque;
+
+use tickwheel_core::{
+    Answer, Dispatch, Input, JobState, Lsn, MonoTime, Now, Outcome, QueueId, Refusal,
+};
+
+use super::{CALLER, Shard, guarded};
+use crate::{
+    clock,
+    worker::{Fetched, Finish, OnFetched, OnOrders, Order, OrderReply, Payload, Seen, Waiter},
+};
+
+/// Fetches that wait for a job, who came first first.
+#[derive(Default)]
+pub(super) struct Fetches {
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    waiter: Waiter,
+    /// The queues that it takes from, as far as they are known here.
+    queues: Vec<QueueId>,
+}
+
+impl Fetches {
+    /// When the first wait is over.
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        self.waiting.iter().map(|waiting| MonoTime(waiting.waiter.deadline_ns)).min()
+    }
+
+    /// Ends all waits, as the shard does.
+    pub(super) fn answer_all(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            answer(&waiting.waiter, Vec::new());
+        }
+    }
+}
+
+/// Gives a waiter its answer, unless another shard has.
+fn answer(waiter: &Waiter, fetched: Vec<Fetched>) {
+    if waiter.ticket.take() {
+        give(&waiter.then, fetched);
+    }
+}
+
+fn give(then: &OnFetched, fetched: Vec<Fetched>) {
+    guarded("fetch callback", || then(fetched));
+}
+
+impl Shard {
+    /// Carries out orders one after the other, and answers them when all is durable.
+    pub(super) fn carry_out_orders(&mut self, now: Now, orders: Vec<Order>, then: OnOrders) {
+        if self.stopping.is_some() || self.failed.is_some() {
+            let error = self.failed.clone().unwrap_or(crate::CallError::ShuttingDown);
+            guarded("order callback", || then(Err(error)));
+            return;
+        }
+        // An answer that changes nothing may rest on events that are not durable yet.
+        let replies: Vec<OrderReply> =
+            orders.into_iter().map(|order| self.carry_out_order(now, order)).collect();
+        let after = Lsn(self.journal.log.appended().0);
+        let release = move |durable: Result<(), crate::CallError>| {
+            guarded("order callback", || then(durable.map(|()| replies)));
+        };
+        self.acks.push(after, Box::new(release));
+    }
+
+    fn carry_out_order(&mut self, now: Now, order: Order) -> OrderReply {
+        match order {
+            Order::Add(job) => {
+                let input = Input::Submit { caller: CALLER, job: &job.to_core() };
+                match self.ask_core(now, input) {
+                    Some(Answer::Submitted(id)) => OrderReply::Added(Ok(id)),
+                    Some(Answer::Refused(refusal)) => OrderReply::Added(Err(refusal)),
+                    _ => OrderReply::Refused(Refusal::Busy),
+                }
+            }
+            Order::Finish { key, outcome } => {
+                let Some(attempt) = self.core.attempt_of(key) else {
+                    return OrderReply::Finished(false);
+                };
+                let ended = match &outcome {
+                    Finish::Succeeded => Outcome::Succeeded,
+                    Finish::Failed { message, permanent: true, .. } => Outcome::Permanent(message),
+                    Finish::Failed { message, .. } => Outcome::Retryable(message),
+                    Finish::Returned => Outcome::NotBegun,
+                };
+                let input = Input::Complete { attempt, outcome: ended };
+                self.core.step(now, input, &mut self.journal, &mut self.out);
+                if let Some(end) = self.out.completed_end.take() {
+                    self.ended.push_back((end, now.mono.0));
+                }
+                if let Finish::Failed { payload: Some(payload), .. } = &outcome {
+                    let input = Input::Rewrite { job: attempt.job, payload };
+                    self.core.step(now, input, &mut self.journal, &mut self.out);
+                }
+                OrderReply::Finished(true)
+            }
+            Order::Extend { key, span } => {
+                let Some(attempt) = self.core.attempt_of(key) else {
+                    return OrderReply::Extended(false);
+                };
+                let span_ns = clock::saturating_ns(span);
+                match self.ask_core(now, Input::Extend { caller: CALLER, attempt, span_ns }) {
+                    Some(Answer::Extended(done)) => OrderReply::Extended(done),
+                    Some(Answer::Refused(refusal)) => OrderReply::Refused(refusal),
+                    _ => OrderReply::Refused(Refusal::Busy),
+                }
+            }
+            Order::Cancel { key } => {
+                let Some(job) = self.core.job_of(key) else { return OrderReply::Cancelled(false) };
+                match self.ask_core(now, Input::Cancel { caller: CALLER, job }) {
+                    Some(Answer::Cancelled(state)) => OrderReply::Cancelled(state.is_some()),
+                    Some(Answer::Refused(refusal)) => OrderReply::Refused(refusal),
+                    _ => OrderReply::Refused(Refusal::Busy),
+                }
+            }
+            Order::Look { key } => {
+                let seen = self.core.job_of(key).and_then(|job| {
+                    let view = self.core.job(job)?;
+                    let (body, offset) = self.core.body_of(job)?;
+                    Some(Box::new(Seen {
+                        attempts: view.attempts,
+                        attempts_max: view.attempts_max,
+                        is_running: view.state == JobState::Running,
+                        queue: view.queue,
+                        payload: self.payload(body, offset),
+                    }))
+                });
+                OrderReply::Looked(seen)
+            }
+        }
+    }
+
+    /// One command, and its answer without the wait for it to be durable.
+    fn ask_core(&mut self, now: Now, input: Input<'_>) -> Option<Answer> {
+        self.core.step(now, input, &mut self.journal, &mut self.out);
+        self.out.replies.pop().map(|reply| reply.answer)
+    }
+
+    /// Answers a fetch with what is ready, or lets it wait.
+    pub(super) fn take_fetch(&mut self, waiter: Waiter) {
+        let is_over = self.stopping.is_some() || self.failed.is_some();
+        if waiter.ticket.is_taken() {
+            return;
+        }
+        if is_over {
+            return answer(&waiter, Vec::new());
+        }
+        let queues = self.queues_of(&waiter);
+        // Those that came before go first, and are served later in this pass.
+        self.fetches.waiting.push_back(Waiting { waiter, queues });
+    }
+
+    fn queues_of(&self, waiter: &Waiter) -> Vec<QueueId> {
+        waiter.fetch.queues.iter().filter_map(|name| self.core.queue(name)).collect()
+    }
+
+    /// Gives ready jobs to the fetches that wait for them; true if there was one.
+    pub(super) fn serve_fetches(&mut self, now: Now) -> bool {
+        if self.fetches.waiting.is_empty() {
+            return false;
+        }
+        if self.stopping.is_some() || self.failed.is_some() {
+            self.fetches.answer_all();
+            return true;
+        }
+        let mut served = false;
+        let mut waiting = std::mem::take(&mut self.fetches.waiting);
+        waiting.retain_mut(|entry| {
+            if entry.waiter.ticket.is_taken() {
+                return false;
+            }
+            if entry.queues.len() < entry.waiter.fetch.queues.len() {
+                // A queue is known once a job has named it.
+                entry.queues = self.queues_of(&entry.waiter);
+            }
+            let has_jobs = entry.queues.iter().any(|queue| self.core.fetchable(*queue) > 0);
+            if has_jobs && !self.paused && self.serve(now, entry) {
+                served = true;
+                return false;
+            }
+            if entry.waiter.deadline_ns <= now.mono.0 {
+                answer(&entry.waiter, Vec::new());
+                return false;
+            }
+            true
+        });
+        self.fetches.waiting = waiting;
+        served
+    }
+
+    /// Starts attempts for a waiter. False if it got none, and still waits.
+    fn serve(&mut self, now: Now, entry: &Waiting) -> bool {
+        // From here on no other shard answers it, and it cannot be withdrawn.
+        if !entry.waiter.ticket.take() {
+            return true;
+        }
+        let input = Input::Fetch { queues: &entry.queues, max: entry.waiter.fetch.max };
+        self.core.step(now, input, &mut self.journal, &mut self.out);
+        let dispatches = std::mem::take(&mut self.out.fetched);
+        let fetched = dispatches.iter().map(|dispatch| self.fetched(dispatch)).collect();
+        give(&entry.waiter.then, fetched);
+        self.out.fetched = dispatches;
+        self.out.fetched.clear();
+        true
+    }
+
+    fn fetched(&self, dispatch: &Dispatch) -> Fetched {
+        Fetched {
+            job: dispatch.attempt.job,
+            key: self.core.key_of(dispatch.attempt.job),
+            number: dispatch.number,
+            attempts_max: dispatch.attempts_max,
+            payload: self.payload(dispatch.body, dispatch.payload_offset),
+        }
+    }
+
+    fn payload(&self, body: Lsn, offset: u16) -> Payload {
+        match self.journal.log.locate(tickwheel_wal::Lsn(body.0)) {
+            Ok(record) => Payload { record, offset },
+            Err(error) => {
+                // The table names a position that the log does not hold: state and log disagree.
+                eprintln!("tickwheel: a job has no record in the log: {error}");
+                std::process::abort();
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Workers outside of this process: what a front-end asks on their behalf, and what it is told.
+//!
+//! A front-end gathers what one read of a connection brought into [`Order`]s and gives them to one
+//! shard with [`Engine::order`]: they are carried out in their order and answered together, once all
+//! is durable. Jobs are named by their [`Key`]; [`Engine::shard_of`] tells which shard has it. A worker
+//! waits for jobs with [`Engine::fetch`].
+//!
+//! This file knows the calls and not how a shard carries them out.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tickwheel_core::{JobId, Key, QueueView, Refusal};
+use tickwheel_wal::{ReadError, RecordHandle};
+
+use crate::{clock, engine::Engine, error::CallError, job::NewJob, limits, shard::Message};
+
+pub use crate::keyed::key_of;
+
+/// One thing that a front-end asks of a shard.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Order {
+    /// Add a job. One with a key must go to the shard that [`Engine::shard_of`] tells.
+    Add(NewJob),
+    /// The attempt under way of the job with this key has ended.
+    Finish {
+        /// The job's key.
+        key: Key,
+        /// How it ended.
+        outcome: Finish,
+    },
+    /// The lease of the attempt under way of the job with this key ends this long from now.
+    Extend {
+        /// The job's key.
+        key: Key,
+        /// How long: up to 49 days.
+        span: Duration,
+    },
+    /// Withdraw the job with this key; a worker that has it may go on, its end is refused.
+    Cancel {
+        /// The job's key.
+        key: Key,
+    },
+    /// Look at the job with this key.
+    Look {
+        /// The job's key.
+        key: Key,
+    },
+}
+
+/// How a worker's attempt ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Finish {
+    /// Well.
+    Succeeded,
+    /// Not well.
+    Failed {
+        /// What the worker said; kept up to 1000 bytes.
+        message: String,
+        /// A retry is of no use.
+        permanent: bool,
+        /// Put in the place of the job's payload, for whoever gets the next attempt.
+        payload: Option<Bytes>,
+    },
+    /// The worker gives it back: the attempt does not count.
+    Returned,
+}
+
+/// What became of an [`Order`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OrderReply {
+    /// Of [`Order::Add`].
+    Added(Result<JobId, Refusal>),
+    /// Of [`Order::Finish`]; `false` when no attempt of that job was under way.
+    Finished(bool),
+    /// Of [`Order::Extend`]; `false` when no attempt of that job was under way.
+    Extended(bool),
+    /// Of [`Order::Cancel`]; `false` when it had ended or was never there.
+    Cancelled(bool),
+    /// Of [`Order::Look`]; `None` when it has ended or was never there.
+    Looked(Option<Box<Seen>>),
+    /// It was not carried out.
+    Refused(Refusal),
+}
+
+/// A job that [`Order::Look`] found.
+#[derive(Debug)]
+pub struct Seen {
+    /// Attempts begun so far.
+    pub attempts: u16,
+    /// Attempts at the most.
+    pub attempts_max: u16,
+    /// Whether one is under way.
+    pub is_running: bool,
+    /// Its queue.
+    pub queue: Box<str>,
+    /// Where its payload is.
+    pub payload: Payload,
+}
+
+/// What a worker asks for.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Queues to take from, the first one first; others are looked at only when those before are
+    /// empty.
+    pub queues: Arc<[Box<str>]>,
+    /// Jobs at the most: 1 to 1024.
+    pub max: u32,
+    /// How long to wait for one.
+    pub wait: Duration,
+}
+
+/// An attempt that a worker has from now on, until its time-out or until it says how it ended.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The job.
+    pub job: JobId,
+    /// The job's key; `None` if it has none.
+    pub key: Option<Key>,
+    /// Which attempt it is, from 1.
+    pub number: u16,
+    /// Attempts at the most.
+    pub attempts_max: u16,
+    /// Where the payload is.
+    pub payload: Payload,
+}
+
+/// The place of a payload in the log. It can be read as long as this is held.
+pub struct Payload {
+    pub(crate) record: RecordHandle,
+    pub(crate) offset: u16,
+}
+
+impl Payload {
+    /// Reads it to the end of `out`.
+    ///
+    /// # Errors
+    /// The medium does not give it back, or gives back something else; `out` is as before.
+    pub fn append_to(&self, out: &mut Vec<u8>) -> Result<(), ReadError> {
+        let event = self.record.load()?;
+        out.extend_from_slice(&event[usize::from(self.offset).min(event.len())..]);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload").field("offset", &self.offset).finish_non_exhaustive()
+    }
+}
+
+/// A queue as [`Engine::queues`] lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueInfo {
+    /// Its name.
+    pub name: Box<str>,
+    /// Jobs that are due and wait in it.
+    pub ready: u64,
+    /// Whether nothing is taken from it.
+    pub is_paused: bool,
+}
+
+/// Withdraws a [`Engine::fetch`] that waits.
+///
+/// Of its shards and this only one gets its hands on it: a fetch that was withdrawn in time is never
+/// answered with jobs.
+#[derive(Clone, Debug, Default)]
+pub struct FetchTicket {
+    is_taken: Arc<AtomicBool>,
+}
+
+impl FetchTicket {
+    /// Withdraws it; `false` when it has been answered, or is being answered now.
+    pub fn withdraw(&self) -> bool {
+        self.take()
+    }
+
+    /// True for the first who asks.
+    pub(crate) fn take(&self) -> bool {
+        !self.is_taken.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Acquire)
+    }
+}
+
+/// Called with the answers to orders, on a shard's thread.
+pub(crate) type OnOrders = Box<dyn FnOnce(Result<Vec<OrderReply>, CallError>) + Send>;
+/// Called with what was fetched, on a shard's thread.
+pub(crate) type OnFetched = Arc<dyn Fn(Vec<Fetched>) + Send + Sync>;
+
+/// A fetch as a shard holds it.
+pub(crate) struct Waiter {
+    pub(crate) fetch: Fetch,
+    pub(crate) ticket: FetchTicket,
+    pub(crate) deadline_ns: u64,
+    pub(crate) then: OnFetched,
+}
+
+impl Engine {
+    /// The shard that has, or will have, the job with this key.
+    #[must_use]
+    pub fn shard_of(&self, key: Key) -> usize {
+        let [low, ..] = key.0.as_chunks::<8>().0 else { return 0 };
+        (u64::from_le_bytes(*low) % self.shards() as u64) as usize
+    }
+
+    /// Carries out `orders` on one shard, in their order, and calls `then` once with a reply to each,
+    /// on the shard's thread, when all of it is durable as far as the engine's durability says. `then`
+    /// must be quick and must not wait for the engine. When the shard's inbox is full, this call
+    /// itself waits until there is room.
+    ///
+    /// # Errors
+    /// The engine takes nothing more; `then` is not called.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn order(
+        &self,
+        shard: usize,
+        orders: Vec<Order>,
+        then: impl FnOnce(Result<Vec<OrderReply>, CallError>) + Send + 'static,
+    ) -> Result<(), CallError> {
+        let then: OnOrders = Box::new(then);
+        self.send(shard, Message::Orders { orders, then, sent_ns: clock::mono_ns() })
+    }
+
+    /// Asks all shards for jobs, and calls `then` once, on a shard's thread: with at least one
+    /// attempt as soon as there is one, or with none when the wait is over. Who asked first gets
+    /// first. An engine of several shards asks them in turn, and gives what one of them has.
+    ///
+    /// A fetch does not wait until its beginning is durable: what was fetched may be fetched again
+    /// after a crash.
+    ///
+    /// # Errors
+    /// The engine takes nothing more; `then` is not called.
+    pub fn fetch(
+        &self,
+        fetch: &Fetch,
+        then: impl Fn(Vec<Fetched>) + Send + Sync + 'static,
+    ) -> Result<FetchTicket, CallError> {
+        let ticket = FetchTicket::default();
+        let then: OnFetched = Arc::new(then);
+        let wait = fetch.wait.min(limits::FETCH_WAIT_MAX);
+        let deadline_ns = clock::mono_ns().saturating_add(wait.as_nanos() as u64);
+        let first = self.next_in_turn();
+        for turn in 0..self.shards() {
+            let waiter = Waiter {
+                fetch: fetch.clone(),
+                ticket: ticket.clone(),
+                deadline_ns,
+                then: Arc::clone(&then),
+            };
+            self.send((first + turn) % self.shards(), Message::Fetch(Box::new(waiter)))?;
+            if ticket.is_taken() {
+                break;
+            }
+        }
+        Ok(ticket)
+    }
+
+    /// [`Engine::fetch`] that waits for its answer.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn fetch_wait(&self, fetch: &Fetch) -> Result<Vec<Fetched>, CallError> {
+        let (reply, answer) = crossbeam::channel::bounded(1);
+        self.fetch(fetch, move |fetched| {
+            // Nobody waits any more if this fails.
+            let _ = reply.send(fetched);
+        })?;
+        answer.recv().map_err(|_| CallError::ShuttingDown)
+    }
+
+    /// All queues that were named since the start, with the jobs that wait in them, by name.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn queues(&self) -> Result<Vec<QueueInfo>, CallError> {
+        let mut queues: BTreeMap<Box<str>, QueueInfo> = BTreeMap::new();
+        for shard in 0..self.shards() {
+            for QueueView { name, ready, paused } in
+                self.ask(shard, |reply| Message::Queues { reply })?
+            {
+                let queue = queues.entry(name.clone());
+                let queue = queue.or_insert(QueueInfo { name, ready: 0, is_paused: false });
+                queue.ready += ready;
+                queue.is_paused |= paused;
+            }
+        }
+        Ok(queues.into_values().collect())
+    }
+
+    /// Pauses the queue `name` in all shards, or lets it go on. It stays so over a restart. `false`
+    /// when it was so in all of them already.
+    ///
+    /// # Errors
+    /// It was refused, or the engine takes nothing more; some shards may have done it.
+    pub fn pause_queue(&self, name: &str, paused: bool) -> Result<bool, CallError> {
+        let mut changed = false;
+        for shard in 0..self.shards() {
+            let name = name.to_owned();
+            changed |= self.call(shard, |reply| Message::PauseQueue { name, paused, reply })?;
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,190 @@
+//! Workers outside of the process: orders, fetches that wait, keys and queues, over restarts.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    path::Path,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use tickwheel_engine::{
+    Engine, Key, NewJob, Refusal, SubmitError,
+    worker::{Fetch, Fetched, Finish, Order, OrderReply, key_of},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn start(dir: &Path, shards: usize) -> Engine {
+    Engine::builder()
+        .data_dir(dir)
+        .shards(shards)
+        .segment_bytes(8 << 20)
+        .serve_queues(["here"])
+        .handler("local", |_| Ok(()))
+        .start()
+        .unwrap()
+}
+
+fn mail(key: &str) -> NewJob {
+    NewJob::new("send").queue("mail").payload(format!("to {key}")).key(key)
+}
+
+fn add(engine: &Engine, job: NewJob, key: Key) -> Result<tickwheel_engine::JobId, Refusal> {
+    match order(engine, key, Order::Add(job)) {
+        OrderReply::Added(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn order(engine: &Engine, key: Key, order: Order) -> OrderReply {
+    let (reply, answer) = mpsc::channel();
+    engine.order(engine.shard_of(key), vec![order], move |r| reply.send(r).unwrap()).unwrap();
+    answer.recv().unwrap().unwrap().pop().unwrap()
+}
+
+fn fetch(queues: &[&str], max: u32, wait: Duration) -> Fetch {
+    Fetch { queues: queues.iter().map(|name| Box::from(*name)).collect(), max, wait }
+}
+
+fn payload(fetched: &Fetched) -> String {
+    let mut bytes = Vec::new();
+    fetched.payload.append_to(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn key(name: &str) -> Key {
+    key_of(name.as_bytes())
+}
+
+#[test]
+fn a_job_is_fetched_once_and_its_end_is_told_by_key() {
+    for shards in [1, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = start(dir.path(), shards);
+        for number in 0..20 {
+            let name = format!("job number {number}");
+            add(&engine, mail(&name), key(&name)).unwrap();
+        }
+        let first = key("job number 7");
+        assert!(matches!(add(&engine, mail("job number 7"), first), Err(Refusal::KeyHeld(_))));
+        let mut seen = Vec::new();
+        while seen.len() < 20 {
+            let fetched = engine.fetch_wait(&fetch(&["mail"], 8, 10 * SECOND)).unwrap();
+            assert!((1..=8).contains(&fetched.len()));
+            for job in &fetched {
+                let name = payload(job);
+                assert_eq!(job.key, Some(key(name.strip_prefix("to ").unwrap())));
+                seen.push(name);
+                let done = Order::Finish { key: job.key.unwrap(), outcome: Finish::Succeeded };
+                let reply = order(&engine, job.key.unwrap(), done.clone());
+                assert!(matches!(reply, OrderReply::Finished(true)), "{reply:?}");
+                let reply = order(&engine, job.key.unwrap(), done);
+                assert!(matches!(reply, OrderReply::Finished(false)), "{reply:?}");
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 20);
+        assert_eq!(engine.fetch_wait(&fetch(&["mail"], 8, Duration::ZERO)).unwrap().len(), 0);
+        add(&engine, mail("job number 7"), first).unwrap();
+        assert!(engine.drain(Duration::ZERO) || engine.stats().unwrap().counts.pending == 1);
+    }
+}
+
+#[test]
+fn whoever_waits_is_woken_by_a_job_and_who_has_withdrawn_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start(dir.path(), 2);
+    let (reply, answer) = mpsc::channel();
+    let waits = fetch(&["nothing", "mail"], 1, 60 * SECOND);
+    let gone = {
+        let reply = reply.clone();
+        engine.fetch(&waits, move |_| reply.send("who has withdrawn").unwrap()).unwrap()
+    };
+    assert!(gone.withdraw());
+    assert!(!gone.withdraw());
+    let _ticket = engine.fetch(&waits, move |_| reply.send("who waits").unwrap()).unwrap();
+    let begun = Instant::now();
+    add(&engine, mail("late"), key("late")).unwrap();
+    assert_eq!(answer.recv_timeout(30 * SECOND), Ok("who waits"));
+    assert!(begun.elapsed() < 30 * SECOND);
+    assert!(answer.try_recv().is_err());
+    // A wait that is over is answered with nothing.
+    let empty = engine.fetch_wait(&fetch(&["mail"], 1, Duration::from_millis(20))).unwrap();
+    assert!(empty.is_empty());
+}
+
+#[test]
+fn a_lease_outlives_a_restart_and_a_failure_puts_its_payload_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start(dir.path(), 1);
+    let quick = tickwheel_engine::Backoff::exponential(Duration::ZERO, Duration::ZERO);
+    add(&engine, mail("a").backoff(quick), key("a")).unwrap();
+    assert_eq!(engine.fetch_wait(&fetch(&["mail"], 1, SECOND)).unwrap().len(), 1);
+    engine.shutdown(SECOND).unwrap();
+
+    let engine = start(dir.path(), 1);
+    assert_eq!(engine.stats().unwrap().counts.fetched, 1);
+    let extended = order(&engine, key("a"), Order::Extend { key: key("a"), span: 600 * SECOND });
+    assert!(matches!(extended, OrderReply::Extended(true)), "{extended:?}");
+    let failed = Finish::Failed {
+        message: "no route".into(),
+        permanent: false,
+        payload: Some("to a, once more".into()),
+    };
+    let reply = order(&engine, key("a"), Order::Finish { key: key("a"), outcome: failed });
+    assert!(matches!(reply, OrderReply::Finished(true)), "{reply:?}");
+    let again = engine.fetch_wait(&fetch(&["mail"], 1, 10 * SECOND)).unwrap();
+    assert_eq!((again[0].number, payload(&again[0]).as_str()), (2, "to a, once more"));
+    let OrderReply::Looked(Some(seen)) = order(&engine, key("a"), Order::Look { key: key("a") })
+    else {
+        panic!("it is there")
+    };
+    assert_eq!((seen.attempts, seen.is_running, &*seen.queue), (2, true, "mail"));
+    let reply = order(&engine, key("a"), Order::Cancel { key: key("a") });
+    assert!(matches!(reply, OrderReply::Cancelled(true)), "{reply:?}");
+    assert!(engine.drain(10 * SECOND));
+}
+
+#[test]
+fn executors_keep_to_their_queues_and_a_paused_one_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start(dir.path(), 1);
+    assert_eq!(engine.pause_queue("mail", true), Ok(true));
+    assert_eq!(engine.pause_queue("mail", true), Ok(false));
+    add(&engine, mail("x"), key("x")).unwrap();
+    engine.submit(NewJob::new("local").queue("here")).unwrap();
+    while engine.stats().unwrap().counts.succeeded < 1 {
+        std::thread::yield_now();
+    }
+    assert!(engine.fetch_wait(&fetch(&["mail"], 1, Duration::ZERO)).unwrap().is_empty());
+    let queues = engine.queues().unwrap();
+    let mail = queues.iter().find(|queue| &*queue.name == "mail").unwrap();
+    assert_eq!((mail.ready, mail.is_paused), (1, true));
+    engine.shutdown(SECOND).unwrap();
+
+    let engine = start(dir.path(), 1);
+    assert!(engine.fetch_wait(&fetch(&["mail"], 1, Duration::ZERO)).unwrap().is_empty());
+    assert_eq!(engine.pause_queue("mail", false), Ok(true));
+    assert_eq!(engine.fetch_wait(&fetch(&["mail"], 1, 10 * SECOND)).unwrap().len(), 1);
+}
+
+#[test]
+fn a_batch_of_keyed_jobs_is_answered_in_its_order_by_several_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start(dir.path(), 3);
+    let job = |number: usize| NewJob::new("local").queue("here").key(format!("k{number}"));
+    let jobs = (0..30).map(|number| job(number % 25).delay(60 * SECOND)).collect();
+    let answers = engine.submit_batch(jobs).unwrap();
+    for (number, answer) in answers.iter().enumerate() {
+        let shard = engine.shard_of(key(&format!("k{}", number % 25)));
+        match answer {
+            Ok(id) => assert_eq!(usize::from(id.shard().0), shard),
+            Err(Refusal::KeyHeld(first)) => assert_eq!(Ok(*first), answers[number - 25]),
+            Err(other) => panic!("{other}"),
+        }
+        assert_eq!(answer.is_err(), number >= 25);
+    }
+    let unknown = engine.submit(NewJob::new("unheard of").key("k"));
+    assert!(matches!(unknown, Err(SubmitError::UnknownKind(_))), "{unknown:?}");
+}
