@@ -436,7 +436,7 @@ impl<'a> Rule<'a> {
     pub(crate) fn schedule(&self, payload: &[u8]) -> Result<Schedule<'static>, DecodeEventError> {
         let timing = match self.timing {
             RuleTiming::Cron(source, zone) => Timing::Cron(
-                Cron::parse(source)
+                Cron::restore(source, self.name)
                     .and_then(|cron| cron.with_zone(zone))
                     .map_err(|_| DecodeEventError("its cron expression or zone is unknown"))?,
             ),

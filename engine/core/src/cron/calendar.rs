@@ -110,11 +110,6 @@ impl Local {
     pub(super) const fn second_of_day(self) -> u32 {
         self.0.rem_euclid(SECONDS_PER_DAY) as u32
     }
-
-    /// This many seconds later on a clock that neither skips nor repeats.
-    pub(super) const fn plus(self, seconds: i64) -> Local {
-        Local(self.0 + seconds)
-    }
 }
 
 impl Date {

@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 
 use super::YEAR_MIN;
 use super::masks::{Join, Masks, Years};
+use super::policy::{Options, Repeated, Skipped};
+use super::special::Special;
 
 /// Up to this many times of the day are listed one by one.
 const TIMES_LISTED_MAX: u32 = 4;
@@ -32,7 +34,7 @@ const MONTHS: [&str; 13] = [
 const WEEKDAYS: [&str; 8] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-pub(super) fn describe(masks: &Masks, zone: &str) -> String {
+pub(super) fn describe(masks: &Masks, options: Options, zone: &str) -> String {
     let (mut text, is_clock_time) = time(masks);
     match days(masks) {
         Some(days) => text = format!("{text} {days}"),
@@ -47,7 +49,18 @@ pub(super) fn describe(masks: &Masks, zone: &str) -> String {
         let years: Vec<u32> = years.iter().map(|index| index + YEAR_MIN.unsigned_abs()).collect();
         text = format!("{text} in {}", list(&years, |year| year.to_string()));
     }
-    format!("{text}, {zone}")
+    text = format!("{text}, {zone}");
+    match options.skipped {
+        Some(Skipped::AtEnd) => text.push_str("; a skipped time runs at the end of the gap"),
+        Some(Skipped::Never) => text.push_str("; a skipped time does not run"),
+        None => {}
+    }
+    match options.repeated {
+        Some(Repeated::Once) => text.push_str("; a repeated time runs once"),
+        Some(Repeated::Twice) => text.push_str("; a repeated time runs twice"),
+        None => {}
+    }
+    text
 }
 
 /// When within a day, and whether that is a list of clock times.
@@ -109,8 +122,22 @@ fn days(masks: &Masks) -> Option<String> {
     let weekdays: Vec<u32> =
         (1..=7).filter(|weekday| masks.weekdays >> (weekday % 7) & 1 == 1).collect();
     let every_weekday = weekdays.len() == 7;
-    let of_month = || named("day", &days) + " of the month";
-    let of_week = || list(&weekdays, |weekday| WEEKDAYS[weekday as usize].into());
+    let of_month = || {
+        let mut parts = Vec::new();
+        if !days.is_empty() {
+            parts.push(named("day", &days) + " of the month");
+        }
+        parts.extend(masks.special.iter().flat_map(|special| special_month_days(special)));
+        join(&parts)
+    };
+    let of_week = || {
+        let mut parts = Vec::new();
+        if !weekdays.is_empty() {
+            parts.push(list(&weekdays, |weekday| WEEKDAYS[weekday as usize].into()));
+        }
+        parts.extend(masks.special.iter().flat_map(|special| special_week_days(special)));
+        join(&parts)
+    };
     match masks.join {
         Join::Or if every_day || every_weekday => None,
         Join::Or => Some(format!("on {} or on {}", of_month(), of_week())),
@@ -121,6 +148,37 @@ fn days(masks: &Masks) -> Option<String> {
             (false, false) => Some(format!("on {} if it is {}", of_month(), of_week())),
         },
     }
+}
+
+fn special_month_days(special: &Special) -> Vec<String> {
+    let before_last = |back: u32| match back {
+        0 => "the last day of the month".to_string(),
+        1 => "the day before the last of the month".to_string(),
+        _ => format!("the day {back} days before the last of the month"),
+    };
+    let mut parts: Vec<String> =
+        bits(special.before_last.into()).into_iter().map(before_last).collect();
+    for day in bits(special.nearest.into()) {
+        parts.push(format!("the working day nearest to day {day} of the month"));
+    }
+    for back in bits(special.nearest_before_last.into()) {
+        parts.push(match back {
+            0 => "the last working day of the month".to_string(),
+            _ => format!("the working day nearest to {}", before_last(back)),
+        });
+    }
+    parts
+}
+
+fn special_week_days(special: &Special) -> Vec<String> {
+    const NTH: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
+    let mut parts = Vec::new();
+    for (which, weekdays) in NTH.iter().zip(special.nth).chain([(&"last", special.last)]) {
+        for weekday in bits(weekdays.into()) {
+            parts.push(format!("the {which} {} of the month", WEEKDAYS[weekday as usize]));
+        }
+    }
+    parts
 }
 
 /// What a field of the clock selects.

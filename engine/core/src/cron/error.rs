@@ -94,6 +94,28 @@ pub enum CronError {
         text: String,
     },
 
+    /// A word with `=` behind the fields is no option, or the second one of its kind.
+    #[error(
+        "`{text}` is not an option, or is given twice; allowed behind the fields: `skipped=end` or \
+         `skipped=never`, and `repeated=once` or `repeated=twice`; for example \
+         `30 2 * * * skipped=never`"
+    )]
+    Option {
+        /// The word.
+        text: String,
+    },
+
+    /// No day matches in any year.
+    #[error(
+        "`{text}` never fires: {fault}; for example `0 0 L * *` for the last day of each month"
+    )]
+    NeverFires {
+        /// The text, shortened if long.
+        text: String,
+        /// Why.
+        fault: NeverFault,
+    },
+
     /// One item of one field is wrong.
     #[error(
         "{field}: `{text}` {fault}; allowed: {}; for example `{}`",
@@ -137,6 +159,37 @@ pub enum CronError {
     },
 }
 
+/// Why no day matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NeverFault {
+    /// The months are too short for the days.
+    DayTooLate {
+        /// The first of the days.
+        day: u32,
+        /// The length of the longest of the months.
+        days_max: u32,
+    },
+    /// The day exists in other years or months than those selected.
+    NoSuchDay,
+}
+
+impl fmt::Display for NeverFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DayTooLate { day, days_max } => write!(
+                f,
+                "it selects day {day} of the month, and no month that it selects has more than \
+                 {days_max} days; choose another day or month"
+            ),
+            Self::NoSuchDay => f.write_str(
+                "no month that it selects has such a day in any year that it selects; choose other \
+                 years, months or days",
+            ),
+        }
+    }
+}
+
 /// What is wrong with one item of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -161,11 +214,20 @@ pub enum FieldFault {
     },
     /// A `?` in a field other than the two day fields, or beside something else.
     Question,
-    /// A special letter or sign of another dialect.
+    /// A sign of another dialect.
     OtherDialect {
-        /// That letter or sign.
+        /// That sign.
         sign: char,
     },
+    /// `L`, `W` or `#` in a field, or in a way, in which it means nothing.
+    Special {
+        /// Which of them.
+        sign: char,
+    },
+    /// An `H`, but no name to draw its value from.
+    NeedsName,
+    /// An `H` as year.
+    SpreadYear,
     /// Signs in an order that means nothing.
     Form,
 }
@@ -190,6 +252,17 @@ impl fmt::Display for FieldFault {
             Self::OtherDialect { sign } => {
                 write!(f, "uses `{sign}`, which belongs to another cron dialect")
             }
+            Self::Special { sign } => write!(
+                f,
+                "misplaces `{sign}`: as day of month there are `L` (the last), `L-3` (three days \
+                 before it), `LW` (the last working day) and `15W` (the working day nearest to the \
+                 15th), as day of week `friL` (the last Friday) and `fri#2` (the second one)"
+            ),
+            Self::NeedsName => f.write_str(
+                "draws its value from a schedule's name, and there is none here: use it in a named \
+                 schedule, or write a value",
+            ),
+            Self::SpreadYear => f.write_str("would draw a year: write the years"),
             Self::Form => f.write_str(
                 "is none of: value, first-last, `*`, and a step after these as in `*/5`",
             ),

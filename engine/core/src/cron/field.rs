@@ -93,9 +93,9 @@ impl Field {
         match self {
             Self::Second | Self::Minute => "0-59",
             Self::Hour => "0-23",
-            Self::DayOfMonth => "1-31 or `?`",
+            Self::DayOfMonth => "1-31, `?`, `L`, `L-3`, `LW` or `15W`",
             Self::Month => "1-12 or jan-dec",
-            Self::DayOfWeek => "0-7 (0 and 7 are Sunday), sun-sat or `?`",
+            Self::DayOfWeek => "0-7 (0 and 7 are Sunday), sun-sat, `?`, `friL` or `fri#2`",
             Self::Year => "1970-2100",
         }
     }
@@ -111,6 +111,15 @@ impl Field {
             Self::Month => "jan-mar",
             Self::DayOfWeek => "mon-fri",
             Self::Year => "2030-2035",
+        }
+    }
+
+    /// The values from which `H` draws: the whole field, but only days that every month has.
+    pub(super) const fn spread(self) -> Option<(u32, u32)> {
+        match self {
+            Self::DayOfMonth => Some((1, 28)),
+            Self::Year => None,
+            _ => Some((self.min(), self.last())),
         }
     }
 

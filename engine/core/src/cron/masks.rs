@@ -3,9 +3,11 @@
 //! Owns the masks and the questions that a search asks them. It must not know zones or the grammar.
 //!
 //! The `cron` crate is the authority on syntax: every translated text must parse there and select
-//! the same values as our own reading, or the rule is refused. Only its parser is used. Its
+//! the same values as our own reading, or the rule is refused. It does not know `L`, `W`, `#` and
+//! `H`: it sees what `H` has drawn, and the others not at all. Only its parser is used. Its
 //! iteration is not, since it can return a time in the past in the hour that a clock repeats.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
 use core::str::FromStr;
@@ -14,13 +16,14 @@ use ::cron::TimeUnitSpec;
 
 use super::YEAR_MIN;
 use super::calendar::{Date, days_in_month};
-use super::error::{CronError, quote};
+use super::error::{CronError, NeverFault, quote};
 use super::field::{Field, Values};
 use super::read::{FieldValues, Rule, index_of};
+use super::special::{Month, Special};
 
 /// What matches, one bit per value: bit 0 is second, minute and hour 0, and Sunday; bit 1 is the
 /// first of the month, and January.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Masks {
     pub(super) seconds: u64,
     pub(super) minutes: u64,
@@ -30,6 +33,8 @@ pub(super) struct Masks {
     pub(super) weekdays: u8,
     pub(super) years: Years,
     pub(super) join: Join,
+    /// Days beside those of the two masks; rare, and so on its own.
+    pub(super) special: Option<Box<Special>>,
 }
 
 /// Which years match.
@@ -66,23 +71,44 @@ impl Masks {
             weekdays: word(Field::DayOfWeek) as u8,
             years: if year.is_every { Years::Every } else { Years::Listed(year.values) },
             join: if rule.joins_days_by_or() { Join::Or } else { Join::And },
+            special: (rule.special != Special::default()).then(|| Box::new(rule.special)),
         })
     }
 
     /// The days of a month that match, bit 1 for the first.
     pub(super) fn days_of(&self, year: i32, month: u32) -> u32 {
         let first = Date { year, month, day: 1 }.weekday();
+        let len = days_in_month(year, month);
         // Bit 0 becomes the weekday of the first of the month; then the week is repeated.
         let week = u64::from(self.weekdays);
         let week = (week >> first | week << (7 - first)) & 0x7f;
         let weekdays = (week * (1 | 1 << 7 | 1 << 14 | 1 << 21 | 1 << 28)) << 1;
-        let weekdays = (weekdays & 0xffff_ffff) as u32;
+        let mut weekdays = (weekdays & 0xffff_ffff) as u32;
+        let mut days = self.days;
+        if let Some(special) = &self.special {
+            let month = Month { len, first_weekday: first };
+            days |= special.month_days(month);
+            weekdays |= special.week_days(month);
+        }
         let matching = match self.join {
-            Join::Or => self.days | weekdays,
-            Join::And => self.days & weekdays,
+            Join::Or => days | weekdays,
+            Join::And => days & weekdays,
         };
         // Bits 1 to the length of the month; a shift by 32 is avoided by shifting down.
-        matching & (u32::MAX >> (31 - days_in_month(year, month))) & !1
+        matching & (u32::MAX >> (31 - len)) & !1
+    }
+
+    /// Why no day matches, if none does.
+    pub(super) fn never_fault(&self) -> NeverFault {
+        let months = (1..=12).filter(|month| self.months >> month & 1 == 1);
+        let is_short = |days_max: &u32| self.days.trailing_zeros() > *days_max;
+        // In a leap year, so that February has all its days.
+        match months.map(|month| days_in_month(2000, month)).max().filter(is_short) {
+            Some(days_max) if self.special.is_none() => {
+                NeverFault::DayTooLate { day: self.days.trailing_zeros(), days_max }
+            }
+            _ => NeverFault::NoSuchDay,
+        }
     }
 
     /// The first matching year at or after one.
@@ -101,7 +127,11 @@ impl Masks {
 /// Has the `cron` crate parse the translated text and compares what it selects.
 fn confirm(rule: &Rule) -> Result<(), CronError> {
     let [second, minute, hour, day, month, weekday, year] =
-        rule.fields.each_ref().map(|field| field.translated.as_str());
+        rule.fields.each_ref().map(|field| match field.translated.as_str() {
+            // It holds nothing but items that the crate does not know.
+            "" => "*",
+            translated => translated,
+        });
     let translated = format!("{second} {minute} {hour} {day} {month} {weekday} {year}");
     let unconfirmed = |detail| CronError::Unconfirmed {
         text: rule.text.clone(),
@@ -126,7 +156,10 @@ fn confirm(rule: &Rule) -> Result<(), CronError> {
 }
 
 fn agrees(field: Field, rule: &Rule, parsed: &impl TimeUnitSpec) -> bool {
-    let FieldValues { values, .. } = rule.of(field);
+    let FieldValues { values, translated, .. } = rule.of(field);
+    if translated.is_empty() {
+        return true;
+    }
     let mut theirs = Values::default();
     for ordinal in parsed.iter() {
         // That crate counts the days of the week from 1 for Sunday.

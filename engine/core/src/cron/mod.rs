@@ -16,7 +16,10 @@ mod field;
 mod fire;
 mod masks;
 mod near;
+mod policy;
 mod read;
+mod special;
+mod spread;
 mod zone;
 
 #[cfg(test)]
@@ -26,10 +29,14 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
-pub use error::{CronError, FieldFault};
+pub use error::{CronError, FieldFault, NeverFault};
 pub use field::Field;
+pub use policy::{Repeated, Skipped};
+pub use spread::jitter_ns;
 
+use calendar::Local;
 use masks::Masks;
+use policy::{Options, Policy};
 use zone::Zone;
 
 /// The longest text that is read as a cron rule, in bytes. The longest useful one, which lists
@@ -39,14 +46,14 @@ pub const TEXT_LEN_BYTES_MAX: usize = 2048;
 /// The first civil year in which a calendar can fire.
 pub const YEAR_MIN: i32 = 1970;
 
-/// The last civil year in which a calendar can fire. The search ends here, so a date that never
-/// comes, such as 30 February, costs a bounded walk and then `None`.
+/// The last civil year in which a calendar can fire. The search ends here, so its work is bounded.
 pub const YEAR_MAX: i32 = 2199;
 
 /// A cron rule in a time zone.
 ///
-/// Two rules are equal when their texts and their zones are; texts that mean the same but are
-/// written differently are not equal.
+/// Text, name and zone are the whole rule: they are what is stored of it. Two rules are equal when
+/// these are; texts that mean the same but are written differently are not equal. The name counts
+/// only if the text draws from it, by an `H`.
 ///
 /// ```
 /// use tickwheel_core::cron::{Cron, format_time};
@@ -63,28 +70,29 @@ pub const YEAR_MAX: i32 = 2199;
 #[derive(Clone)]
 pub struct Cron {
     source: Box<str>,
+    /// The name that values were drawn from; `None` if the text draws none.
+    name: Option<Box<str>>,
     zone: Zone,
     masks: Masks,
-    pace: Pace,
-}
-
-/// How a rule treats an hour that the clock skips or repeats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    /// Hour and minute name times of the day: each runs once on its day, whatever the clock does.
-    Fixed,
-    /// Hour or minute recurs over its whole field: the rule follows what the clock shows.
-    Recurring,
+    options: Options,
+    /// Whether hour or minute recurs over its whole field, which decides what is not in the options.
+    recurs: bool,
+    policy: Policy,
 }
 
 impl Cron {
     /// Reads a rule of five fields (minute first), six (second first) or seven (second first, year
-    /// last), or a nickname such as `@daily`. Its zone is UTC.
+    /// last), or a nickname such as `@daily`. What happens in an hour that the clock skips or
+    /// repeats may follow: `skipped=end` or `skipped=never`, `repeated=once` or `repeated=twice`.
+    /// Its zone is UTC.
+    ///
+    /// An `H` is refused, since there is no name to draw from: see [`Cron::parse_named`].
     ///
     /// # Errors
     ///
     /// [`CronError`], whose text names the field, the offending text, the reason, the allowed
-    /// values and an example.
+    /// values and an example. A rule whose date never comes, such as 30 February, is an error; one
+    /// whose years are past is not, because that depends on when it is asked.
     ///
     /// ```
     /// use tickwheel_core::cron::Cron;
@@ -95,7 +103,32 @@ impl Cron {
     /// assert!(error.to_string().contains("hour"));
     /// ```
     pub fn parse(text: &str) -> Result<Cron, CronError> {
-        Self::compile(text, read::Form::Any)
+        Self::compile(text, read::Form::Any, None)?.checked()
+    }
+
+    /// Reads a rule in which `H` stands for a value drawn from a name, usually the schedule's.
+    /// Different names get different values, and the same name always the same one, so that many
+    /// schedules that run once an hour or a day do not all run at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cron::parse`].
+    ///
+    /// ```
+    /// use tickwheel_core::cron::Cron;
+    ///
+    /// let backup = Cron::parse_named("H H(1-4) * * *", "backup")?;
+    /// let report = Cron::parse_named("H H(1-4) * * *", "report")?;
+    /// assert_ne!(backup.next_after(0), report.next_after(0));
+    /// # Ok::<(), tickwheel_core::cron::CronError>(())
+    /// ```
+    pub fn parse_named(text: &str, name: &str) -> Result<Cron, CronError> {
+        Self::restore(text, name)?.checked()
+    }
+
+    /// A rule that was accepted once: what has been refused since then must still be read.
+    pub(crate) fn restore(text: &str, name: &str) -> Result<Cron, CronError> {
+        Self::compile(text, read::Form::Any, Some(name))
     }
 
     /// Reads a rule as it stands in a crontab line: exactly five fields, or a nickname. Its zone
@@ -103,10 +136,10 @@ impl Cron {
     ///
     /// # Errors
     ///
-    /// As [`Cron::parse`]; six or seven fields are refused too, since in a crontab the sixth word
-    /// is the beginning of the command.
+    /// As [`Cron::parse`]; six or seven fields and options are refused too, since in a crontab the
+    /// sixth word is the beginning of the command.
     pub fn parse_crontab(text: &str) -> Result<Cron, CronError> {
-        Self::compile(text, read::Form::Crontab)
+        Self::compile(text, read::Form::Crontab, None)?.checked()
     }
 
     /// The same rule on the clocks of another zone: an IANA name such as `Europe/Berlin`, or
@@ -120,10 +153,58 @@ impl Cron {
         Ok(Cron { zone, ..self })
     }
 
-    /// The text of the rule as given, without blanks around it.
+    /// The same rule, but with this done about times that the clock skips. [`Cron::source`] says so
+    /// too, in its option `skipped=`.
+    ///
+    /// ```
+    /// use tickwheel_core::cron::{Cron, Skipped};
+    ///
+    /// let rule = Cron::parse("30 2 * * *")?.with_skipped(Skipped::Never);
+    /// assert_eq!(rule.source(), "30 2 * * * skipped=never");
+    /// assert_eq!(rule, Cron::parse("30 2 * * * skipped=never")?);
+    /// # Ok::<(), tickwheel_core::cron::CronError>(())
+    /// ```
+    #[must_use]
+    pub fn with_skipped(self, skipped: Skipped) -> Cron {
+        let options = Options { skipped: Some(skipped), ..self.options };
+        self.with_option(options, Skipped::KEY, skipped.word())
+    }
+
+    /// The same rule, but with this done about times that the clock shows twice. [`Cron::source`]
+    /// says so too, in its option `repeated=`.
+    #[must_use]
+    pub fn with_repeated(self, repeated: Repeated) -> Cron {
+        let options = Options { repeated: Some(repeated), ..self.options };
+        self.with_option(options, Repeated::KEY, repeated.word())
+    }
+
+    /// What is done about times that the clock skips: what the text says, or else
+    /// [`Skipped::Never`] if hour or minute recurs over its whole field, as `*` and `*/15` do, and
+    /// [`Skipped::AtEnd`] if the rule names times of the day.
+    #[must_use]
+    pub fn skipped(&self) -> Skipped {
+        self.policy.skipped
+    }
+
+    /// What is done about times that the clock shows twice: what the text says, or else
+    /// [`Repeated::Twice`] if hour or minute recurs over its whole field, and [`Repeated::Once`] if
+    /// the rule names times of the day.
+    #[must_use]
+    pub fn repeated(&self) -> Repeated {
+        self.policy.repeated
+    }
+
+    /// The text of the rule as given, without blanks around it, and with the options that were set
+    /// since.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// The name that values were drawn from, if the text draws any.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The name of the zone in its usual spelling, `UTC` unless [`Cron::with_zone`] set another.
@@ -135,14 +216,14 @@ impl Cron {
     /// The first fire time strictly after an instant, both in nanoseconds since the Unix epoch.
     /// Fire times are whole seconds.
     ///
-    /// `None` when the rule never fires again: its years are past, its date does not exist (30
-    /// February), or [`YEAR_MAX`] is reached. No rule fires before the civil year [`YEAR_MIN`].
+    /// `None` when the rule never fires again: its years are past, or [`YEAR_MAX`] is reached. No
+    /// rule fires before the civil year [`YEAR_MIN`].
     ///
     /// The result is always greater than the argument, so feeding it back walks forward through
     /// all fire times, each once. The work is bounded whatever the rule.
     #[must_use]
     pub fn next_after(&self, after_unix_ns: i64) -> Option<i64> {
-        fire::next_after(&self.masks, &self.zone, self.pace, after_unix_ns)
+        fire::next_after(&self.masks, &self.zone, self.policy, after_unix_ns)
     }
 
     /// All fire times strictly after an instant, in nanoseconds since the Unix epoch, in strictly
@@ -171,23 +252,50 @@ impl Cron {
     /// ```
     #[must_use]
     pub fn describe(&self) -> String {
-        describe::describe(&self.masks, self.zone.name())
+        describe::describe(&self.masks, self.options, self.zone.name())
     }
 
-    fn compile(text: &str, form: read::Form) -> Result<Cron, CronError> {
-        let rule = read::read(text, form)?;
+    fn compile(text: &str, form: read::Form, name: Option<&str>) -> Result<Cron, CronError> {
+        let rule = read::read(text, form, name)?;
+        let recurs = rule.recurs_within_day();
         Ok(Cron {
             source: text.trim_ascii().into(),
+            name: name.filter(|_| rule.is_spread).map(Into::into),
             zone: Zone::utc(),
-            pace: if rule.recurs_within_day() { Pace::Recurring } else { Pace::Fixed },
             masks: Masks::compile(&rule)?,
+            options: rule.options,
+            recurs,
+            policy: Policy::of(rule.options, recurs),
         })
+    }
+
+    /// Refuses a rule that matches no day of the calendar.
+    fn checked(self) -> Result<Cron, CronError> {
+        let epoch = Local(0);
+        match self.masks.first_from(epoch) {
+            Some(_) => Ok(self),
+            None => Err(CronError::NeverFires {
+                text: error::quote(&self.source),
+                fault: self.masks.never_fault(),
+            }),
+        }
+    }
+
+    fn with_option(self, options: Options, key: &str, option: &str) -> Cron {
+        Cron {
+            source: Options::rewrite(&self.source, key, option).into(),
+            policy: Policy::of(options, self.recurs),
+            options,
+            ..self
+        }
     }
 }
 
 impl PartialEq for Cron {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source && self.zone.name() == other.zone.name()
+        self.source == other.source
+            && self.name == other.name
+            && self.zone.name() == other.zone.name()
     }
 }
 
@@ -195,10 +303,12 @@ impl Eq for Cron {}
 
 impl fmt::Debug for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cron")
-            .field("source", &self.source)
-            .field("zone", &self.zone.name())
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("Cron");
+        shown.field("source", &self.source);
+        if let Some(name) = &self.name {
+            shown.field("name", name);
+        }
+        shown.field("zone", &self.zone.name()).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! From text to values: the grammar of the dialect.
 //!
-//! Owns splitting, nicknames, items, ranges and steps, and the translation into the dialect of the
-//! `cron` crate. It must not know the calendar. What is wrong is found here, before that crate sees
+//! Owns splitting, nicknames, items, ranges, steps and draws, and the translation into the dialect
+//! of the `cron` crate. It must not know the calendar. What is wrong is found here, before that crate sees
 //! the text, so that the message can say what to write instead.
 
 use alloc::format;
@@ -12,6 +12,9 @@ use core::fmt::Write;
 use super::TEXT_LEN_BYTES_MAX;
 use super::error::{CronError, FieldFault, quote};
 use super::field::{Field, Values};
+use super::policy::{Options, is_zone};
+use super::special::Special;
+use super::spread::{Stream, draw};
 
 /// Which numbers of fields are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,11 @@ pub(super) struct Rule {
     pub(super) text: String,
     /// In the order of [`Field::ALL`].
     pub(super) fields: [FieldValues; 7],
+    /// Days that no list of values can name.
+    pub(super) special: Special,
+    pub(super) options: Options,
+    /// Whether a value was drawn from the name.
+    pub(super) is_spread: bool,
 }
 
 /// What one field selects.
@@ -45,8 +53,8 @@ pub(super) struct FieldValues {
     pub(super) spans_field: bool,
 }
 
-/// Reads a whole text.
-pub(super) fn read(text: &str, form: Form) -> Result<Rule, CronError> {
+/// Reads a whole text. A name is needed only where something is drawn from it.
+pub(super) fn read(text: &str, form: Form, name: Option<&str>) -> Result<Rule, CronError> {
     let text = text.trim_ascii();
     if text.len() > TEXT_LEN_BYTES_MAX {
         return Err(CronError::TooLong {
@@ -57,10 +65,19 @@ pub(super) fn read(text: &str, form: Form) -> Result<Rule, CronError> {
     if text.is_empty() {
         return Err(CronError::Empty);
     }
-    let line = if text.starts_with('@') { nickname(text)? } else { text };
+    let (fields, options) = match form {
+        Form::Any => Options::split(text)?,
+        // What follows the fields of a crontab line is its command.
+        Form::Crontab => (text, Options::default()),
+    };
+    let line = if fields.starts_with('@') { nickname(fields)? } else { fields };
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     if let Some(first) = words.first().filter(|word| word.contains('=')) {
-        return Err(CronError::ZoneInText { text: quote(first) });
+        let text = quote(first);
+        return Err(match is_zone(first) {
+            true => CronError::ZoneInText { text },
+            false => CronError::Option { text },
+        });
     }
     let count = words.len();
     let words: [&str; 7] = match (form, words.as_slice()) {
@@ -78,19 +95,19 @@ pub(super) fn read(text: &str, form: Form) -> Result<Rule, CronError> {
             return Err(CronError::FieldCount { text: quote(text), count });
         }
     };
+    let mut reader = Reader { name, special: Special::default(), is_spread: false };
     let [second, minute, hour, day, month, weekday, year] = Field::ALL;
-    Ok(Rule {
-        text: quote(text),
-        fields: [
-            read_field(second, words[0])?,
-            read_field(minute, words[1])?,
-            read_field(hour, words[2])?,
-            read_field(day, words[3])?,
-            read_field(month, words[4])?,
-            read_field(weekday, words[5])?,
-            read_field(year, words[6])?,
-        ],
-    })
+    let fields = [
+        reader.field(second, words[0])?,
+        reader.field(minute, words[1])?,
+        reader.field(hour, words[2])?,
+        reader.field(day, words[3])?,
+        reader.field(month, words[4])?,
+        reader.field(weekday, words[5])?,
+        reader.field(year, words[6])?,
+    ];
+    let Reader { special, is_spread, .. } = reader;
+    Ok(Rule { text: quote(text), fields, special, options, is_spread })
 }
 
 impl Rule {
@@ -134,31 +151,158 @@ fn nickname(text: &str) -> Result<&'static str, CronError> {
     })
 }
 
-fn read_field(field: Field, word: &str) -> Result<FieldValues, CronError> {
-    let mut read = FieldValues {
-        values: Values::default(),
-        translated: String::new(),
-        begins_open: word.starts_with(['*', '?']),
-        is_every: false,
-        spans_field: false,
+/// What the fields of one text have in common.
+struct Reader<'a> {
+    name: Option<&'a str>,
+    special: Special,
+    is_spread: bool,
+}
+
+impl Reader<'_> {
+    fn field(&mut self, field: Field, word: &str) -> Result<FieldValues, CronError> {
+        let mut read = FieldValues {
+            values: Values::default(),
+            translated: String::new(),
+            begins_open: word.starts_with(['*', '?']),
+            is_every: false,
+            spans_field: false,
+        };
+        if word.contains('?') && !(word == "?" && field.is_day()) {
+            return Err(error(field, word, FieldFault::Question));
+        }
+        for item in word.split(',') {
+            let fault = |fault| error(field, if item.is_empty() { word } else { item }, fault);
+            if read_special(field, item, &mut self.special).map_err(fault)? {
+                continue;
+            }
+            let item = match spread_part(item) {
+                Some((range, step)) => self.spread(field, range, step),
+                None => read_item(field, item),
+            };
+            let item = item.map_err(fault)?;
+            read.is_every |= item.spans_field && item.form == ItemForm::Every;
+            read.spans_field |= item.spans_field;
+            for value in item.values() {
+                read.values.insert(index_of(field, value));
+            }
+            if !read.translated.is_empty() {
+                read.translated.push(',');
+            }
+            item.translate(field, &mut read.translated);
+        }
+        Ok(read)
+    }
+
+    /// An `H`: one value of a range, or with a step all values that lie so far apart, beginning
+    /// with one that is drawn. Every item of a field uses the same draw.
+    fn spread(
+        &mut self,
+        field: Field,
+        range: Option<&str>,
+        step: Option<&str>,
+    ) -> Result<Item, FieldFault> {
+        let (least, greatest) = field.spread().ok_or(FieldFault::SpreadYear)?;
+        let (first, last) = match range {
+            None => (least, greatest),
+            Some(range) => {
+                let (first, last) = range.split_once('-').ok_or(FieldFault::Form)?;
+                read_range(field, first, last)?
+            }
+        };
+        let size = last - first + 1;
+        let step = step.map(|step| read_step(step, size)).transpose()?;
+        let name = self.name.ok_or(FieldFault::NeedsName)?;
+        self.is_spread = true;
+        let stream = Stream(field as u64 + 1);
+        // The draw is below the size of the field, at most 60.
+        let first_drawn = first + draw(name, stream, step.unwrap_or(size).into()) as u32;
+        Ok(Item {
+            first: first_drawn,
+            last: if step.is_some() { last } else { first_drawn },
+            step: step.unwrap_or(1),
+            form: ItemForm::Some,
+            spans_field: step.is_some() && first == field.min() && last >= field.last(),
+        })
+    }
+}
+
+/// Takes an `H` apart: `H`, `H/n`, `H(a-b)` and `H(a-b)/n`.
+fn spread_part(item: &str) -> Option<(Option<&str>, Option<&str>)> {
+    let rest = item.strip_prefix(['H', 'h'])?;
+    let (base, step) = match rest.split_once('/') {
+        Some((base, step)) => (base, Some(step)),
+        None => (rest, None),
     };
-    if word.contains('?') && !(word == "?" && field.is_day()) {
-        return Err(error(field, word, FieldFault::Question));
+    if base.is_empty() {
+        return Some((None, step));
     }
-    for item in word.split(',') {
-        let fault = |fault| error(field, if item.is_empty() { word } else { item }, fault);
-        let item = read_item(field, item).map_err(fault)?;
-        read.is_every |= item.covers_field(field) && item.form == ItemForm::Every;
-        read.spans_field |= item.covers_field(field);
-        for value in item.values() {
-            read.values.insert(index_of(field, value));
-        }
-        if !read.translated.is_empty() {
-            read.translated.push(',');
-        }
-        item.translate(field, &mut read.translated);
+    let range = base.strip_prefix('(')?.strip_suffix(')')?;
+    Some((Some(range), step))
+}
+
+/// Takes in an item with `L`, `W` or `#`, or says that it is none.
+fn read_special(field: Field, item: &str, special: &mut Special) -> Result<bool, FieldFault> {
+    match field {
+        Field::DayOfMonth => read_special_month_day(item, special),
+        Field::DayOfWeek => read_special_week_day(item, special),
+        _ => Ok(false),
     }
-    Ok(read)
+}
+
+fn read_special_month_day(item: &str, special: &mut Special) -> Result<bool, FieldFault> {
+    let (base, is_nearest) = match item.strip_suffix(['W', 'w']) {
+        Some(base) => (base, true),
+        None => (item, false),
+    };
+    let Some(rest) = base.strip_prefix(['L', 'l']) else {
+        if is_nearest {
+            let day = read_number(Field::DayOfMonth, base, FieldFault::Special { sign: 'W' })?;
+            special.nearest |= 1 << day;
+        }
+        return Ok(is_nearest);
+    };
+    let back = match rest.strip_prefix('-') {
+        Some(back) => match read_number(Field::DayOfMonth, back, FieldFault::Form)? {
+            // A month has at most 30 days before its last one.
+            31 => return Err(FieldFault::OutOfRange),
+            back => back,
+        },
+        None if rest.is_empty() => 0,
+        None => return Err(FieldFault::Special { sign: 'L' }),
+    };
+    if is_nearest {
+        special.nearest_before_last |= 1 << back;
+    } else {
+        special.before_last |= 1 << back;
+    }
+    Ok(true)
+}
+
+fn read_special_week_day(item: &str, special: &mut Special) -> Result<bool, FieldFault> {
+    if let Some((weekday, nth)) = item.split_once('#') {
+        let fault = || FieldFault::Special { sign: '#' };
+        let weekday = read_value(Field::DayOfWeek, weekday).map_err(|_| fault())?;
+        let weeks = nth.parse::<usize>().ok().and_then(|nth| nth.checked_sub(1));
+        let weekdays = weeks.and_then(|weeks| special.nth.get_mut(weeks)).ok_or_else(fault)?;
+        *weekdays |= 1 << wrapped(Field::DayOfWeek, weekday);
+        return Ok(true);
+    }
+    // No name of a day ends with this letter.
+    let Some(weekday) = item.strip_suffix(['L', 'l']) else {
+        return Ok(false);
+    };
+    let weekday =
+        read_value(Field::DayOfWeek, weekday).map_err(|_| FieldFault::Special { sign: 'L' })?;
+    special.last |= 1 << wrapped(Field::DayOfWeek, weekday);
+    Ok(true)
+}
+
+/// A number of a field and nothing else.
+fn read_number(field: Field, text: &str, otherwise: FieldFault) -> Result<u32, FieldFault> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(otherwise);
+    }
+    read_value(field, text)
 }
 
 /// One item of a list: values from `first` to `last`, every `step`-th. A day of the week may run
@@ -169,6 +313,8 @@ struct Item {
     last: u32,
     step: u32,
     form: ItemForm,
+    /// It ranges over the whole field, with or without a step.
+    spans_field: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,10 +328,6 @@ enum ItemForm {
 impl Item {
     fn values(&self) -> impl Iterator<Item = u32> + use<> {
         (self.first..=self.last).step_by(self.step as usize)
-    }
-
-    fn covers_field(&self, field: Field) -> bool {
-        self.first == field.min() && self.last >= field.last()
     }
 
     /// Writes the item as the `cron` crate takes it. Its week begins with Sunday as 1 and does not
@@ -215,12 +357,13 @@ fn read_item(field: Field, text: &str) -> Result<Item, FieldFault> {
     }
     let (base, step) = match text.split_once('/') {
         None => (text, None),
-        Some((base, step)) => (base, Some(read_step(field, step)?)),
+        Some((base, step)) => (base, Some(read_step(step, field.max())?)),
     };
     let step_by = step.unwrap_or(1);
     if base == "*" || base == "?" {
         let form = if step.is_none() { ItemForm::Every } else { ItemForm::Some };
-        return Ok(Item { first: field.min(), last: field.last(), step: step_by, form });
+        let (first, last) = (field.min(), field.last());
+        return Ok(Item { first, last, step: step_by, form, spans_field: true });
     }
     let (first, last) = match base.split_once('-') {
         Some((first, last)) => read_range(field, first, last)?,
@@ -230,7 +373,8 @@ fn read_item(field: Field, text: &str) -> Result<Item, FieldFault> {
             (first, if step.is_some() { field.last() } else { first })
         }
     };
-    Ok(Item { first, last, step: step_by, form: ItemForm::Some })
+    let spans_field = first == field.min() && last >= field.last();
+    Ok(Item { first, last, step: step_by, form: ItemForm::Some, spans_field })
 }
 
 fn read_range(field: Field, first: &str, last: &str) -> Result<(u32, u32), FieldFault> {
@@ -263,14 +407,10 @@ fn read_value(field: Field, text: &str) -> Result<u32, FieldFault> {
             Err(FieldFault::OutOfRange)
         };
     }
-    field.value_of(text).ok_or_else(|| match other_dialect(text) {
-        Some(sign) => FieldFault::OtherDialect { sign },
-        None => FieldFault::NotAValue,
-    })
+    field.value_of(text).ok_or_else(|| foreign(text).unwrap_or(FieldFault::NotAValue))
 }
 
-fn read_step(field: Field, text: &str) -> Result<u32, FieldFault> {
-    let step_max = field.max();
+fn read_step(text: &str, step_max: u32) -> Result<u32, FieldFault> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(FieldFault::Form);
     }
@@ -281,17 +421,18 @@ fn read_step(field: Field, text: &str) -> Result<u32, FieldFault> {
     }
 }
 
-/// The sign by which another dialect is known: Quartz has `L`, `W` and `#`, Jenkins `H`, some have
-/// `+`, `~` or `%`.
-fn other_dialect(text: &str) -> Option<char> {
+/// A word with a sign that another dialect has, or that has its place in another field.
+fn foreign(text: &str) -> Option<FieldFault> {
     let upper = text.to_ascii_uppercase();
-    if let Some(sign) = upper.chars().find(|sign| "#~+%".contains(*sign)) {
-        return Some(sign);
+    if let Some(sign) = upper.chars().find(|sign| "~+%".contains(*sign)) {
+        return Some(FieldFault::OtherDialect { sign });
     }
-    let letters = upper.trim_start_matches(|sign: char| sign.is_ascii_digit());
-    match letters {
-        "L" | "LW" | "W" | "H" => letters.chars().next(),
-        _ if letters.starts_with("H(") => Some('H'),
+    if upper.contains('#') {
+        return Some(FieldFault::Special { sign: '#' });
+    }
+    match upper.trim_start_matches(|sign: char| sign.is_ascii_digit()) {
+        "L" | "LW" => Some(FieldFault::Special { sign: 'L' }),
+        "W" => Some(FieldFault::Special { sign: 'W' }),
         _ => None,
     }
 }

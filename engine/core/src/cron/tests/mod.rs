@@ -1,9 +1,14 @@
 //! Behaviour of the module through its public boundary: what is read and how errors are told
-//! ([`dialect`]), what the clocks of real zones do to it ([`clocks`]), and random texts
-//! ([`random`]).
+//! ([`dialect`]), the rules and examples of crontab(5) ([`crontab5`]), days that depend on the month
+//! ([`months`]), values drawn from a name ([`named`]), what the clocks of real zones do to it
+//! ([`clocks`]) and what a text may say about that ([`options`]), and random texts ([`random`]).
 
 mod clocks;
+mod crontab5;
 mod dialect;
+mod months;
+mod named;
+mod options;
 mod random;
 
 use alloc::string::String;
