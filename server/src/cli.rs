@@ -109,6 +109,7 @@ Examples:
   tickwheel next \"*/15 * * * *\"                       five fields, as in a crontab
   tickwheel next \"0 30 2 * * Mon-Fri\" --tz Asia/Tokyo  six: seconds first
   tickwheel next \"0 0 8 1 1 ? 2030\" -n 1               seven: the year last
+  tickwheel next \"H H(1-4) * * *\" --name backup       H: values drawn from the name
   tickwheel next @daily")]
 struct NextArgs {
     /// Cron expression: five, six or seven fields, or @hourly and its kin
@@ -117,6 +118,9 @@ struct NextArgs {
     /// Time zone that the expression is meant in
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
+    /// Name of the schedule, from which `H` draws its values
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// How many fire times to print
     #[arg(short, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     n: u32,
@@ -177,7 +181,11 @@ fn demo_command(args: &DemoArgs) -> Result<(), Exit> {
 }
 
 fn next_command(args: &NextArgs) -> Result<(), Exit> {
-    let report = next::report(&args.expression, &args.tz, args.n).map_err(|error| {
+    let report = next::report(
+        &next::Rule { text: &args.expression, name: args.name.as_deref(), zone: &args.tz },
+        args.n,
+    )
+    .map_err(|error| {
         let code = if matches!(error, NextError::Clock) { FAILED } else { BAD_INPUT };
         Exit { code, message: error_text(&error) }
     })?;

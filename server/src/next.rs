@@ -16,17 +16,32 @@ pub enum NextError {
     Clock,
 }
 
+/// A cron expression and what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule<'a> {
+    /// The expression.
+    pub text: &'a str,
+    /// The name from which an `H` in it draws.
+    pub name: Option<&'a str>,
+    /// Its time zone.
+    pub zone: &'a str,
+}
+
 /// The expression in words, and its next `count` fire times, one per line.
 ///
 /// # Errors
 /// [`NextError::Cron`] for a wrong expression or zone, [`NextError::Clock`] for a wrong clock.
-pub fn report(expression: &str, zone: &str, count: u32) -> Result<String, NextError> {
+pub fn report(rule: &Rule<'_>, count: u32) -> Result<String, NextError> {
     let now = unix_ns(SystemTime::now()).ok_or(NextError::Clock)?;
-    report_after(now, expression, zone, count)
+    report_after(now, rule, count)
 }
 
-fn report_after(now: i64, expression: &str, zone: &str, count: u32) -> Result<String, NextError> {
-    let cron = Cron::parse(expression)?.with_zone(zone)?;
+fn report_after(now: i64, rule: &Rule<'_>, count: u32) -> Result<String, NextError> {
+    let cron = match rule.name {
+        Some(name) => Cron::parse_named(rule.text, name)?,
+        None => Cron::parse(rule.text)?,
+    };
+    let cron = cron.with_zone(rule.zone)?;
     let mut report = format!("{}\n", cron.describe());
     let mut printed = 0;
     for at in cron.upcoming(now).take(count as usize) {
@@ -53,9 +68,13 @@ mod tests {
     /// 2026-03-28T12:00:00Z, the day before clocks go forward in Berlin.
     const NOW: i64 = 1_774_699_200_000_000_000;
 
+    fn rule<'a>(text: &'a str, zone: &'a str) -> Rule<'a> {
+        Rule { text, name: None, zone }
+    }
+
     #[test]
     fn words_then_times_with_their_zone() {
-        let report = report_after(NOW, "30 9 * * *", "Europe/Berlin", 2).unwrap();
+        let report = report_after(NOW, &rule("30 9 * * *", "Europe/Berlin"), 2).unwrap();
         let lines: Vec<&str> = report.lines().collect();
         assert!(lines[0].contains("09:30") && lines[0].contains("Europe/Berlin"), "{report}");
         assert_eq!(
@@ -69,16 +88,24 @@ mod tests {
 
     #[test]
     fn an_exhausted_calendar_is_said() {
-        let report = report_after(NOW, "0 0 8 1 1 ? 2027", "UTC", 3).unwrap();
+        let report = report_after(NOW, &rule("0 0 8 1 1 ? 2027", "UTC"), 3).unwrap();
         assert_eq!(report.lines().count(), 3, "{report}");
         assert!(report.ends_with("\nno further fire time\n"), "{report}");
     }
 
     #[test]
     fn wrong_input_is_named() {
-        let text =
-            |expression, zone| report_after(NOW, expression, zone, 1).unwrap_err().to_string();
+        let text = |text, zone| report_after(NOW, &rule(text, zone), 1).unwrap_err().to_string();
         assert!(text("0 30 2 * *", "UTC").contains("30"));
         assert!(text("@daily", "Europe/Berln").contains("Europe/Berln"));
+        assert!(text("0 0 30 2 *", "UTC").contains("never fires"));
+        assert!(text("H H * * *", "UTC").contains("name"));
+    }
+
+    #[test]
+    fn a_name_gives_what_is_drawn_from_it() {
+        let rule = Rule { name: Some("backup"), ..rule("H H * * *", "UTC") };
+        let report = report_after(NOW, &rule, 1).unwrap();
+        assert_eq!(report, "at 18:49 every day, UTC\n2026-03-28T18:49:00+00:00[UTC]\n");
     }
 }

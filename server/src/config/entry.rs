@@ -40,7 +40,9 @@ impl<'d> Entries<'d> {
         let name = self.name(&mut section, "[[schedule]]", report);
         let zone = read_zone(&mut section, report);
         let missed = read_missed(&mut section, report);
-        let timing = self.timing(&mut section, zone, report);
+        // With a wrong name, which is in the report, the rest is still checked.
+        let own_name = name.as_deref().unwrap_or_default();
+        let timing = self.timing(&mut section, own_name, zone, report);
         let rest = self.rest(section, name, report);
         if let (Ok(missed), Ok(timing), Ok(entry)) = (missed, timing, rest) {
             let missed = missed.or(self.defaults.missed).unwrap_or_default();
@@ -95,6 +97,7 @@ impl<'d> Entries<'d> {
     fn timing(
         &self,
         section: &mut Section<'_>,
+        name: &str,
         zone: Result<Option<String>, Reported>,
         report: &mut Report<'_>,
     ) -> Result<Timing, Reported> {
@@ -104,7 +107,7 @@ impl<'d> Entries<'d> {
         let own_zone = own_zone.unwrap_or_else(|| limits::ZONE_DEFAULT.to_owned());
         let cron = section.field(report, "cron", CRON_EXAMPLE, |value| {
             let text = reader::text(value)?;
-            Cron::parse(text).and_then(|cron| cron.with_zone(&own_zone)).map_err(rule)
+            Cron::parse_named(text, name).and_then(|cron| cron.with_zone(&own_zone)).map_err(rule)
         });
         let every = section.field(report, "every", EVERY_EXAMPLE, |value| {
             settings::duration_in(value, limits::EVERY)

@@ -16,7 +16,7 @@ use crate::{
     },
     journal::{Journal, NoRoom},
     limits,
-    schedule::Schedule,
+    schedule::{Schedule, Timing},
     time::{Now, WallTime},
 };
 
@@ -211,10 +211,11 @@ impl Scheduler {
             }
             None => schedule.timing.first(now),
         };
-        if next.is_none() && before.is_none_or(|state| state.rule.timing != schedule.timing) {
+        let is_new = before.is_none_or(|state| state.rule.timing != schedule.timing);
+        if is_new && next.is_none() && matches!(schedule.timing, Timing::Cron(_)) {
             return refused(Refusal::Schedule(
-                "it would never fire: its years are past, or its times fall into skipped hours \
-                 alone; give it other times, or remove it",
+                "its cron expression never fires again: its years are past, or all its times are \
+                 skipped; give it other times, or remove the schedule",
             ));
         }
         if !self.kinds.has_room_for(&schedule.job.kind) {

@@ -436,6 +436,44 @@ fn a_schedule_that_was_put_again_keeps_its_place_and_catches_up() {
 }
 
 #[test]
+fn a_schedule_keeps_the_times_that_were_drawn_from_its_name() {
+    let spread = |name| Timing::Cron(Cron::parse_named("H H * * *", name).unwrap());
+    let mut world = World::new();
+    let first = world.put(&Schedule::new("backup", spread("backup"), job()));
+    // 18:49, as the draw has it for ever.
+    assert_eq!(
+        first,
+        Answer::SchedulePut(spread("backup").next_after(world.now.wall)),
+        "the draw differs"
+    );
+    let mut world = world.restart(TICK_NS);
+    assert_eq!(world.put(&Schedule::new("backup", spread("backup"), job())), first);
+    let other = world.put(&Schedule::new("report", spread("backup"), job()));
+    let Answer::Refused(Refusal::Schedule(reason)) = other else { panic!("{other:?}") };
+    assert!(reason.contains("parse_named"), "{reason}");
+}
+
+#[test]
+fn a_schedule_that_can_never_fire_is_refused_but_one_that_has_ended_stays() {
+    let cron = |text| Timing::Cron(Cron::parse(text).unwrap());
+    let mut world = World::new();
+    let past = world.put(&Schedule::new("past", cron("0 0 0 1 1 ? 1999"), job()));
+    let Answer::Refused(Refusal::Schedule(reason)) = past else { panic!("{past:?}") };
+    assert!(reason.contains("give it other times"), "{reason}");
+    let ends = Schedule::new("ends", cron("0 0 0 1 1 ? 2026-2030"), job());
+    assert!(matches!(world.put(&ends), Answer::SchedulePut(Some(_))));
+    let mut world = world.restart(10 * 366 * 86_400 * SECOND);
+    for dispatch in world.pass(SECOND) {
+        world.complete(dispatch, Outcome::Succeeded);
+    }
+    assert!(world.core.schedules()[0].next.is_none());
+    // A program that puts its schedules at each start still can, also with another job.
+    assert_eq!(world.put(&ends), Answer::SchedulePut(None));
+    let ends = Schedule { job: NewJob::new("other"), ..ends };
+    assert_eq!(world.put(&ends), Answer::SchedulePut(None));
+}
+
+#[test]
 fn a_one_off_runs_once_however_often_it_is_put() {
     let once = Schedule::new("once", Timing::Once(None), job());
     let mut world = World::new();
