@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod crc;
+pub mod cron;
 pub mod engine;
 mod random;
 pub mod wal;

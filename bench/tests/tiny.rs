@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tickwheel_bench::{
     crc::{Crate, Payloads},
+    cron::{RULES, Reader, Searches, ZONES},
     engine::Trips,
     wal::{
         Appends, BareSyncs, Copies, Groups, Paced, Plan, Recovered, Sustained,
@@ -56,6 +57,21 @@ fn checksums_are_taken() {
         for by in Crate::ALL {
             assert!(payloads.whole(by, 2) > Duration::ZERO);
             assert!(payloads.record(by, 2) > Duration::ZERO);
+        }
+    }
+}
+
+#[test]
+fn next_times_are_searched_and_texts_are_read() {
+    for rule in RULES {
+        for zone in ZONES {
+            let searches = Searches::new(rule, zone).unwrap();
+            for reader in Reader::ALL.into_iter().filter(|reader| reader.knows(zone)) {
+                assert!(searches.search(reader, 1) > Duration::ZERO);
+            }
+        }
+        for reader in Reader::ALL {
+            assert!(reader.read(rule, 1).unwrap() > Duration::ZERO);
         }
     }
 }

