@@ -41,7 +41,7 @@ pub fn jitter_ns(name: &str, window_ns: u64) -> u64 {
 /// size, which prefers no number by more than one part in 2⁶⁴ / `size`.
 pub(super) fn draw(name: &str, stream: Stream, size: u64) -> u64 {
     let drawn = mix(hash_text(name) ^ stream.0);
-    (u128::from(drawn) * u128::from(size) >> 64) as u64
+    ((u128::from(drawn) * u128::from(size)) >> 64) as u64
 }
 
 #[cfg(test)]

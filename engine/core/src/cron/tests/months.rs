@@ -125,7 +125,7 @@ fn against_a_walk_through_each_month() {
                 let expected = place(all().nth(n));
                 assert_eq!(masks.days_of(year, month), expected, "{year}-{month} {weekday}#{n}");
             }
-            let expected = place(all().last());
+            let expected = place(all().next_back());
             assert_eq!(last.days_of(year, month), expected, "{year}-{month} {weekday}L");
         }
         let expected = (1..=len).rev().find(|day| working(Date { year, month, day: *day }));
