@@ -1,0 +1,1 @@
+//! Every verb, and what is refused of it.

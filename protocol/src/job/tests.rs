@@ -1,0 +1,1 @@
+//! Jobs: what is taken, what is refused, and what is given back.
