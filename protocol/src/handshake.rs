@@ -68,8 +68,10 @@ impl Challenge<'_> {
     /// rounds, one round counts.
     #[must_use]
     pub fn hash(&self, password: &Password, version: u32) -> PasswordHash<'static> {
-        let mut digest =
-            Sha256::new().chain_update(password.0.as_bytes()).chain_update(self.salt.as_bytes()).finalize();
+        let mut digest = Sha256::new()
+            .chain_update(password.0.as_bytes())
+            .chain_update(self.salt.as_bytes())
+            .finalize();
         if version >= VERSION {
             for _ in 1..self.rounds {
                 digest = Sha256::digest(digest);
@@ -84,7 +86,12 @@ impl Challenge<'_> {
     /// Whether `hash` proves that its sender knows `password`, in a time that does not depend on how
     /// much of it is right.
     #[must_use]
-    pub fn is_met(&self, password: &Password, hash: Option<&PasswordHash<'_>>, version: u32) -> bool {
+    pub fn is_met(
+        &self,
+        password: &Password,
+        hash: Option<&PasswordHash<'_>>,
+        version: u32,
+    ) -> bool {
         let expected = self.hash(password, version);
         let given = hash.map_or("", |hash| &hash.0);
         expected.0.as_bytes().ct_eq(given.as_bytes()).into()
@@ -132,7 +139,10 @@ impl<'a> Greeting<'a> {
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"+HI {\"v\":2");
         if let Some(Challenge { rounds, salt }) = &self.challenge {
-            assert!(salt.bytes().all(|b| b.is_ascii_alphanumeric()), "a salt is letters and digits");
+            assert!(
+                salt.bytes().all(|b| b.is_ascii_alphanumeric()),
+                "a salt is letters and digits"
+            );
             assert!((1..=limits::HASH_ROUNDS_MAX).contains(rounds), "rounds are 1 to 1000000");
             out.extend_from_slice(format!(r#","i":{rounds},"s":"{salt}""#).as_bytes());
         }
@@ -255,7 +265,9 @@ impl<'a> Hello<'a> {
                 hostname: given("hostname", wire.hostname)?,
                 wid: given("wid", wire.wid)?,
                 pid: wire.pid,
-                labels: labels.map(|label| name(HELLO, "label", Some(label))).collect::<Result<_, _>>()?,
+                labels: labels
+                    .map(|label| name(HELLO, "label", Some(label)))
+                    .collect::<Result<_, _>>()?,
                 username: given("username", wire.username)?,
             },
         })
@@ -296,8 +308,10 @@ mod tests {
         assert_eq!(hash(1545, 0), HASH_OF_ONE_ROUND);
     }
 
-    const HASH_OF_ONE_ROUND: &str = "bda5ef54df4404655456165c27f46764614a296cdafcaffc747b7ab7cc1ea313";
-    const HASH_OF_TWO_ROUNDS: &str = "09bb96f54eb7ee6280cf9d4be0ed82fc02e6b8da285b6a01d9dd7a976925c6dc";
+    const HASH_OF_ONE_ROUND: &str =
+        "bda5ef54df4404655456165c27f46764614a296cdafcaffc747b7ab7cc1ea313";
+    const HASH_OF_TWO_ROUNDS: &str =
+        "09bb96f54eb7ee6280cf9d4be0ed82fc02e6b8da285b6a01d9dd7a976925c6dc";
 
     #[test]
     fn nothing_secret_is_shown() {
@@ -317,12 +331,20 @@ mod tests {
                 let mut out = Vec::new();
                 greeting.write(&mut out);
                 let text = std::str::from_utf8(&out).unwrap();
-                let text = text.strip_prefix('+').and_then(|text| text.strip_suffix("\r\n")).unwrap();
+                let text =
+                    text.strip_prefix('+').and_then(|text| text.strip_suffix("\r\n")).unwrap();
                 assert_eq!(text.matches(' ').count(), 1, "clients split at spaces: {text}");
                 assert_eq!(Greeting::parse(text).unwrap(), greeting);
             }
         }
-        for bad in ["", "HI", "HI {}", r#"HI {"v":3}"#, r#"HI {"v":2,"i":0,"s":"a"}"#, r#"HI {"v":2,"i":2000000,"s":"a"}"#] {
+        for bad in [
+            "",
+            "HI",
+            "HI {}",
+            r#"HI {"v":3}"#,
+            r#"HI {"v":2,"i":0,"s":"a"}"#,
+            r#"HI {"v":2,"i":2000000,"s":"a"}"#,
+        ] {
             assert!(Greeting::parse(bad).is_err(), "{bad}");
         }
     }

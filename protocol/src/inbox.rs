@@ -73,12 +73,17 @@ mod tests {
 
     #[test]
     fn bytes_come_out_in_their_order() {
-        let sent: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let sent: Vec<u8> =
+            (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let (mut inbox, mut source, mut got) = (Inbox::new(), &sent[..], Vec::new());
         for turn in 1.. {
             let read = inbox.read_from(&mut source).unwrap();
             // Some turns leave nearly all, some nothing.
-            let take = if turn % 7 == 0 || read == 0 { inbox.bytes().len() } else { inbox.bytes().len() / 9 };
+            let take = if turn % 7 == 0 || read == 0 {
+                inbox.bytes().len()
+            } else {
+                inbox.bytes().len() / 9
+            };
             got.extend_from_slice(&inbox.bytes()[..take]);
             inbox.consume(take);
             if read == 0 {

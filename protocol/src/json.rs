@@ -227,5 +227,6 @@ pub(crate) fn cut(text: Cow<'_, str>, max: usize) -> Cow<'_, str> {
 /// If it cannot be JSON, which values of this crate always can: their keys are strings, and their
 /// serialisation has no failures of its own.
 pub(crate) fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    serde_json::to_writer(out, value).expect("writing to memory does not fail, and keys are strings");
+    serde_json::to_writer(out, value)
+        .expect("writing to memory does not fail, and keys are strings");
 }

@@ -153,7 +153,10 @@ impl ReplyDecoder {
     ///
     /// # Errors
     /// That the stream cannot be read on; each further call with these bytes says the same.
-    pub fn decode<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(usize, Reply<'a>)>, ReplyError> {
+    pub fn decode<'a>(
+        &mut self,
+        bytes: &'a [u8],
+    ) -> Result<Option<(usize, Reply<'a>)>, ReplyError> {
         let Some(&kind) = bytes.first() else {
             return Ok(None);
         };
@@ -206,7 +209,9 @@ impl ReplyDecoder {
         match rest.get(len..).unwrap_or_default() {
             [b'\r', b'\n', ..] => Ok(Some((begin + len + 2, Reply::Bulk(&rest[..len])))),
             [] | [b'\r'] => Ok(None),
-            _ => Err(ReplyError::Malformed { reason: "a bulk string has another length than it says" }),
+            _ => Err(ReplyError::Malformed {
+                reason: "a bulk string has another length than it says",
+            }),
         }
     }
 }

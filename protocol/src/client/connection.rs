@@ -35,7 +35,8 @@ impl Connection {
             let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             let mut last = none;
             for address in address.to_socket_addrs()? {
-                match TcpStream::connect_timeout(&address, options.connect_timeout.max(TIMEOUT_MIN)) {
+                match TcpStream::connect_timeout(&address, options.connect_timeout.max(TIMEOUT_MIN))
+                {
                     Ok(stream) => return Ok(stream),
                     Err(error) => last = error,
                 }
@@ -97,7 +98,8 @@ impl Connection {
         };
         let result = read(reply);
         self.inbox.consume(len_bytes);
-        let stays = matches!(result, Ok(_) | Err(ClientError::Server(_) | ClientError::Value { .. }));
+        let stays =
+            matches!(result, Ok(_) | Err(ClientError::Server(_) | ClientError::Value { .. }));
         self.is_broken |= !stays;
         result
     }

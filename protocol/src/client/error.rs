@@ -2,7 +2,10 @@
 
 use std::{io, time::Duration};
 
-use crate::{handshake::GreetingError, reply::{ReplyError, ServerError}};
+use crate::{
+    handshake::GreetingError,
+    reply::{ReplyError, ServerError},
+};
 
 /// Why a call of a client failed.
 ///

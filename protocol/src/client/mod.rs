@@ -3,11 +3,7 @@
 mod connection;
 mod error;
 
-use std::{
-    collections::BTreeMap,
-    net::ToSocketAddrs,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::ToSocketAddrs, time::Duration};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;

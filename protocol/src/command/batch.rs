@@ -38,10 +38,7 @@ pub struct BatchNew<'a> {
     pub parent_bid: Option<Cow<'a, str>>,
 }
 
-pub(super) fn batch<'a>(
-    args: &'a str,
-    limits: &Limits,
-) -> Result<BatchCommand<'a>, RequestError> {
+pub(super) fn batch<'a>(args: &'a str, limits: &Limits) -> Result<BatchCommand<'a>, RequestError> {
     let (verb, args) = split(args);
     match verb {
         "NEW" => new(args, limits).map(|new| BatchCommand::New(Box::new(new))),
@@ -82,8 +79,6 @@ fn new<'a>(args: &'a str, limits: &Limits) -> Result<BatchNew<'a>, RequestError>
         description: cut(description, limits::MESSAGE_CHARS_MAX),
         success,
         complete,
-        parent_bid: parent_bid
-            .map(|bid| name(COMMAND, "parent_bid", Some(bid)))
-            .transpose()?,
+        parent_bid: parent_bid.map(|bid| name(COMMAND, "parent_bid", Some(bid))).transpose()?,
     })
 }

@@ -33,6 +33,10 @@ pub struct RequestDecoder {
 
 /// What [`RequestDecoder::decode`] found.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a request is the common case, and a box would cost it an allocation"
+)]
 pub enum Decoded<'a> {
     /// The line has not ended: call again with these bytes and more behind them.
     Incomplete,

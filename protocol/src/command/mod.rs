@@ -14,8 +14,12 @@ use serde::Deserialize;
 pub use batch::{BatchCommand, BatchNew};
 pub use cron::{CronCommand, CronPut, Missed, Overlap, Timing};
 pub use line::{Decoded, RequestDecoder};
-pub use manage::{Filter, Mutation, MutationVerb, Queues, QueueCommand, Target, TrackCommand, TrackSet};
-pub use work::{Beat, Extend, FailReport, FetchBatch, PushBatch, RefusedJob, RefusedReport, ReportBatch};
+pub use manage::{
+    Filter, Mutation, MutationVerb, QueueCommand, Queues, Target, TrackCommand, TrackSet,
+};
+pub use work::{
+    Beat, Extend, FailReport, FetchBatch, PushBatch, RefusedJob, RefusedReport, ReportBatch,
+};
 
 use crate::{
     handshake::Hello,
@@ -179,7 +183,9 @@ impl<'a> Command<'a> {
             "TRACK" => manage::track(args).map(Self::Track),
             "BATCH" => batch::batch(args, limits).map(Self::Batch),
             "CRON" => cron::cron(args, limits).map(Self::Cron),
-            unknown => Err(RequestError::UnknownCommand { verb: unknown.chars().take(32).collect() }),
+            unknown => {
+                Err(RequestError::UnknownCommand { verb: unknown.chars().take(32).collect() })
+            }
         }
     }
 }
@@ -219,12 +225,18 @@ pub(crate) fn name<T: AsRef<str>>(
     match name {
         None => Err(RequestError::Missing { command, field }),
         Some(name) if (1..=limits::NAME_BYTES_MAX).contains(&name.as_ref().len()) => Ok(name),
-        Some(_) => Err(RequestError::Invalid { command, field, reason: "must have 1 to 255 bytes" }),
+        Some(_) => {
+            Err(RequestError::Invalid { command, field, reason: "must have 1 to 255 bytes" })
+        }
     }
 }
 
 /// Reads the one word that a command takes.
-fn word<'a>(command: &'static str, field: &'static str, args: &'a str) -> Result<&'a str, RequestError> {
+fn word<'a>(
+    command: &'static str,
+    field: &'static str,
+    args: &'a str,
+) -> Result<&'a str, RequestError> {
     let mut words = args.split_ascii_whitespace();
     let word = name(command, field, words.next())?;
     if words.next().is_some() {

@@ -35,10 +35,8 @@ pub(super) fn push_batch<'a>(
     let raws: Vec<&RawValue> = json::array(args, limits.batch_items_max)
         .map_err(|error| array_error("PUSHB", "jobs", limits.batch_items_max, error))?;
     let job = |raw: &'a RawValue| {
-        Job::parse(raw.get(), limits.job_bytes_max).map_err(|error| RefusedJob {
-            jid: Job::jid_of(raw.get()).unwrap_or_default(),
-            error,
-        })
+        Job::parse(raw.get(), limits.job_bytes_max)
+            .map_err(|error| RefusedJob { jid: Job::jid_of(raw.get()).unwrap_or_default(), error })
     };
     Ok(PushBatch { jobs: raws.into_iter().map(job).collect() })
 }
@@ -98,10 +96,7 @@ pub(super) fn fetch_batch<'a>(
 }
 
 /// The jid of a command that takes an object with nothing else.
-pub(super) fn jid<'a>(
-    command: &'static str,
-    args: &'a str,
-) -> Result<Cow<'a, str>, RequestError> {
+pub(super) fn jid<'a>(command: &'static str, args: &'a str) -> Result<Cow<'a, str>, RequestError> {
     #[derive(Deserialize)]
     struct Wire<'a> {
         #[serde(borrow)]
@@ -257,8 +252,11 @@ impl<'a> Queues<'a> {
                 let max = limits::QUEUES_MAX;
                 return Err(RequestError::TooMany { command, what: "queues", max });
             }
-            check_queue(queue)
-                .map_err(|reason| RequestError::Invalid { command, field: "queue", reason })?;
+            check_queue(queue).map_err(|reason| RequestError::Invalid {
+                command,
+                field: "queue",
+                reason,
+            })?;
         }
         if count == 0 {
             return Err(RequestError::Usage { command, usage: "the name of at least one queue" });

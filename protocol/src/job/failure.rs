@@ -65,9 +65,8 @@ impl<'a> Failure<'a> {
         }
         let wire: Wire<'a> = serde_json::from_str(raw)?;
         let at = |field, text: Option<Text<'a>>| {
-            text.map_or(Ok(None), |Text(text)| instant_text(&text)).map_err(|()| {
-                JobError::Invalid { field, reason: "must be an instant by RFC 3339" }
-            })
+            text.map_or(Ok(None), |Text(text)| instant_text(&text))
+                .map_err(|()| JobError::Invalid { field, reason: "must be an instant by RFC 3339" })
         };
         let text = |text: Option<Text<'a>>, chars_max| {
             text.map_or(Cow::Borrowed(""), |Text(text)| cut(text, chars_max))

@@ -88,7 +88,9 @@ struct Places<'a> {
 #[non_exhaustive]
 pub enum JobError {
     /// It has more bytes than the server takes.
-    #[error("the job has {len_bytes} bytes, at most {max_bytes} are taken; keep large data elsewhere and pass its name")]
+    #[error(
+        "the job has {len_bytes} bytes, at most {max_bytes} are taken; keep large data elsewhere and pass its name"
+    )]
     TooLarge {
         /// Its length.
         len_bytes: usize,
@@ -323,10 +325,7 @@ fn check_retry(retry: Option<i64>) -> Result<Retry, JobError> {
 }
 
 /// Reads an instant; an empty text is none, as encoders of fixed structs send it.
-fn instant(
-    field: &'static str,
-    raw: Option<&RawValue>,
-) -> Result<Option<Timestamp>, JobError> {
+fn instant(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Timestamp>, JobError> {
     let Some(raw) = raw.filter(|raw| is_given(Some(raw))) else {
         return Ok(None);
     };
