@@ -5,6 +5,7 @@
 //! size, `tests/tiny.rs` runs them small as ordinary tests, so that they cannot rot.
 #![forbid(unsafe_code)]
 
+pub mod codec;
 pub mod crc;
 pub mod cron;
 pub mod engine;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tickwheel_bench::{
+    codec::{self, Pushes},
     crc::{Crate, Payloads},
     cron::{RULES, Reader, Searches, ZONES},
     engine::Trips,
@@ -72,6 +73,16 @@ fn next_times_are_searched_and_texts_are_read() {
         }
         for reader in Reader::ALL {
             assert!(reader.read(rule, 1).unwrap() > Duration::ZERO);
+        }
+    }
+}
+
+#[test]
+fn pushes_are_read() {
+    for args_bytes in [8, 128, 5000] {
+        let pushes = Pushes::new(args_bytes);
+        for way in codec::Way::ALL {
+            assert!(pushes.read(way, 1) > Duration::ZERO);
         }
     }
 }

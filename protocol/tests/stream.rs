@@ -190,10 +190,15 @@ fn mutate(random: &mut Random, stream: &mut Vec<u8>) {
     }
 }
 
+/// How many seeds are tried: `TICKWHEEL_FUZZ_SEEDS`, else what takes a second or so.
+fn seeds(few: u64) -> u64 {
+    std::env::var("TICKWHEEL_FUZZ_SEEDS").map_or(few, |many| many.parse().unwrap())
+}
+
 #[test]
 fn mutated_requests_do_not_depend_on_the_cut() {
     let mut jobs = 0;
-    for seed in 1..=20_000_u64 {
+    for seed in 1..=seeds(20_000) {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut stream = Vec::new();
         for _ in 0..=random.below(4) {
@@ -213,7 +218,7 @@ fn mutated_requests_do_not_depend_on_the_cut() {
 
 #[test]
 fn mutated_replies_do_not_depend_on_the_cut() {
-    for seed in 1..=4000_u64 {
+    for seed in 1..=seeds(4000) {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut stream = Vec::new();
         for _ in 0..=random.below(5) {
@@ -238,7 +243,7 @@ fn mutated_replies_do_not_depend_on_the_cut() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_do_not_depend_on_the_cut(
