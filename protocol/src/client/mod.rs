@@ -65,6 +65,27 @@ pub type Refused = BTreeMap<String, String>;
 /// A connection to a work server, one call at a time.
 ///
 /// Dropping it closes the connection. Leases of fetched jobs stay as they are.
+///
+/// ```
+/// use std::{io::{self, Write}, net::TcpListener, thread};
+/// use tickwheel_protocol::{Client, ClientOptions, NewJob, Push};
+///
+/// # // In place of a server: it greets, and says yes to a hello and two pushes.
+/// # let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # let address = listener.local_addr()?;
+/// # let server = thread::spawn(move || {
+/// #     let (mut socket, _) = listener.accept()?;
+/// #     socket.write_all(b"+HI {\"v\":2}\r\n+OK\r\n+OK\r\n+OK\r\n")?;
+/// #     io::copy(&mut socket, &mut io::sink())
+/// # });
+/// let mut client = Client::connect(address, &ClientOptions::default())?;
+/// let jobs = ["first-job", "second-job"].map(|jid| NewJob::new(jid, "send_email").to_json());
+/// let pushed = client.push_many(jobs, |_, push| assert_eq!(push, Push::Taken))?;
+/// assert_eq!(pushed, 2);
+/// client.end()?;
+/// # assert!(server.join().is_ok_and(|sent| sent.is_ok()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
