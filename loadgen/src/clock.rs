@@ -12,6 +12,22 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// How late the system may wake an open loop, to gather wake-ups. Its default is 50 µs.
 const TIMER_SLACK_NS: NonZeroU64 = NonZeroU64::new(1000).expect("1000 is not zero");
 
+/// The clock by which jobs of a run are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Mono,
+    Wall,
+}
+
+impl Clock {
+    pub(crate) fn now_ns(self) -> u64 {
+        match self {
+            Self::Mono => mono_ns(),
+            Self::Wall => to_ns(clock_gettime(ClockId::Realtime)),
+        }
+    }
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds.
 pub(crate) fn mono_ns() -> u64 {
     to_ns(clock_gettime(ClockId::Monotonic))
@@ -39,6 +55,6 @@ pub(crate) fn ask_for_fine_wakeups() {
 }
 
 fn to_ns(time: Timespec) -> u64 {
-    // Both clocks begin at zero and never show a negative time.
+    // None of these clocks shows a time before its zero, which for the wall clock is 1970.
     time.tv_sec.unsigned_abs() * SECOND_NS + time.tv_nsec.unsigned_abs()
 }

@@ -1,9 +1,11 @@
-//! Puts load on a Tickwheel engine and keeps its own account of what became of it.
+//! Puts load on Tickwheel and keeps its own account of what became of it.
 //!
-//! [`run`] submits numbered jobs, either as fast as the engine takes them (closed loop) or at
-//! planned moments (open loop), and returns a [`Report`]: rates, latency histograms, resources and
-//! a ledger that never asks the engine what was lost. [`Limits::measure`] measures beside it what
-//! the machine itself can do.
+//! [`run`] submits numbered jobs, either as fast as the target takes them (closed loop) or at
+//! planned moments (open loop), and returns a [`Report`]: rates, latency histograms, resources, a
+//! ledger that never asks the target what was lost, and a [`Verdict`] on all of it. [`verb`] has the
+//! series of runs with a question behind them, [`report`] turns results into a page, and [`plan`] says
+//! whether a workload fits. [`Limits::measure`] and [`Ceiling::measure`] say what the machine and this
+//! kit can do at best.
 //!
 //! ```
 //! use tickwheel_loadgen::{Options, run};
@@ -16,32 +18,46 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The modules follow a run: `options` (what is asked), `place` (where it is stored), `machine` and
-//! `limits` (what it runs on), `submit` (the two loops), `account` (what is written down), `run`
-//! (from start to end), `report` (what is said). Nothing here knows how the engine works inside.
+//! The modules follow a run: `options` (what is asked), `arrival` and `workload` (when jobs come and
+//! what they are like), `place` (where it is stored), `machine`, `limits` and `ceiling` (what it runs
+//! on), `submit` (the two loops), `target` (what they are put on), `measure` (what is written down),
+//! `run` (from start to end), `slo` and `verdict` (what it comes to), `result` (what is stored). Nothing
+//! here knows how the engine works inside.
 #![forbid(unsafe_code)]
 
-mod account;
+mod arrival;
+mod ceiling;
 pub mod cli;
 mod clock;
-mod gate;
 mod limits;
 mod machine;
+mod measure;
 mod options;
-mod payload;
 mod place;
-mod progress;
-mod report;
+pub mod plan;
+mod random;
+pub mod report;
+pub mod result;
 mod run;
+mod slo;
 mod submit;
-mod text;
+mod target;
+pub mod verb;
+mod verdict;
+mod workload;
 
+pub use arrival::{Arrivals, Trace, TraceError};
+pub use ceiling::Ceiling;
 pub use limits::{Limits, LimitsError, SyncTimes};
 pub use machine::Machine;
-pub use options::{
-    DurationText, Load, Options, OptionsError, ParseDurationError, RATE_MAX, RATE_MIN, Target,
-};
-pub use payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+pub use options::{Load, Options, OptionsError, RATE_MAX, RATE_MIN};
 pub use place::PlaceError;
-pub use report::{Achieved, LatencyNs, LedgerCounts, LogLength, Report, Resources, SCHEMA, Spans};
+pub use result::{Report, SCHEMA};
 pub use run::{Run, RunError, Watch, run, run_watched};
+pub use slo::{ObjectiveResult, ParseSloError, Slo};
+pub use target::{ParseTargetError, TargetName};
+pub use verdict::{Outcome, Reason, Rule, Verdict};
+pub use workload::{
+    Due, DurationText, Outcomes, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, ParseDurationError, Service,
+    Sizes, SpecError, TENANTS_MAX, Tenants, Workload,
+};

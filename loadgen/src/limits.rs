@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tickwheel_engine::latency::{self, Percentiles};
 
 use crate::clock;
@@ -33,11 +33,16 @@ const WRITE_PLACES: usize = 64;
 const SYNC_TIME: Duration = Duration::from_millis(400);
 const SYNCS_MAX: usize = 500;
 
+/// Sleeps for the lateness of the timer, and how long each is.
+const TIMER_SLEEPS: u32 = 100;
+const TIMER_SLEEP_NS: u64 = 1_000_000;
+
 // All together it takes below a second on a disk that syncs at all.
-const _: () = assert!(LOOP_TIME.as_millis() * 2 + SYNC_TIME.as_millis() <= 600);
+const _: () =
+    assert!(LOOP_TIME.as_millis() * 2 + SYNC_TIME.as_millis() + TIMER_SLEEPS as u128 * 2 <= 800);
 
 /// What the machine was measured to do.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Limits {
     /// Bytes of a copied record.
@@ -50,10 +55,12 @@ pub struct Limits {
     pub write_and_sync_ns: SyncTimes,
     /// Nanoseconds to read `CLOCK_MONOTONIC`, on average.
     pub clock_read_ns: f64,
+    /// How much later than asked for a sleep ends.
+    pub timer_late_ns: SyncTimes,
 }
 
-/// How long a write with its sync takes, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How long something took again and again, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SyncTimes {
     /// Median.
     pub p50: u64,
@@ -89,6 +96,7 @@ impl Limits {
             write_and_sync_ns: syncs
                 .map_err(|source| LimitsError { dir: dir.to_owned(), source })?,
             clock_read_ns: clock_read(),
+            timer_late_ns: timer_late(),
         })
     }
 }
@@ -116,8 +124,25 @@ fn clock_read() -> f64 {
     })
 }
 
+/// How late sleeps until a moment end, with the fine wake-ups that an open loop asks for.
+fn timer_late() -> SyncTimes {
+    let late = || {
+        clock::ask_for_fine_wakeups();
+        let mut histogram = latency::histogram();
+        for _ in 0..TIMER_SLEEPS {
+            let until_ns = clock::mono_ns() + TIMER_SLEEP_NS;
+            clock::sleep_until(until_ns);
+            histogram.saturating_record(clock::mono_ns().saturating_sub(until_ns));
+        }
+        let Percentiles { p50, p99, max, count, .. } = Percentiles::of(&histogram);
+        SyncTimes { p50, p99, max, count }
+    };
+    // On a thread of its own, since the fine wake-ups stay with the thread.
+    std::thread::scope(|scope| scope.spawn(late).join()).unwrap_or_default()
+}
+
 /// Mean time of `body` in nanoseconds, over [`LOOP_TIME`].
-fn mean_ns(mut body: impl FnMut()) -> f64 {
+pub(crate) fn mean_ns(mut body: impl FnMut()) -> f64 {
     // One chunk first, which fills caches and wakes the processor up.
     for _ in 0..LOOP_CHUNK {
         body();

@@ -3,12 +3,12 @@
 
 use std::{fs, io, path::Path, thread};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 
 /// The machine of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Machine {
     /// Model of the processor.
@@ -21,6 +21,10 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// File system of the data directory, and what it is on: `ext4 on /dev/vda`.
     pub filesystem: String,
+    /// Version of this program.
+    pub version: String,
+    /// `release` or `debug`: whether this program was built to be fast.
+    pub build: String,
     /// What it was measured to do beside the run.
     pub limits: Limits,
 }
@@ -43,6 +47,8 @@ impl Machine {
             kernel: known(Some(release.trim())),
             memory_bytes: kilobytes(&meminfo, "MemTotal"),
             filesystem: known(filesystem(&mounts, &data_dir).as_deref()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             limits,
         }
     }
@@ -57,6 +63,60 @@ pub(crate) fn reset_peak_memory() -> io::Result<()> {
 pub(crate) fn peak_memory_bytes() -> u64 {
     kilobytes(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmHWM")
 }
+
+/// Memory that this process has now, in bytes.
+pub(crate) fn memory_bytes() -> u64 {
+    kilobytes(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmRSS")
+}
+
+/// Processor time of the whole machine since its start, in ticks; see proc(5).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuTimes {
+    all: u64,
+    idle: u64,
+    steal: u64,
+}
+
+/// Shares of the machine's processor time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct CpuShares {
+    /// Given to other machines on the host.
+    pub(crate) steal: f64,
+    /// Used by other processes.
+    pub(crate) others: f64,
+}
+
+impl CpuTimes {
+    /// What `/proc/stat` shows now; zero where it cannot be read.
+    pub(crate) fn read() -> Self {
+        Self::parse(&fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    fn parse(stat: &str) -> Self {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or_default();
+        // user nice system idle iowait irq softirq steal; guests are part of user.
+        let ticks: Vec<u64> =
+            line.split_whitespace().take(8).filter_map(|word| word.parse().ok()).collect();
+        let at = |index: usize| ticks.get(index).copied().unwrap_or(0);
+        Self { all: ticks.iter().sum(), idle: at(3) + at(4), steal: at(7) }
+    }
+
+    /// The shares since `before`, of which this process used `own_ns`.
+    pub(crate) fn since(&self, before: &Self, own_ns: u64) -> CpuShares {
+        let all = self.all.saturating_sub(before.all) as f64;
+        if all == 0.0 {
+            return CpuShares::default();
+        }
+        let steal = self.steal.saturating_sub(before.steal) as f64;
+        let idle = self.idle.saturating_sub(before.idle) as f64;
+        let own = own_ns as f64 / 1e9 * TICKS_PER_S;
+        let others = (all - steal - idle - own).max(0.0);
+        CpuShares { steal: steal / all, others: others / all }
+    }
+}
+
+/// Ticks of `/proc/stat`: `USER_HZ`, which is 100 on every machine that Linux runs on today.
+const TICKS_PER_S: f64 = 100.0;
 
 /// The value of `name: value` in a file of such lines.
 fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
@@ -107,6 +167,17 @@ mod tests {
         assert_eq!(on("/dev/shm/a"), "tmpfs on shm");
         assert_eq!(on("/dev/shmx"), "ext4 on /dev/vda");
         assert_eq!(on("/mnt/my disk/a"), "btrfs on /dev/vdc");
+    }
+
+    #[test]
+    fn shares_of_the_processor_add_up() {
+        let before = CpuTimes::parse("cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 1 1\n");
+        let after = CpuTimes::parse("cpu  200 0 150 840 0 0 0 10 0 0\n");
+        let shares = after.since(&before, 1_000_000_000);
+        assert!((shares.steal - 0.05).abs() < 1e-9, "{shares:?}");
+        assert!((shares.others - 0.25).abs() < 1e-9, "{shares:?}");
+        assert_eq!(after.since(&after, 0), CpuShares::default());
+        assert!(CpuTimes::read().all > 0);
     }
 
     #[test]

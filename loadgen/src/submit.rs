@@ -1,109 +1,155 @@
-//! The two loops that submit jobs: closed, which keeps the engine busy, and open, which keeps to a
-//! plan. They know the calls of the engine and the account, and judge nothing.
+//! The two loops that submit jobs: closed, which keeps the target busy, and open, which keeps to a
+//! plan. They know the calls of the target and the account, and judge nothing.
 
 use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
-use tickwheel_engine::{
-    Engine, NewJob, SubmitError,
-    latency::{self, Histogram},
-};
-
 use crate::{
-    account::{Account, Plan},
-    clock,
+    arrival::{Arrivals, Moments},
+    clock::{self, Clock},
+    measure::{Account, Metric, Sent},
     options::Options,
-    payload,
+    target::{Outgoing, OutgoingDue, Target},
+    workload::{Due, payload},
 };
-
-/// Kind of the jobs.
-pub(crate) const KIND: &str = "load";
 
 /// The longest sleep of an open loop before it looks whether the run was given up.
 const LOOK_NS: u64 = 100_000_000;
+/// A call that takes longer than this is the target's doing: what is late because of it is not the
+/// generator's fault.
+const HELD_NS: u64 = 100_000;
 
 /// What submitters share.
-#[derive(Debug)]
 pub(crate) struct Submitter {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) target: Arc<dyn Target>,
     pub(crate) account: Arc<Account>,
     jobs: u32,
     batch: u32,
     seed: u64,
-    payload_bytes: usize,
-    delay: Duration,
+    arrivals: Arrivals,
+    warm_up: Duration,
+    /// When the herd is due, by the wall clock.
+    herd_ns: u64,
+    began_ns: u64,
     /// The next number of a closed loop.
     next: AtomicU32,
+    /// How long calls of the target took beyond what a call takes.
+    held_ns: AtomicU64,
+    /// Set when nothing more is to be submitted.
+    stop: Arc<AtomicBool>,
 }
 
 impl Submitter {
-    pub(crate) fn new(options: &Options, engine: Arc<Engine>, account: Arc<Account>) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        target: Arc<dyn Target>,
+        account: Arc<Account>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let herd_ns = match options.workload.due {
+            Due::Herd(after) => Clock::Wall.now_ns().saturating_add(after.as_nanos() as u64),
+            _ => 0,
+        };
         Self {
-            engine,
+            target,
             account,
             jobs: options.jobs,
             batch: options.batch(),
             seed: options.seed,
-            payload_bytes: options.payload_bytes,
-            delay: options.delay,
+            arrivals: options.arrivals.clone(),
+            warm_up: options.warm_up,
+            herd_ns,
+            began_ns: clock::mono_ns(),
             next: AtomicU32::new(0),
+            held_ns: AtomicU64::new(0),
+            stop,
         }
+    }
+
+    /// How long the target held submitters in its calls.
+    pub(crate) fn held_ns(&self) -> u64 {
+        self.held_ns.load(Ordering::Relaxed)
     }
 
     /// Submits batch after batch without waiting for answers, as long as the account's gate has
     /// room. Several threads may do so side by side.
-    pub(crate) fn closed_loop(&self) -> Result<(), SubmitError> {
+    pub(crate) fn closed_loop(&self) -> Result<(), String> {
+        let warm_until_ns = self.began_ns.saturating_add(self.warm_up.as_nanos() as u64);
         while let Some(numbers) = self.take_numbers() {
-            let payloads = self.compose(numbers.clone());
+            let jobs = self.compose(numbers.clone());
             let len = u64::from(numbers.end - numbers.start);
-            if !self.account.gate.enter(len, || self.account.is_given_up()) {
+            if self.is_over() || !self.account.gate.enter(len, || self.is_over()) {
                 break;
             }
-            self.submit(numbers, payloads, None)?;
+            if clock::mono_ns() >= warm_until_ns {
+                self.account.measure_from(numbers.start);
+            }
+            self.submit(numbers, jobs, Vec::new())?;
         }
         Ok(())
     }
 
     /// Submits each job at its planned moment or, behind time, as soon as it can; those that are
-    /// due together go together, up to a batch. Returns how late it submitted each.
-    pub(crate) fn open_loop(&self, rate: f64) -> Result<Histogram<u64>, SubmitError> {
+    /// due together go together, up to a batch.
+    pub(crate) fn open_loop(&self, rate: f64) -> Result<(), String> {
         clock::ask_for_fine_wakeups();
-        let mut lateness = latency::histogram();
-        let plan = Plan { t0_ns: clock::mono_ns(), rate };
+        let warm_ns = self.warm_up.as_nanos() as u64;
+        let t0_ns = clock::mono_ns();
+        let mut moments = Moments::new(&self.arrivals, rate, self.jobs, self.seed);
+        let mut next_ns = t0_ns.saturating_add(moments.next_ns());
         let mut start = 0;
+        // Until when the target held this thread last.
+        let mut held_until_ns = 0;
         while start < self.jobs {
-            let planned_ns = plan.moment_ns(start);
             let now_ns = loop {
-                if self.account.is_given_up() {
-                    return Ok(lateness);
+                if self.is_over() {
+                    return Ok(());
                 }
                 let now_ns = clock::mono_ns();
-                if now_ns >= planned_ns {
+                if now_ns >= next_ns {
                     break now_ns;
                 }
-                clock::sleep_until(planned_ns.min(now_ns + LOOK_NS));
+                clock::sleep_until(next_ns.min(now_ns + LOOK_NS));
             };
-            let mut end = start + 1;
-            while end < self.jobs && end - start < self.batch && plan.moment_ns(end) <= now_ns {
+            let mut planned_ns = Vec::with_capacity(self.batch as usize);
+            let mut end = start;
+            while end < self.jobs && end - start < self.batch && next_ns <= now_ns {
+                if next_ns - t0_ns >= warm_ns {
+                    self.account.measure_from(end);
+                }
+                planned_ns.push(next_ns);
                 end += 1;
+                next_ns = t0_ns.saturating_add(moments.next_ns()).max(next_ns);
             }
-            let payloads = self.compose(start..end);
+            let jobs = self.compose(start..end);
             // It has room for all jobs: an open loop never waits here.
             self.account.gate.enter(u64::from(end - start), || false);
-            let called_ns = self.submit(start..end, payloads, Some(plan))?;
-            for number in start..end {
-                lateness.saturating_record(called_ns.saturating_sub(plan.moment_ns(number)));
+            let called_ns = self.submit(start..end, jobs, planned_ns.clone())?;
+            let returned_ns = clock::mono_ns();
+            self.account.lanes.with(|lane| {
+                for (number, planned_ns) in (start..end).zip(&planned_ns) {
+                    if self.account.is_measured(number) {
+                        let own_ns = called_ns.saturating_sub((*planned_ns).max(held_until_ns));
+                        lane.record(Metric::Generator, own_ns);
+                    }
+                }
+            });
+            if returned_ns - called_ns > HELD_NS {
+                held_until_ns = returned_ns;
             }
             start = end;
         }
-        Ok(lateness)
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.account.is_given_up() || self.stop.load(Ordering::Relaxed)
     }
 
     fn take_numbers(&self) -> Option<Range<u32>> {
@@ -113,40 +159,50 @@ impl Submitter {
         Some(start..start.saturating_add(self.batch).min(self.jobs))
     }
 
-    /// The payloads of these jobs, one after the other.
-    fn compose(&self, numbers: Range<u32>) -> Vec<u8> {
-        let mut payloads = vec![0; numbers.len() * self.payload_bytes];
-        for (number, payload) in numbers.zip(payloads.chunks_exact_mut(self.payload_bytes)) {
-            payload::compose(self.seed, number, payload);
-        }
-        payloads
+    fn compose(&self, numbers: Range<u32>) -> Vec<Outgoing> {
+        let compose = |number| {
+            let drawn = self.account.traits.of(number);
+            Outgoing {
+                payload: payload::compose(self.seed, number, drawn.payload_bytes),
+                due: match drawn.delay {
+                    Some(delay) => OutgoingDue::After(delay),
+                    None => OutgoingDue::AtWall(self.herd_ns),
+                },
+                tenant: drawn.tenant,
+            }
+        };
+        numbers.map(compose).collect()
     }
 
     /// Submits one batch. Returns the moment of the call.
     fn submit(
         &self,
         numbers: Range<u32>,
-        mut payloads: Vec<u8>,
-        plan: Option<Plan>,
-    ) -> Result<u64, SubmitError> {
-        self.account.ledger.submitted(u64::from(numbers.end - numbers.start));
+        mut jobs: Vec<Outgoing>,
+        planned_ns: Vec<u64>,
+    ) -> Result<u64, String> {
+        self.account.submitting(u64::from(numbers.end - numbers.start));
         let account = Arc::clone(&self.account);
         // Read last and before the call, so that no job can rightly be due before it.
         let called_ns = clock::mono_ns();
-        let due_ns = called_ns.saturating_add(self.delay.as_nanos() as u64);
-        for payload in payloads.chunks_exact_mut(self.payload_bytes) {
-            payload::set_due(payload, due_ns);
+        for (index, job) in jobs.iter_mut().enumerate() {
+            let (lag_ns, due_ns) = match job.due {
+                OutgoingDue::After(delay) => {
+                    let planned_ns = planned_ns.get(index).copied().unwrap_or(called_ns);
+                    let due_ns = called_ns.saturating_add(delay.as_nanos() as u64);
+                    (called_ns.saturating_sub(planned_ns), due_ns)
+                }
+                // The instant is fixed, whenever the job is sent.
+                OutgoingDue::AtWall(at_ns) => (0, at_ns),
+            };
+            payload::set_moments(&mut job.payload, lag_ns, due_ns);
         }
-        // The jobs share one allocation.
-        let payloads = Bytes::from(payloads);
-        let jobs = (0..numbers.len())
-            .map(|job| {
-                let begin = job * self.payload_bytes;
-                let payload = payloads.slice(begin..begin + self.payload_bytes);
-                NewJob::new(KIND).payload(payload).delay(self.delay)
-            })
-            .collect();
-        self.engine.submit_batch_then(jobs, move |reply| account.answered(numbers, plan, reply))?;
+        let sent = Sent { numbers, called_ns, planned_ns };
+        self.target.submit(jobs, Box::new(move |reply| account.answered(&sent, reply)))?;
+        let took_ns = clock::mono_ns() - called_ns;
+        if took_ns > HELD_NS {
+            self.held_ns.fetch_add(took_ns, Ordering::Relaxed);
+        }
         Ok(called_ns)
     }
 }

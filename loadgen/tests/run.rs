@@ -3,13 +3,15 @@
 
 use std::{
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use serde_json::Value;
 use tickwheel_engine::Durability;
-use tickwheel_loadgen::{Load, Options, Report, RunError, Watch, run, run_watched};
+use tickwheel_loadgen::{
+    Due, Load, Options, Outcome, Report, Rule, Sizes, Watch, run, run_watched,
+};
 
 const JOBS: u32 = 2000;
 
@@ -32,11 +34,15 @@ fn check(change: impl FnOnce(&mut Options)) -> Report {
         "{report:?}"
     );
     assert_eq!((ledger.lost, ledger.duplicate, ledger.early), (0, 0, 0), "{report:?}");
-    assert_eq!((report.refused, report.damaged, &report.cut_short), (0, 0, &None));
+    assert_eq!((ledger.refused, ledger.damaged, &report.cut_short), (0, 0, &None));
     assert_eq!(report.early_max_ns, 0, "{report:?}");
     assert!(report.kept_its_promises());
-    let latency = &report.latency_ns;
-    for stage in [latency.submit_ack, latency.run, latency.completion_ack] {
+    assert!(ledger.balances(), "{report:?}");
+    assert_ne!(report.verdict.outcome, Outcome::Incorrect, "{:?}", report.verdict);
+    let stages = report.stages_ns.unwrap();
+    let own = ["submit", "submit_raw", "lateness", "lateness_raw", "complete"];
+    let own = own.map(|metric| report.spans(metric));
+    for stage in own.into_iter().chain([stages.submit_ack, stages.run, stages.completion_ack]) {
         assert_eq!(stage.count, jobs, "{report:?}");
         assert!(stage.p50 <= stage.p99 && stage.p99 <= stage.max, "{report:?}");
     }
@@ -49,9 +55,9 @@ fn check(change: impl FnOnce(&mut Options)) -> Report {
 #[test]
 fn every_job_of_a_closed_loop_is_accounted_for_with_sync() {
     let report = check(|options| options.durability = Durability::Sync);
-    assert!(report.syncs > 0);
+    assert!(report.log.syncs > 0);
     assert_eq!(report.durability, "sync");
-    assert_eq!((report.generator_lateness, report.submit_service), (None, None));
+    assert!(!report.latency_ns.contains_key("generator"));
 }
 
 #[test]
@@ -73,7 +79,7 @@ fn several_shards_share_a_closed_loop_with_few_jobs_in_flight() {
         options.shards = Some(2);
         options.batch = Some(7);
         options.in_flight = Some(20);
-        options.payload_bytes = 16;
+        options.workload.payload = Sizes::Fixed(16);
     });
     assert_eq!(report.shards, 2);
 }
@@ -87,13 +93,12 @@ fn an_open_loop_takes_as_long_as_its_plan_and_counts_from_it() {
     });
     // The last job is never submitted before its moment.
     assert!(report.elapsed_s >= f64::from(JOBS - 1) / RATE, "{report:?}");
-    let lateness = report.generator_lateness.unwrap();
-    let service = report.submit_service.unwrap();
+    let (lateness, service) = (report.spans("generator"), report.spans("submit_raw"));
     assert_eq!((lateness.count, service.count), (u64::from(JOBS), u64::from(JOBS)));
     // Nobody calls at the very nanosecond of the plan.
     assert!(lateness.max > 0, "{report:?}");
     // From the planned moment it is at least as long as from the call (three digits are kept).
-    let planned = report.latency_ns.submit_ack;
+    let planned = report.spans("submit");
     assert!(planned.max * 1001 / 1000 >= service.p50, "{report:?}");
 }
 
@@ -101,7 +106,7 @@ fn an_open_loop_takes_as_long_as_its_plan_and_counts_from_it() {
 fn a_job_that_is_due_at_once_needs_no_wheel() {
     check(|options| {
         options.durability = Durability::Os;
-        options.delay = Duration::ZERO;
+        options.workload.due = Due::After(Duration::ZERO);
     });
 }
 
@@ -111,7 +116,7 @@ fn a_run_that_does_not_end_is_given_up_and_says_what_is_missing() {
     let options = options(dir.path(), |options| {
         options.jobs = 12;
         options.durability = Durability::Os;
-        options.delay = Duration::from_secs(3600);
+        options.workload.due = Due::After(Duration::from_secs(3600));
         options.give_up_after = Some(Duration::from_millis(300));
     });
     let report = run(&options).unwrap();
@@ -138,12 +143,89 @@ fn a_plan_that_takes_too_long_is_given_up_even_if_nothing_is_lost() {
 }
 
 #[test]
-fn a_run_that_is_stopped_reports_nothing() {
+fn a_run_that_is_stopped_reports_what_was_measured_and_is_partial() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path(), |options| options.delay = Duration::from_secs(3600));
-    let watch = Watch { stop: Arc::new(AtomicBool::new(true)), ..Watch::default() };
-    let error = run_watched(&options, &watch).unwrap_err();
-    assert!(matches!(error, RunError::Interrupted), "{error}");
+    let options = options(dir.path(), |options| {
+        options.durability = Durability::Os;
+        options.workload.due = Due::After(Duration::from_secs(3600));
+        options.load = Load::Rate(20_000.0);
+    });
+    let hlog = dir.path().join("run.hlog");
+    let watch = Watch { hlog: Some(hlog.clone()), ..Watch::default() };
+    let stop = Arc::clone(&watch.stop);
+    let running = std::thread::spawn(move || run_watched(&options, &watch).unwrap().report);
+    // The interval log is made before the load begins.
+    while !hlog.exists() {
+        std::thread::yield_now();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let report = running.join().unwrap();
+    assert!(report.partial && report.verdict.has(Rule::Interrupted), "{report:?}");
+    assert_eq!(report.verdict.outcome, Outcome::Void, "{:?}", report.verdict);
+    let ledger = &report.ledger;
+    assert_eq!((ledger.lost, ledger.outstanding), (0, ledger.acked), "{ledger:?}");
+}
+
+#[test]
+fn jobs_that_fail_hang_crash_and_die_all_balance() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = run(&options(dir.path(), |options| {
+        options.jobs = 400;
+        options.durability = Durability::Os;
+        options.executors = Some(16);
+        options.attempt_timeout = Duration::from_millis(30);
+        options.workload.outcomes = "fail=10%,hang=2%,crash=5%,dead=5%".parse().unwrap();
+        options.workload.tenants = "zipf(5,1)".parse().unwrap();
+        options.workload.service = "bimodal(0,1ms,10%)".parse().unwrap();
+        options.workload.payload = "uniform(16,300)".parse().unwrap();
+    }))
+    .unwrap();
+    let ledger = &report.ledger;
+    assert_eq!((ledger.completed, ledger.lost, ledger.damaged), (400, 0, 0), "{report:?}");
+    assert!(ledger.meant_to_fail > 20 && ledger.balances(), "{ledger:?}");
+    assert!(report.verdict.outcome < Outcome::Incorrect, "{:?}", report.verdict);
+    let tenants: u64 = report.tenants.iter().map(|tenant| tenant.count).sum();
+    assert_eq!((report.tenants.len(), tenants), (5, 400));
+}
+
+#[test]
+fn cancelled_jobs_never_run_and_are_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = run(&options(dir.path(), |options| {
+        options.jobs = 300;
+        options.durability = Durability::Os;
+        options.workload.due = Due::After(Duration::from_millis(800));
+        options.workload.cancel = 0.5;
+    }))
+    .unwrap();
+    let ledger = &report.ledger;
+    assert!(ledger.cancelled > 50 && ledger.ran_after_cancel == 0, "{ledger:?}");
+    assert_eq!(ledger.completed + ledger.cancelled, 300, "{ledger:?}");
+    assert!(ledger.balances() && report.kept_its_promises(), "{ledger:?}");
+}
+
+#[test]
+fn warm_up_counts_in_the_ledger_and_is_not_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = run(&options(dir.path(), |options| {
+        options.durability = Durability::Os;
+        options.load = Load::Rate(4000.0);
+        options.warm_up = Duration::from_millis(250);
+    }))
+    .unwrap();
+    assert_eq!((report.ledger.completed, report.spans("lateness").count), (2000, 1000));
+    assert_eq!(report.spans("generator").count, 1000);
+}
+
+#[test]
+fn an_objective_that_is_missed_is_told_and_one_that_holds_too() {
+    let report = check(|options| {
+        options.durability = Durability::Os;
+        options.slo = "lateness.p99<1h,submit.max<1ns".parse().unwrap();
+    });
+    let holds: Vec<bool> = report.verdict.objectives.iter().map(|one| one.holds).collect();
+    assert_eq!(holds, [true, false]);
+    assert!(report.verdict.has(Rule::Objective));
 }
 
 #[test]
@@ -163,25 +245,27 @@ fn the_json_form_has_the_fields_of_its_schema() {
         options.seed = u64::MAX;
     });
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], "tickwheel.run/v1");
+    assert_eq!(json["schema"], "tickwheel.run/v2");
     assert_eq!(json["seed"], u64::MAX);
     assert_eq!(json["durability"], "os");
     assert!(json["command"].as_str().unwrap().starts_with("tickwheel-loadgen run --target inproc"));
     assert_eq!(keys(&json["achieved"]), ["completed_per_s", "submitted_per_s"]);
-    let stages = ["completion_ack", "dispatch", "lateness", "run", "submit_ack"];
-    assert_eq!(keys(&json["latency_ns"]), stages);
-    for stage in stages {
+    let metrics = ["complete", "lateness", "lateness_raw", "submit", "submit_raw"];
+    assert_eq!(keys(&json["latency_ns"]), metrics);
+    for metric in metrics {
         let spans = ["count", "max", "p50", "p90", "p99", "p999", "p9999"];
-        assert_eq!(keys(&json["latency_ns"][stage]), spans);
+        assert_eq!(keys(&json["latency_ns"][metric]), spans);
     }
-    let ledger = ["acked", "completed", "duplicate", "early", "lost", "submitted"];
-    assert_eq!(keys(&json["ledger"]), ledger);
-    let resources = ["cpu_ns_per_job", "rss_bytes", "wal_bytes_per_job"];
-    assert_eq!(keys(&json["resources"]), resources);
-    let machine = ["cores", "cpu", "filesystem", "kernel", "limits", "memory_bytes"];
+    let stages = ["completion_ack", "dispatch", "lateness", "ready", "run", "submit_ack"];
+    assert_eq!(keys(&json["stages_ns"]), stages);
+    let verdict = ["objectives", "outcome", "reasons"];
+    assert_eq!(keys(&json["verdict"]), verdict);
+    let machine =
+        ["build", "cores", "cpu", "filesystem", "kernel", "limits", "memory_bytes", "version"];
     assert_eq!(keys(&json["machine"]), machine);
-    let limits = ["clock_read_ns", "copy_and_crc_ns", "record_bytes", "write_and_sync_ns"];
-    assert_eq!(keys(&json["machine"]["limits"]), limits);
+    // What is written is read as the same.
+    let read: Report = serde_json::from_value(json).unwrap();
+    assert_eq!(read, report);
 }
 
 /// The names in an object, sorted.

@@ -1,11 +1,17 @@
-//! What a run is asked to do, the ranges of it, and its form as a command line.
+//! What a run is asked to do, and the ranges of it. Its form as a command line is in `command`.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+mod command;
 
-use clap::ValueEnum;
+use std::{path::PathBuf, time::Duration};
+
 use tickwheel_engine::{Durability, limits};
 
-use crate::payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+use crate::{
+    arrival::Arrivals,
+    slo::Slo,
+    target::TargetName,
+    workload::{PAYLOAD_BYTES_MAX, Workload},
+};
 
 /// Slowest open loop, in jobs per second.
 pub const RATE_MIN: f64 = 0.001;
@@ -21,10 +27,8 @@ const SUBMITS_PER_S: f64 = 10_000.0;
 const IN_FLIGHT_DEFAULT: u32 = 100_000;
 /// Jobs in flight have payloads of this many bytes at the most, unless told otherwise.
 const IN_FLIGHT_BYTES_DEFAULT: usize = 256 << 20;
-const PAYLOAD_BYTES_DEFAULT: usize = 100;
-const DELAY_DEFAULT: Duration = Duration::from_millis(1);
-/// The longest delay: what a job may be delayed and still be waited for.
-const DELAY_MAX: Duration = Duration::from_secs(86_400);
+/// Time limit of an attempt, where some are meant to hang.
+const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
 const SEED_DEFAULT: u64 = 1;
 
 /// A run is given up after this and [`PATIENCE_PER_JOB`] for each job, beyond what was planned.
@@ -37,14 +41,6 @@ const _: () = assert!(BATCH_MAX_DEFAULT <= IN_FLIGHT_DEFAULT);
 const _: () = assert!(BATCH_MAX_DEFAULT as usize <= IN_FLIGHT_BYTES_DEFAULT / PAYLOAD_BYTES_MAX);
 const _: () = assert!(BATCH_RATE_DEFAULT <= BATCH_MAX_DEFAULT);
 const _: () = assert!(BATCH_MAX_DEFAULT as usize <= limits::BATCH_JOBS_MAX);
-
-/// What the load is put on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[non_exhaustive]
-pub enum Target {
-    /// An engine inside this process.
-    Inproc,
-}
 
 /// How jobs are submitted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,21 +56,27 @@ pub enum Load {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// What the load is put on.
-    pub target: Target,
+    pub target: TargetName,
     /// Jobs in all: 1 to 4,294,967,295.
     pub jobs: u32,
     /// When a submitted job is acknowledged. Default [`Durability::Sync`].
     pub durability: Durability,
     /// How jobs are submitted. Default [`Load::Max`].
     pub load: Load,
-    /// Decides the payloads. Default 1.
+    /// How the submissions of an open loop are spread. Default [`Arrivals::Constant`].
+    pub arrivals: Arrivals,
+    /// What the jobs are like.
+    pub workload: Workload,
+    /// Jobs submitted in this time at the start count in the ledger and are not measured. Default 0.
+    pub warm_up: Duration,
+    /// Decides the payloads and all that is drawn. Default 1.
     pub seed: u64,
-    /// Bytes of a payload. Default 100, minimum [`PAYLOAD_BYTES_MIN`], maximum
-    /// [`PAYLOAD_BYTES_MAX`].
-    pub payload_bytes: usize,
-    /// How long after its submission a job is due. Default 1 ms, so that it goes through the
-    /// wheel; minimum 0, maximum a day.
-    pub delay: Duration,
+    /// What must hold for the run to pass. Default: nothing but that no job is lost or early.
+    pub slo: Slo,
+    /// Submit all jobs before the first may run, then let go. Default: no.
+    pub paused: bool,
+    /// Time limit of an attempt, where some are meant to hang. Default 500 ms.
+    pub attempt_timeout: Duration,
     /// Jobs per submit at the most, 1 to 65,536. Default 256 in a closed loop, 1 to 16 in an open
     /// one: a ten-thousandth of the rate.
     pub batch: Option<u32>,
@@ -97,14 +99,11 @@ pub struct Options {
 #[non_exhaustive]
 pub enum OptionsError {
     /// No jobs.
-    #[error("there are no jobs to submit: set --jobs to 1 or more")]
+    #[error("there are no jobs to submit: set --jobs to 1 or more, or --for to a longer time")]
     NoJobs,
     /// A rate out of its range.
     #[error("--rate is {0} jobs per second: it must be {RATE_MIN} to {RATE_MAX}")]
     Rate(f64),
-    /// A payload out of its range.
-    #[error("--payload is {0} bytes: it must be {PAYLOAD_BYTES_MIN} to {PAYLOAD_BYTES_MAX}")]
-    Payload(usize),
     /// A batch out of its range.
     #[error("--batch is {0} jobs: it must be 1 to {max}", max = limits::BATCH_JOBS_MAX)]
     Batch(u32),
@@ -118,9 +117,18 @@ pub enum OptionsError {
         /// Jobs of a batch.
         batch: u32,
     },
-    /// A delay out of its range.
-    #[error("--delay is {0:?}: it must be at most a day")]
-    Delay(Duration),
+    /// Arrivals without a rate.
+    #[error("--arrivals {0} needs an open loop: set --rate instead of --max")]
+    ArrivalsNeedRate(String),
+    /// All jobs are to be submitted before the first runs, and not so many may be in flight.
+    #[error("all {jobs} jobs wait before the first runs: raise --in-flight to that")]
+    Backlog {
+        /// Jobs.
+        jobs: u32,
+    },
+    /// A target that is not there yet.
+    #[error("{0} is not a target yet: use --target inproc, an engine inside this process")]
+    TargetNotThere(TargetName),
     /// A number of shards out of its range.
     #[error("--shards is {0}: it must be 1 to {max}", max = limits::SHARDS_MAX)]
     Shards(usize),
@@ -134,19 +142,34 @@ impl Options {
     #[must_use]
     pub fn new(jobs: u32) -> Self {
         Self {
-            target: Target::Inproc,
+            target: TargetName::Inproc,
             jobs,
             durability: Durability::default(),
             load: Load::Max,
+            arrivals: Arrivals::default(),
+            workload: Workload::default(),
+            warm_up: Duration::ZERO,
             seed: SEED_DEFAULT,
-            payload_bytes: PAYLOAD_BYTES_DEFAULT,
-            delay: DELAY_DEFAULT,
+            slo: Slo::default(),
+            paused: false,
+            attempt_timeout: ATTEMPT_TIMEOUT_DEFAULT,
             batch: None,
             shards: None,
             executors: None,
             data_dir: None,
             in_flight: None,
             give_up_after: None,
+        }
+    }
+
+    /// How long an open loop is planned to submit; zero for a closed one.
+    #[must_use]
+    pub fn planned(&self) -> Duration {
+        match self.load {
+            Load::Max => Duration::ZERO,
+            Load::Rate(rate) => {
+                Duration::try_from_secs_f64(f64::from(self.jobs) / rate).unwrap_or(Duration::MAX)
+            }
         }
     }
 
@@ -164,7 +187,10 @@ impl Options {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.unwrap_or_else(|| {
-            let jobs = IN_FLIGHT_BYTES_DEFAULT / self.payload_bytes.max(1);
+            if self.paused {
+                return self.jobs;
+            }
+            let jobs = IN_FLIGHT_BYTES_DEFAULT / self.workload.payload.typical();
             // What exceeds a u32 exceeds the default as well.
             let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
             jobs.min(IN_FLIGHT_DEFAULT).max(self.batch())
@@ -175,13 +201,8 @@ impl Options {
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.give_up_after.unwrap_or_else(|| {
-            let planned = match self.load {
-                Load::Max => Duration::ZERO,
-                Load::Rate(rate) => Duration::try_from_secs_f64(f64::from(self.jobs) / rate)
-                    .unwrap_or(Duration::MAX),
-            };
             let per_job = PATIENCE_PER_JOB.saturating_mul(self.jobs);
-            (PATIENCE + per_job + self.delay).saturating_add(planned)
+            (PATIENCE + per_job + self.workload.due.max()).saturating_add(self.planned())
         })
     }
 
@@ -199,8 +220,11 @@ impl Options {
         {
             return Err(OptionsError::Rate(rate));
         }
-        if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&self.payload_bytes) {
-            return Err(OptionsError::Payload(self.payload_bytes));
+        if let TargetName::Tcp(_) = self.target {
+            return Err(OptionsError::TargetNotThere(self.target.clone()));
+        }
+        if self.load == Load::Max && self.arrivals != Arrivals::Constant {
+            return Err(OptionsError::ArrivalsNeedRate(self.arrivals.to_string()));
         }
         if batch == 0 || batch as usize > limits::BATCH_JOBS_MAX {
             return Err(OptionsError::Batch(batch));
@@ -209,8 +233,8 @@ impl Options {
         if self.load == Load::Max && in_flight < batch {
             return Err(OptionsError::InFlight { in_flight, batch });
         }
-        if self.delay > DELAY_MAX {
-            return Err(OptionsError::Delay(self.delay));
+        if self.paused && in_flight < self.jobs {
+            return Err(OptionsError::Backlog { jobs: self.jobs });
         }
         match (self.shards, self.executors) {
             (Some(shards), _) if !(1..=limits::SHARDS_MAX).contains(&shards) => {
@@ -224,94 +248,10 @@ impl Options {
     }
 }
 
-/// The command line that asks for the same run.
-impl fmt::Display for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Target::Inproc = self.target;
-        write!(f, "tickwheel-loadgen run --target inproc --jobs {}", self.jobs)?;
-        let durability = self.durability.to_string();
-        // A shell reads parentheses as its own.
-        let quote = if durability.contains('(') { "'" } else { "" };
-        write!(f, " --durability {quote}{durability}{quote}")?;
-        match self.load {
-            Load::Max => write!(f, " --max --in-flight {}", self.in_flight())?,
-            Load::Rate(rate) => write!(f, " --rate {rate}")?,
-        }
-        write!(f, " --seed {} --payload {}", self.seed, self.payload_bytes)?;
-        write!(f, " --delay {} --batch {}", DurationText(self.delay), self.batch())?;
-        if let Some(shards) = self.shards {
-            write!(f, " --shards {shards}")?;
-        }
-        if let Some(executors) = self.executors {
-            write!(f, " --executors {executors}")?;
-        }
-        if let Some(dir) = &self.data_dir {
-            write!(f, " --data-dir '{}'", dir.display().to_string().replace('\'', r"'\''"))?;
-        }
-        if let Some(patience) = self.give_up_after {
-            write!(f, " --give-up-after {}", DurationText(patience))?;
-        }
-        Ok(())
-    }
-}
-
-/// A duration as the command line has it: a whole number followed by `ns`, `us`, `ms`, `s`, `m` or
-/// `h`; a lone `0` needs no unit.
-///
-/// ```
-/// use std::time::Duration;
-/// use tickwheel_loadgen::DurationText;
-/// assert_eq!("90s".parse(), Ok(DurationText(Duration::from_secs(90))));
-/// assert_eq!(DurationText(Duration::from_micros(1500)).to_string(), "1500us");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DurationText(pub Duration);
-
-/// A text that is no duration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no duration: write a whole number and its unit, such as 500us, 1ms, 2s or 5m")]
-pub struct ParseDurationError(String);
-
-const UNITS: [(&str, u64); 6] = [
-    ("h", 3_600_000_000_000),
-    ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
-    ("ms", 1_000_000),
-    ("us", 1000),
-    ("ns", 1),
-];
-
-impl FromStr for DurationText {
-    type Err = ParseDurationError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits_len = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (digits, unit) = text.split_at(digits_len);
-        let number: Option<u64> = digits.parse().ok();
-        let ns = match (number, UNITS.iter().find(|(name, _)| *name == unit)) {
-            (Some(0), None) if unit.is_empty() => Some(0),
-            (Some(number), Some((_, unit_ns))) => number.checked_mul(*unit_ns),
-            _ => None,
-        };
-        let ns = ns.ok_or_else(|| ParseDurationError(text.to_owned()))?;
-        Ok(Self(Duration::from_nanos(ns)))
-    }
-}
-
-impl fmt::Display for DurationText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ns = self.0.as_nanos();
-        let whole = UNITS.iter().skip(2).find(|(_, unit_ns)| ns.is_multiple_of((*unit_ns).into()));
-        match whole {
-            Some((unit, unit_ns)) if ns > 0 => write!(f, "{}{unit}", ns / u128::from(*unit_ns)),
-            _ => f.write_str("0"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::Sizes;
 
     fn changed(change: impl FnOnce(&mut Options)) -> Result<(), OptionsError> {
         let mut options = Options::new(1000);
@@ -320,28 +260,20 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_and_written() {
-        for text in ["0", "1ns", "500us", "1ms", "90s"] {
-            assert_eq!(text.parse::<DurationText>().unwrap().to_string(), text);
-        }
-        assert_eq!("2m".parse(), Ok(DurationText(Duration::from_secs(120))));
-        for text in ["", "1", "ms", "-1s", "1.5s", "1 s", "1d", "99999999999h"] {
-            assert!(text.parse::<DurationText>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn each_range_is_checked() {
         assert_eq!(changed(|_| ()), Ok(()));
         assert_eq!(changed(|o| o.jobs = 0), Err(OptionsError::NoJobs));
         assert!(matches!(changed(|o| o.load = Load::Rate(0.0)), Err(OptionsError::Rate(_))));
         assert!(matches!(changed(|o| o.load = Load::Rate(f64::NAN)), Err(OptionsError::Rate(_))));
-        assert_eq!(changed(|o| o.payload_bytes = 15), Err(OptionsError::Payload(15)));
+        let tcp = changed(|o| o.target = "tcp://127.0.0.1:1".parse().unwrap()).unwrap_err();
+        assert!(tcp.to_string().contains("tcp://127.0.0.1:1 is not a target yet"), "{tcp}");
+        assert!(changed(|o| o.arrivals = Arrivals::Poisson).is_err());
+        let few = changed(|o| (o.paused, o.in_flight) = (true, Some(999)));
+        assert_eq!(few, Err(OptionsError::Backlog { jobs: 1000 }));
         assert_eq!(changed(|o| o.batch = Some(0)), Err(OptionsError::Batch(0)));
         assert_eq!(changed(|o| o.batch = Some(65_537)), Err(OptionsError::Batch(65_537)));
         let in_flight = changed(|o| o.in_flight = Some(255));
         assert_eq!(in_flight, Err(OptionsError::InFlight { in_flight: 255, batch: 256 }));
-        assert!(changed(|o| o.delay = Duration::from_secs(86_401)).is_err());
         assert_eq!(changed(|o| o.shards = Some(0)), Err(OptionsError::Shards(0)));
         assert_eq!(changed(|o| o.executors = Some(0)), Err(OptionsError::Executors(0)));
     }
@@ -354,7 +286,10 @@ mod tests {
 
     #[test]
     fn large_payloads_lower_what_is_in_flight() {
-        let in_flight = |payload_bytes| Options { payload_bytes, ..Options::new(1) }.in_flight();
+        let in_flight = |bytes| {
+            let workload = Workload { payload: Sizes::Fixed(bytes), ..Workload::default() };
+            Options { workload, ..Options::new(1) }.in_flight()
+        };
         assert_eq!([16, 100, 1 << 20].map(in_flight), [100_000, 100_000, 256]);
     }
 

@@ -1,0 +1,95 @@
+//! What a job carries: its number, how late it was sent, the earliest moment at which it is due, and
+//! bytes that follow from seed and number. It knows bytes, never the target.
+//!
+//! So the handler can tell whether a payload came back as it was sent, without keeping it.
+
+use crate::random::{Random, Stream};
+
+/// Smallest payload: number and lag of four bytes each, due moment of eight, little-endian.
+pub const PAYLOAD_BYTES_MIN: usize = 16;
+/// Largest payload: what a job may carry.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+const LAG: std::ops::Range<usize> = 4..8;
+const DUE: std::ops::Range<usize> = 8..PAYLOAD_BYTES_MIN;
+
+/// What stands at the beginning of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) number: u32,
+    /// From the planned moment to the call, in whole microseconds; 71 minutes at the most.
+    pub(crate) lag_us: u32,
+    /// The earliest moment at which the job is due, by the clock of the run.
+    pub(crate) due_ns: u64,
+}
+
+/// A payload of `len_bytes` for job `number`, its moments still zero.
+pub(crate) fn compose(seed: u64, number: u32, len_bytes: usize) -> Vec<u8> {
+    let mut payload = vec![0; len_bytes.max(PAYLOAD_BYTES_MIN)];
+    payload[..LAG.start].copy_from_slice(&number.to_le_bytes());
+    let mut random = Random::of(seed, Stream::Payload, number);
+    for piece in payload[DUE.end..].chunks_mut(8) {
+        piece.copy_from_slice(&random.next().to_le_bytes()[..piece.len()]);
+    }
+    payload
+}
+
+/// Writes the moments of a job that is about to be submitted.
+pub(crate) fn set_moments(payload: &mut [u8], lag_ns: u64, due_ns: u64) {
+    let lag_us = u32::try_from(lag_ns / 1000).unwrap_or(u32::MAX);
+    payload[LAG].copy_from_slice(&lag_us.to_le_bytes());
+    payload[DUE].copy_from_slice(&due_ns.to_le_bytes());
+}
+
+/// The beginning of a payload; `None` if it is too short to have one.
+pub(crate) fn head(payload: &[u8]) -> Option<Head> {
+    let (number, rest) = payload.split_first_chunk::<4>()?;
+    let (lag_us, rest) = rest.split_first_chunk::<4>()?;
+    let (due_ns, _) = rest.split_first_chunk::<8>()?;
+    Some(Head {
+        number: u32::from_le_bytes(*number),
+        lag_us: u32::from_le_bytes(*lag_us),
+        due_ns: u64::from_le_bytes(*due_ns),
+    })
+}
+
+/// Whether the rest of a payload is what was sent as job `number` under `seed` with `len_bytes`.
+pub(crate) fn is_sound(seed: u64, number: u32, len_bytes: usize, payload: &[u8]) -> bool {
+    if payload.len() != len_bytes.max(PAYLOAD_BYTES_MIN) {
+        return false;
+    }
+    let mut random = Random::of(seed, Stream::Payload, number);
+    // Whole words are compared as numbers: this runs once for each job beside what is measured.
+    let (words, end) = payload[DUE.end..].as_chunks::<8>();
+    words.iter().all(|word| u64::from_le_bytes(*word) == random.next())
+        && (end.is_empty() || *end == random.next().to_le_bytes()[..end.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_a_flipped_bit_is_seen() {
+        for len_bytes in [16, 17, 24, 100] {
+            let mut payload = compose(7, 41, len_bytes);
+            set_moments(&mut payload, 5_999, 123_456);
+            assert_eq!(head(&payload), Some(Head { number: 41, lag_us: 5, due_ns: 123_456 }));
+            assert!(is_sound(7, 41, len_bytes, &payload));
+            assert!(!is_sound(7, 41, len_bytes + 1, &payload));
+            for at in PAYLOAD_BYTES_MIN..len_bytes {
+                payload[at] ^= 1;
+                assert!(!is_sound(7, 41, len_bytes, &payload), "byte {at} of {len_bytes}");
+                payload[at] ^= 1;
+            }
+        }
+        assert_eq!(head(&[0; 15]), None);
+    }
+
+    #[test]
+    fn the_seed_decides_the_bytes() {
+        assert_eq!(compose(1, 5, 100), compose(1, 5, 100));
+        assert_ne!(compose(1, 5, 100), compose(2, 5, 100));
+        assert_ne!(compose(1, 5, 100)[16..], compose(1, 6, 100)[16..]);
+    }
+}
