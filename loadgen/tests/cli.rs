@@ -69,9 +69,13 @@ fn a_run_prints_what_it_found_and_leaves_nothing_behind() {
 
 #[test]
 fn an_open_loop_says_how_late_the_generator_was() {
+    let dir = tempfile::tempdir().unwrap();
     let words = ["run", "--jobs", "200", "--durability", "os", "--rate", "2000"];
-    let text = check(&words, 0, "  generator ");
-    assert!(text.contains("verdict   pass"), "{text}");
+    let output = loadgen(dir.path(), &words);
+    let text = String::from_utf8(output.stdout).unwrap();
+    // On a busy machine the generator may be late, and the run void.
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{text}");
+    assert!(text.contains("  generator ") && text.contains("verdict   "), "{text}");
 }
 
 #[test]

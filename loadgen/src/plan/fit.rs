@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{result::Report, verdict::Outcome};
 
-const DAY_S: f64 = 86_400.0;
 /// Share of the measured capacity that is planned for: the rest is for what nobody planned.
 const HEADROOM: f64 = 0.7;
 
@@ -143,9 +142,4 @@ fn bytes(bytes: f64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
-}
-
-/// Jobs a day at a rate that is held all day with this factor between peak and mean.
-pub(crate) fn jobs_per_day(rate_per_s: f64, peak_factor: f64) -> f64 {
-    rate_per_s * DAY_S / peak_factor
 }
