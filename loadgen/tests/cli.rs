@@ -119,3 +119,145 @@ fn help_teaches_with_examples() {
     assert!(text.contains("Exit codes: 0 passed") && text.contains("interval(10ms)"), "{text}");
     check(&["--help"], 0, "tickwheel-loadgen calibrate");
 }
+
+/// Runs verbs one after the other in one directory, with quick settings.
+fn in_dir(dir: &Path, line: &str) -> (Option<i32>, String) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let output = loadgen(dir, &words);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+fn json_in(dir: &Path, file: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(dir.join(file)).unwrap()).unwrap()
+}
+
+#[test]
+fn verbs_store_their_runs_and_verify_and_report_read_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let good = |code: Option<i32>| matches!(code, Some(0 | 2 | 4));
+    let (code, text) =
+        in_dir(dir, "sweep --rates 500,1000 --step 300ms --durability os --out sweep");
+    assert!(good(code), "{text}");
+    let run = json_in(dir, "sweep/02-rate-1000.json");
+    assert_eq!((&run["verb"], &run["point"]["value"]), (&"sweep".into(), &1000.0.into()));
+    assert_eq!((&run["ledger"]["completed"], &run["ledger"]["lost"]), (&300.into(), &0.into()));
+    assert!(dir.join("sweep/02-rate-1000.hlog").exists());
+
+    let (code, text) = in_dir(dir, "herd --jobs 500 --in 600ms --durability os --out herd");
+    assert!(good(code), "{text}");
+    let run = json_in(dir, "herd/herd.json");
+    assert!(run["extra"]["herd_s"].as_f64().unwrap() > 0.0, "{run}");
+    assert_eq!((&run["ledger"]["early"], &run["ledger"]["completed"]), (&0.into(), &500.into()));
+
+    let (code, text) = in_dir(dir, "drain --jobs 500 --durability os --out drain");
+    assert!(good(code), "{text}");
+    assert!(json_in(dir, "drain/drain.json")["extra"]["drain_per_s"].as_f64().unwrap() > 0.0);
+
+    let (code, text) = in_dir(dir, "scale --counts 1,2 --jobs 300 --durability os --out scale");
+    assert!(good(code), "{text}");
+    assert_eq!(json_in(dir, "scale/shards-2.json")["shards"], 2);
+
+    let (code, text) = in_dir(dir, "recover --pending 300,600 --durability sync --out recover");
+    assert_eq!(code, Some(0), "{text}");
+    let run = json_in(dir, "recover/pending-600.json");
+    assert_eq!((&run["ledger"]["outstanding"], &run["ledger"]["lost"]), (&600.into(), &0.into()));
+
+    let (code, text) = in_dir(dir, "verify sweep herd drain scale recover");
+    assert!(good(code) && text.contains("results are whole"), "{text}");
+    let (code, text) = in_dir(dir, "report sweep herd drain scale recover -o all.html");
+    assert_eq!(code, Some(0), "{text}");
+    let html = std::fs::read_to_string(dir.join("all.html")).unwrap();
+    for part in ["Latency against load", "Time to serve by log size", "by shards", "id=\"raw\""] {
+        assert!(html.contains(part), "{part}");
+    }
+    let (code, text) = in_dir(dir, "report --compare sweep scale -o two.html");
+    assert_eq!(code, Some(0), "{text}");
+
+    // A ledger that was meddled with is found.
+    let path = dir.join("drain/drain.json");
+    let meddled = std::fs::read_to_string(&path).unwrap().replace("\"lost\":0", "\"lost\":1");
+    std::fs::write(&path, meddled).unwrap();
+    let (code, text) = in_dir(dir, "verify drain");
+    assert!(code == Some(3) && text.contains("the ledger does not balance"), "{text}");
+    // Results are never mixed with others.
+    let (code, text) = in_dir(dir, "run --jobs 1 --out sweep");
+    assert!(code == Some(64) && text.contains("holds results already"), "{text}");
+}
+
+#[test]
+fn a_missed_objective_and_a_search_that_finds_nothing_end_with_code_2_or_void() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "run --jobs 200 --durability os --slo submit.max<1ns";
+    let (code, text) = in_dir(dir.path(), line);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("submit.max<1ns does not hold"), "{text}");
+    let line = "saturate --from 0.001 --step 1ms --hold 1ms --durability os --slo submit.max<1ns";
+    let (code, text) = in_dir(dir.path(), line);
+    assert!(matches!(code, Some(2 | 4)), "{text}");
+    assert!(text.contains("no rate was found"), "{text}");
+}
+
+#[test]
+fn an_interrupted_run_is_stored_and_marked_partial() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "run --rate 100 --for 1h --durability os --quiet --out out";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tickwheel-loadgen"))
+        .current_dir(dir.path())
+        .args(line.split_whitespace())
+        .spawn()
+        .unwrap();
+    // The interval log is made when the load begins, and signals are waited for long before.
+    while !dir.path().join("out/run.hlog").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    let run = json_in(dir.path(), "out/run.json");
+    assert_eq!((&run["partial"], &run["verdict"]["outcome"]), (&true.into(), &"void".into()));
+    assert_eq!(run["ledger"]["lost"], 0);
+}
+
+#[test]
+fn bad_input_says_what_is_wrong_and_how_to_mend_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (line, part) in [
+        ("run --jobs 1 --target tcp://127.0.0.1:1", "is not a target yet"),
+        ("run --jobs 1 --slo fast", "write such as lateness.p99<5ms"),
+        ("run --jobs 1 --arrivals sometimes --rate 1", "write constant, poisson"),
+        ("run --jobs 1 --arrivals poisson", "set --rate instead of --max"),
+        ("saturate --durability os", "add such as --slo"),
+        ("soak --rate 5", "--rate 1000 --for 1h"),
+        ("report nowhere", "cannot read nowhere"),
+        ("verify nowhere", "given to --out"),
+        ("plan", "--jobs-per-day"),
+        ("plan --crontab nowhere", "cannot read nowhere"),
+        ("replay nowhere", "cannot read nowhere"),
+    ] {
+        let (code, text) = in_dir(dir.path(), line);
+        assert_eq!(code, Some(64), "{line}: {text}");
+        assert!(text.contains(part), "{line}: {text}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "something is left behind");
+}
+
+#[test]
+fn a_trace_and_a_calendar_are_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("trace"), "0 5\n0.2\n0.4 2\n").unwrap();
+    let (code, text) = in_dir(dir.path(), "replay trace --durability os --out replay");
+    assert!(matches!(code, Some(0 | 4)), "{text}");
+    assert_eq!(json_in(dir.path(), "replay/replay.json")["ledger"]["completed"], 8);
+    std::fs::write(dir.path().join("tab"), "0 * * * * a\n30 12 * * * b\n").unwrap();
+    let line = "run --arrivals cron(tab,speed=100000) --durability os --out cron";
+    let (code, text) = in_dir(dir.path(), line);
+    assert!(matches!(code, Some(0 | 4)), "{text}");
+    assert_eq!(json_in(dir.path(), "cron/run.json")["ledger"]["completed"], 25);
+    let (code, text) = in_dir(dir.path(), "plan --crontab tab --from 1767571200 -o plan.html");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("2 schedules trigger 750 times in 30 days"), "{text}");
+    assert!(dir.path().join("plan.html").exists());
+}

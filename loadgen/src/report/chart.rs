@@ -16,7 +16,7 @@ use plotters::{
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 340;
-const FONT_PX: u32 = 15;
+const FONT_PX: u32 = 17;
 
 const INK: RGBColor = RGBColor(1, 1, 1);
 const GRID: RGBColor = RGBColor(2, 2, 2);
@@ -192,7 +192,7 @@ impl Chart {
             .margin(6)
             .margin_right(26)
             .x_label_area_size(48)
-            .y_label_area_size(82)
+            .y_label_area_size(86)
             .build_cartesian_2d(self.x.scale(), self.y.scale())
             .map_err(|error| error.to_string())?;
         area.configure_mesh()

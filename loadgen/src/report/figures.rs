@@ -277,7 +277,7 @@ pub(super) fn by_axis(reports: &[Report]) -> String {
             .iter()
             .map(|(jobs, one)| (*jobs, one.resources.rss_bytes as f64 / f64::from(1 << 20)))
             .collect();
-        let seconds = |value: f64| format!("{value} s");
+        let seconds = |value: f64| format!("{} s", short(value));
         let caption = "From the start of the engine until it has taken a job.";
         html += &line("Time to serve by log size", "MiB on disk", serve, seconds, caption);
         let caption = "Right after the start, mapped log included.";

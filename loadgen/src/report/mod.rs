@@ -23,13 +23,10 @@ pub fn page(reports: &[Report]) -> String {
     let Some(main) = main_run(reports) else {
         return frame("Tickwheel: no results", "<p>There are no results.</p>", &reports);
     };
-    let worst = reports.iter().map(|one| one.verdict.outcome).max().unwrap_or(Outcome::Void);
     let mut body = format!(
-        "<h1>Tickwheel, measured</h1>\n<p class=\"claim\">{}</p>\n<p>{} <span class=\"soft\">is the worst verdict of {} {}.</span></p>\n",
+        "<h1>Tickwheel, measured</h1>\n<p class=\"claim\">{}</p>\n<p>{}</p>\n",
         escape(&sentence(main)),
-        badge(worst),
-        reports.len(),
-        if reports.len() == 1 { "run" } else { "runs" }
+        outcomes(reports, main)
     );
     body += "<h2>Runs</h2>\n";
     body += &tables::runs(reports);
@@ -213,14 +210,37 @@ fn badge(outcome: Outcome) -> String {
     format!("<span class=\"badge {name}\">{name}</span>")
 }
 
+/// The verdict of the run that the page is about, and how many others did not pass.
+fn outcomes(reports: &[Report], main: &Report) -> String {
+    let count = |outcome| reports.iter().filter(|one| one.verdict.outcome == outcome).count();
+    let others = [Outcome::Missed, Outcome::Void, Outcome::Incorrect]
+        .into_iter()
+        .filter(|outcome| count(*outcome) > 0)
+        .map(|outcome| format!("{} {}", count(outcome), outcome.name()))
+        .collect::<Vec<_>>();
+    let of_all = if others.is_empty() {
+        format!("all of {} passed", reports.len())
+    } else {
+        format!("of all {} runs, {}", reports.len(), others.join(", "))
+    };
+    // A broken promise is never hidden behind a run that passed.
+    let is_broken = count(Outcome::Incorrect) > 0;
+    let shown = if is_broken { Outcome::Incorrect } else { main.verdict.outcome };
+    format!("{} <span class=\"soft\">{}; {of_all}</span>", badge(shown), escape(&name_of(main)))
+}
+
 /// What tells a run from the others.
 fn name_of(run: &Report) -> String {
-    match &run.point {
-        Some(point) => {
-            format!("{} at {} {}", run.verb, crate::result::text::trimmed(point.value), point.axis)
-        }
-        None => run.verb.clone(),
-    }
+    let Some(point) = &run.point else {
+        return run.verb.clone();
+    };
+    let value = grouped(point.value);
+    let place = match point.axis.as_str() {
+        "rate_per_s" => format!("{value}/s"),
+        axis => format!("{value} {axis}"),
+    };
+    let held = if run.extra.contains_key("saturation_per_s") { ", held" } else { "" };
+    format!("{} {place}{held}", run.verb)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(super) fn runs(reports: &[Report]) -> String {
             vec![
                 escape(&name_of(one)),
                 one.offered_per_s.map_or("–".to_owned(), grouped),
-                grouped(one.achieved.completed_per_s),
+                rate(one.achieved.completed_per_s),
                 of(lateness, lateness.p50),
                 of(lateness, lateness.p99),
                 of(lateness, lateness.max),
@@ -39,20 +39,32 @@ pub(super) fn runs(reports: &[Report]) -> String {
     table(&heads, &rows)
 }
 
+fn rate(per_s: f64) -> String {
+    if per_s > 0.0 { grouped(per_s) } else { "–".to_owned() }
+}
+
 fn of(spans: Spans, value: u64) -> String {
     if spans.count == 0 { "–".to_owned() } else { span(value) }
 }
 
 /// Why runs did not pass, and what else is to be known.
 pub(super) fn reasons(reports: &[Report]) -> String {
-    let mut html = String::new();
+    let item = |one: &Report, text: &str| {
+        format!("<li>{}: {}</li>\n", escape(&name_of(one)), escape(text))
+    };
+    let (mut reasons, mut notes) = (String::new(), String::new());
     for one in reports {
-        let texts = one.verdict.reasons.iter().map(|reason| &reason.text).chain(&one.notes);
-        for text in texts {
-            html += &format!("<li>{}: {}</li>\n", escape(&name_of(one)), escape(text));
-        }
+        reasons.extend(one.verdict.reasons.iter().map(|reason| item(one, &reason.text)));
+        notes.extend(one.notes.iter().map(|note| item(one, note)));
     }
-    if html.is_empty() { html } else { format!("<ul>\n{html}</ul>\n") }
+    if !reasons.is_empty() {
+        reasons = format!("<ul>\n{reasons}</ul>\n");
+    }
+    if !notes.is_empty() {
+        notes =
+            format!("<details><summary>Notes on the runs</summary><ul>\n{notes}</ul></details>\n");
+    }
+    reasons + &notes
 }
 
 /// The ledger of each run.
