@@ -190,7 +190,7 @@ impl Chart {
         let font = || ("sans-serif", FONT_PX).into_font().color(&INK);
         let mut area = ChartBuilder::on(root)
             .margin(6)
-            .margin_right(26)
+            .margin_right(40)
             .x_label_area_size(48)
             .y_label_area_size(86)
             .build_cartesian_2d(self.x.scale(), self.y.scale())
