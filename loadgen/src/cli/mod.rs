@@ -1,8 +1,9 @@
 //! The command line: which verbs there are, and which exit code each end has. What a verb may be told
-//! is in `load`, what it does with it in `verbs`.
+//! is in `load`, what it does with it in `verbs` and `pages`.
 
 mod load;
 mod output;
+mod pages;
 mod verbs;
 
 use std::{
@@ -66,9 +67,9 @@ enum Command {
     /// Check stored results against themselves
     Verify(verbs::VerifyArgs),
     /// Build one page from stored results
-    Report(verbs::ReportArgs),
+    Report(pages::ReportArgs),
     /// Say whether a workload fits, and forecast its peaks
-    Plan(verbs::PlanArgs),
+    Plan(pages::PlanArgs),
     /// Measure what the machine and this program can do without a scheduler
     Calibrate(verbs::CalibrateArgs),
     /// What `recover` starts and ends
@@ -99,8 +100,8 @@ pub fn main() -> ExitCode {
         Command::Scale(args) => verbs::scale(args),
         Command::Replay(args) => verbs::replay(args),
         Command::Verify(args) => verbs::verify(&args),
-        Command::Report(args) => verbs::report(&args),
-        Command::Plan(args) => verbs::plan(&args),
+        Command::Report(args) => pages::report(&args),
+        Command::Plan(args) => pages::plan(&args),
         Command::Calibrate(args) => verbs::calibrate(&args),
         Command::Fill(args) => verbs::fill(&args),
     };
