@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use crate::{
     arrival::{Arrivals, Moments},
     clock::{self, Clock},
@@ -159,34 +161,39 @@ impl Submitter {
         Some(start..start.saturating_add(self.batch).min(self.jobs))
     }
 
-    fn compose(&self, numbers: Range<u32>) -> Vec<Outgoing> {
-        let compose = |number| {
-            let drawn = self.account.traits.of(number);
-            Outgoing {
-                payload: payload::compose(self.seed, number, drawn.payload_bytes),
-                due: match drawn.delay {
-                    Some(delay) => OutgoingDue::After(delay),
-                    None => OutgoingDue::AtWall(self.herd_ns),
-                },
-                tenant: drawn.tenant,
-            }
-        };
-        numbers.map(compose).collect()
+    /// The payloads of these jobs, one after the other, and what else each is handed over with.
+    fn compose(&self, numbers: Range<u32>) -> Composed {
+        let drawn: Vec<_> = numbers.clone().map(|number| self.account.traits.of(number)).collect();
+        let mut payloads = vec![0; drawn.iter().map(|drawn| drawn.payload_bytes).sum()];
+        let mut begin = 0;
+        let drafts = numbers.zip(drawn).map(|(number, drawn)| {
+            let place = begin..begin + drawn.payload_bytes;
+            begin = place.end;
+            payload::compose(self.seed, number, &mut payloads[place.clone()]);
+            let due = match drawn.delay {
+                Some(delay) => OutgoingDue::After(delay),
+                None => OutgoingDue::AtWall(self.herd_ns),
+            };
+            Draft { place, due, tenant: drawn.tenant }
+        });
+        let drafts = drafts.collect();
+        Composed { payloads, drafts }
     }
 
     /// Submits one batch. Returns the moment of the call.
     fn submit(
         &self,
         numbers: Range<u32>,
-        mut jobs: Vec<Outgoing>,
+        composed: Composed,
         planned_ns: Vec<u64>,
     ) -> Result<u64, String> {
+        let Composed { mut payloads, drafts } = composed;
         self.account.submitting(u64::from(numbers.end - numbers.start));
         let account = Arc::clone(&self.account);
         // Read last and before the call, so that no job can rightly be due before it.
         let called_ns = clock::mono_ns();
-        for (index, job) in jobs.iter_mut().enumerate() {
-            let (lag_ns, due_ns) = match job.due {
+        for (index, draft) in drafts.iter().enumerate() {
+            let (lag_ns, due_ns) = match draft.due {
                 OutgoingDue::After(delay) => {
                     let planned_ns = planned_ns.get(index).copied().unwrap_or(called_ns);
                     let due_ns = called_ns.saturating_add(delay.as_nanos() as u64);
@@ -195,8 +202,16 @@ impl Submitter {
                 // The instant is fixed, whenever the job is sent.
                 OutgoingDue::AtWall(at_ns) => (0, at_ns),
             };
-            payload::set_moments(&mut job.payload, lag_ns, due_ns);
+            payload::set_moments(&mut payloads[draft.place.clone()], lag_ns, due_ns);
         }
+        // The jobs of a batch share one allocation.
+        let payloads = Bytes::from(payloads);
+        let outgoing = |draft: Draft| Outgoing {
+            payload: payloads.slice(draft.place),
+            due: draft.due,
+            tenant: draft.tenant,
+        };
+        let jobs = drafts.into_iter().map(outgoing).collect();
         let sent = Sent { numbers, called_ns, planned_ns };
         self.target.submit(jobs, Box::new(move |reply| account.answered(&sent, reply)))?;
         let took_ns = clock::mono_ns() - called_ns;
@@ -205,4 +220,18 @@ impl Submitter {
         }
         Ok(called_ns)
     }
+}
+
+/// A batch before it is sent.
+struct Composed {
+    payloads: Vec<u8>,
+    drafts: Vec<Draft>,
+}
+
+/// A job of it.
+struct Draft {
+    /// Where its payload lies.
+    place: Range<usize>,
+    due: OutgoingDue,
+    tenant: u16,
 }

@@ -19,7 +19,7 @@ use crate::{
 /// One schedule.
 #[derive(Clone, Debug)]
 pub(super) struct Scheduled {
-    /// Unique within all files.
+    /// What jitter and an `H` are drawn from.
     pub(super) name: String,
     pub(super) timing: Timing,
 }
@@ -188,7 +188,7 @@ fn read_config(
         let timing = match (text_in(schedule, "cron"), text_in(schedule, "every")) {
             (Some(rule), None) => {
                 let zone = text_in(schedule, "zone").unwrap_or_else(|| zone.clone());
-                let cron = Cron::parse(&rule).and_then(|cron| cron.with_zone(&zone));
+                let cron = Cron::parse_named(&rule, &name).and_then(|cron| cron.with_zone(&zone));
                 Timing::Cron(cron.map_err(|error| entry(place, error.to_string()))?)
             }
             (None, Some(every)) => {
@@ -198,7 +198,6 @@ fn read_config(
             }
             _ => return Err(entry(place, "it needs either cron or every".to_owned())),
         };
-        let name = format!("{}:{name}", path.display());
         calendar.schedules.push(Scheduled { name, timing });
     }
     let once = list("job").len();

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tickwheel_engine::cron::Cron;
+use tickwheel_engine::cron::{Cron, jitter_ns};
 
 use super::calendar::{Scheduled, Timing};
 
@@ -23,24 +23,28 @@ pub(super) struct Span {
 #[derive(Clone, Debug)]
 pub(super) struct Group<'a> {
     timing: &'a Timing,
-    /// A number for each member, which follows from its name.
-    members: Vec<u64>,
+    /// Their names, which decide their jitter.
+    members: Vec<&'a str>,
 }
 
 /// Gathers schedules that fire at the same times.
 pub(super) fn groups(schedules: &[Scheduled]) -> Vec<Group<'_>> {
-    let mut places: HashMap<(String, String), usize> = HashMap::new();
+    let mut places: HashMap<[String; 3], usize> = HashMap::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     for schedule in schedules {
         let key = match &schedule.timing {
-            Timing::Cron(cron) => (cron.source().to_owned(), cron.zone_name().to_owned()),
-            Timing::Every(every) => (format!("{every:?}"), String::new()),
+            // The name counts where the rule draws from it.
+            Timing::Cron(cron) => {
+                [cron.source(), cron.zone_name(), cron.name().unwrap_or_default()]
+                    .map(str::to_owned)
+            }
+            Timing::Every(every) => [format!("{every:?}"), String::new(), String::new()],
         };
         let place = *places.entry(key).or_insert_with(|| {
             groups.push(Group { timing: &schedule.timing, members: Vec::new() });
             groups.len() - 1
         });
-        groups[place].members.push(hash(&schedule.name));
+        groups[place].members.push(&schedule.name);
     }
     groups
 }
@@ -106,8 +110,12 @@ fn window_s(gap_s: u64, jitter_max: Duration) -> u64 {
 }
 
 /// How many members have which offset.
-fn offsets(members: &[u64], window_s: u64) -> Vec<(u64, u32)> {
-    let mut offsets: Vec<u64> = members.iter().map(|member| member % (window_s + 1)).collect();
+fn offsets(members: &[&str], window_s: u64) -> Vec<(u64, u32)> {
+    let mut offsets: Vec<u64> = members
+        .iter()
+        .map(|name| jitter_ns(name, window_s * SECOND_NS.unsigned_abs()))
+        .map(|ns| ns / SECOND_NS.unsigned_abs())
+        .collect();
     offsets.sort_unstable();
     offsets.chunk_by(|one, next| one == next).map(|run| (run[0], run.len() as u32)).collect()
 }
@@ -119,12 +127,4 @@ fn add(counts: &mut [u32], second: u64, offsets: &[(u64, u32)]) {
             *count = count.saturating_add(*members);
         }
     }
-}
-
-/// FNV-1a (Fowler, Noll, Vo), 64 bits, with its bits mixed once more: it is used modulo small numbers.
-fn hash(text: &str) -> u64 {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8
 }

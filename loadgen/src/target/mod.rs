@@ -6,6 +6,7 @@ mod null;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 pub(crate) use inproc::Inproc;
 pub(crate) use null::Null;
 use tickwheel_engine::{EngineStats, StartError, latency::Latency};
@@ -56,7 +57,8 @@ impl fmt::Display for TargetName {
 /// A job as it is handed over.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) payload: Vec<u8>,
+    /// A part of what the whole batch carries.
+    pub(crate) payload: Bytes,
     pub(crate) due: OutgoingDue,
     pub(crate) tenant: u16,
 }

@@ -214,7 +214,8 @@ pub fn fill(
     for start in (0..jobs).step_by(BATCH as usize) {
         let batch = (start..jobs.min(start.saturating_add(BATCH)))
             .map(|number| {
-                let payload = payload::compose(1, number, payload_bytes);
+                let mut payload = vec![0; payload_bytes.max(payload::PAYLOAD_BYTES_MIN)];
+                payload::compose(1, number, &mut payload);
                 NewJob::new(KIND).payload(payload).delay(DELAY)
             })
             .collect();

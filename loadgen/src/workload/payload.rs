@@ -23,15 +23,13 @@ pub(crate) struct Head {
     pub(crate) due_ns: u64,
 }
 
-/// A payload of `len_bytes` for job `number`, its moments still zero.
-pub(crate) fn compose(seed: u64, number: u32, len_bytes: usize) -> Vec<u8> {
-    let mut payload = vec![0; len_bytes.max(PAYLOAD_BYTES_MIN)];
+/// Fills the payload of job `number`, at least [`PAYLOAD_BYTES_MIN`] long, but for its moments.
+pub(crate) fn compose(seed: u64, number: u32, payload: &mut [u8]) {
     payload[..LAG.start].copy_from_slice(&number.to_le_bytes());
     let mut random = Random::of(seed, Stream::Payload, number);
     for piece in payload[DUE.end..].chunks_mut(8) {
         piece.copy_from_slice(&random.next().to_le_bytes()[..piece.len()]);
     }
-    payload
 }
 
 /// Writes the moments of a job that is about to be submitted.
@@ -69,10 +67,16 @@ pub(crate) fn is_sound(seed: u64, number: u32, len_bytes: usize, payload: &[u8])
 mod tests {
     use super::*;
 
+    fn composed(seed: u64, number: u32, len_bytes: usize) -> Vec<u8> {
+        let mut payload = vec![0; len_bytes];
+        compose(seed, number, &mut payload);
+        payload
+    }
+
     #[test]
     fn what_was_written_is_read_and_a_flipped_bit_is_seen() {
         for len_bytes in [16, 17, 24, 100] {
-            let mut payload = compose(7, 41, len_bytes);
+            let mut payload = composed(7, 41, len_bytes);
             set_moments(&mut payload, 5_999, 123_456);
             assert_eq!(head(&payload), Some(Head { number: 41, lag_us: 5, due_ns: 123_456 }));
             assert!(is_sound(7, 41, len_bytes, &payload));
@@ -88,8 +92,8 @@ mod tests {
 
     #[test]
     fn the_seed_decides_the_bytes() {
-        assert_eq!(compose(1, 5, 100), compose(1, 5, 100));
-        assert_ne!(compose(1, 5, 100), compose(2, 5, 100));
-        assert_ne!(compose(1, 5, 100)[16..], compose(1, 6, 100)[16..]);
+        assert_eq!(composed(1, 5, 100), composed(1, 5, 100));
+        assert_ne!(composed(1, 5, 100), composed(2, 5, 100));
+        assert_ne!(composed(1, 5, 100)[16..], composed(1, 6, 100)[16..]);
     }
 }

@@ -56,7 +56,8 @@ fn an_open_loop_counts_from_the_planned_moment_and_not_what_warms_up() {
 }
 
 fn payload(number: u32, due_ns: u64) -> Vec<u8> {
-    let mut payload = payload::compose(1, number, 100);
+    let mut payload = vec![0; 100];
+    payload::compose(1, number, &mut payload);
     payload::set_moments(&mut payload, 0, due_ns);
     payload
 }
