@@ -43,6 +43,8 @@ pub(crate) struct Submitter {
     next: AtomicU32,
     /// How long calls of the target took beyond what a call takes.
     held_ns: AtomicU64,
+    /// The planned moment of the last job of an open loop, from its start.
+    planned_ns: AtomicU64,
     /// Set when nothing more is to be submitted.
     stop: Arc<AtomicBool>,
 }
@@ -70,6 +72,7 @@ impl Submitter {
             began_ns: clock::mono_ns(),
             next: AtomicU32::new(0),
             held_ns: AtomicU64::new(0),
+            planned_ns: AtomicU64::new(0),
             stop,
         }
     }
@@ -77,6 +80,11 @@ impl Submitter {
     /// How long the target held submitters in its calls.
     pub(crate) fn held_ns(&self) -> u64 {
         self.held_ns.load(Ordering::Relaxed)
+    }
+
+    /// How long the submitting was planned to take, as far as it came; zero in a closed loop.
+    pub(crate) fn planned_ns(&self) -> u64 {
+        self.planned_ns.load(Ordering::Relaxed)
     }
 
     /// Submits batch after batch without waiting for answers, as long as the account's gate has
@@ -126,6 +134,7 @@ impl Submitter {
                     self.account.measure_from(end);
                 }
                 planned_ns.push(next_ns);
+                self.planned_ns.store(next_ns - t0_ns, Ordering::Relaxed);
                 end += 1;
                 next_ns = t0_ns.saturating_add(moments.next_ns()).max(next_ns);
             }

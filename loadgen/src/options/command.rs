@@ -15,6 +15,8 @@ impl fmt::Display for Options {
         write!(f, " --durability {}", quoted(&self.durability.to_string()))?;
         match self.load {
             Load::Max => write!(f, " --max --in-flight {}", self.in_flight())?,
+            // A trace has a rate of its own.
+            Load::Rate(_) if matches!(self.arrivals, Arrivals::Trace(_)) => {}
             Load::Rate(rate) => write!(f, " --rate {rate}")?,
         }
         if self.arrivals != Arrivals::Constant {

@@ -184,7 +184,12 @@ pub fn run_watched(options: &Options, watch: &Watch) -> Result<Run, RunError> {
         resources: &resources,
         intervals: &collected.intervals,
         cores: machine.cores,
-        rates_per_s: offered_per_s.map(|offered| (offered, achieved.submitted_per_s)),
+        rates_per_s: offered_per_s.map(|mean| {
+            // What was planned may leave the mean: a Poisson process does, a burst that ends early.
+            let planned_s = loaded.planned_ns as f64 / 1e9;
+            let planned = if planned_s > 0.0 { ledger.submitted as f64 / planned_s } else { mean };
+            (planned, achieved.submitted_per_s)
+        }),
         completed_per_s: achieved.completed_per_s,
         is_steady: !matches!(options.workload.due, Due::Herd(_)) && !options.paused,
         cut_short: cut_short.as_deref(),

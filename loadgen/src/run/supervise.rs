@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) ended_ns: u64,
     /// How long the target held submitters.
     pub(super) held_ns: u64,
+    /// How long the submitting was planned to take.
+    pub(super) planned_ns: u64,
     /// From the release of a paused target to its last completion.
     pub(super) drained_s: f64,
     pub(super) cut_short: Option<String>,
@@ -72,6 +74,7 @@ pub(super) fn load(
         submitted_ns: began_ns,
         ended_ns: began_ns,
         held_ns: 0,
+        planned_ns: 0,
         drained_s: 0.0,
         cut_short: None,
         is_partial: false,
@@ -152,6 +155,7 @@ impl Supervisor<'_> {
             }
         }
         loaded.held_ns = submitter.held_ns() / threads as u64;
+        loaded.planned_ns = submitter.planned_ns();
         Ok(if self.is_stopped() { Waited::Stopped } else { Waited::Got(()) })
     }
 
