@@ -13,7 +13,7 @@ const PAGE_LEN: usize = 1 << PAGE_BITS;
 /// An array indexed by `u32`, grown page by page.
 #[derive(Debug, Default)]
 pub struct Pages<T> {
-    pages: Vec<Box<[T]>>,
+    pages: Vec<Box<[T; PAGE_LEN]>>,
 }
 
 impl<T: Copy + Default> Pages<T> {
@@ -39,7 +39,12 @@ impl<T: Copy + Default> Pages<T> {
     /// Makes `index` valid; new entries are `T::default()`.
     pub fn grow_to(&mut self, index: u32) {
         while self.pages.len() <= (index >> PAGE_BITS) as usize {
-            self.pages.push(alloc::vec![T::default(); PAGE_LEN].into_boxed_slice());
+            // By way of a slice: an array would be made on the stack.
+            let page = alloc::vec![T::default(); PAGE_LEN].into_boxed_slice();
+            let Ok(page) = page.try_into() else {
+                unreachable!("the page was made with this length");
+            };
+            self.pages.push(page);
         }
     }
 }

@@ -1,29 +1,37 @@
 //! The hierarchical timing wheel: when each slot is due, and when the next one is.
 //!
-//! Eight levels of 64 slots, by 6 bits of the due tick each, cover every tick of a 64-bit
+//! Six levels of 256 slots, by 8 bits of the due tick each, cover every tick of a 64-bit
 //! nanosecond clock (after Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987). An
 //! entry stands at the level of the highest bit group in which its tick differs from the current
 //! one. So a lower level is due before a higher one, and within a level a lower slot before a
-//! higher: the earliest entry is found with two counts of trailing zeros, one over the levels and
-//! one over the slots of a level. Nothing ticks while nothing is due.
+//! higher: the earliest entry is found with three counts of trailing zeros, one over the levels and
+//! two over the slots of a level. Nothing ticks while nothing is due.
+//!
+//! A slot of an upper level whose entries fit into one chunk is never spread over lower levels: its earliest
+//! entry is found by looking at all of them. So an entry with few neighbours in time is moved
+//! seldom, however far off it was.
 //!
 //! It knows slots and ticks, never jobs.
 
+mod chunks;
 mod links;
 
 use alloc::{boxed::Box, vec};
 
+use chunks::{ChunkLine, Entry, Removed as Removal};
 pub use links::Links;
-pub(crate) use links::{Line, Removed, next_of, push_back, remove, splice};
+pub(crate) use links::{Line, Removed, push_back, remove};
 
 /// A tick is 2¹⁶ ns: 65.536 µs.
 pub const TICK_BITS: u32 = 16;
 /// Length of a tick in nanoseconds.
 pub const TICK_NS: u64 = 1 << TICK_BITS;
 
-const LEVEL_BITS: u32 = 6;
+const LEVEL_BITS: u32 = 8;
 const SLOTS: usize = 1 << LEVEL_BITS;
-const LEVELS: usize = 8;
+const LEVELS: usize = 6;
+/// Words of one bit per slot of a level.
+const WORDS: usize = SLOTS / 64;
 /// Last tick of a 64-bit nanosecond clock, in the year 2554.
 const TICK_MAX: u64 = (1 << (u64::BITS - TICK_BITS)) - 1;
 /// The line that holds what is on its way down to lower levels.
@@ -66,11 +74,11 @@ pub struct Wheel {
     current: u64,
     /// One bit per level that has entries.
     levels: u8,
-    /// One bit per slot that has entries, by level.
-    occupied: [u64; LEVELS],
-    /// Per line, a tick at or before that of its earliest entry; `u64::MAX` when empty.
-    earliest: Box<[u64]>,
-    lines: Box<[Line]>,
+    /// By level, one bit per word of `occupied` that is not zero.
+    words: [u8; LEVELS],
+    /// By level, one bit per slot that has entries.
+    occupied: [[u64; WORDS]; LEVELS],
+    lines: Box<[ChunkLine]>,
     len: u32,
 }
 
@@ -81,9 +89,9 @@ impl Wheel {
         Self {
             current: current_tick,
             levels: 0,
-            occupied: [0; LEVELS],
-            earliest: vec![u64::MAX; MOVING + 1].into_boxed_slice(),
-            lines: vec![Line::EMPTY; MOVING + 1].into_boxed_slice(),
+            words: [0; LEVELS],
+            occupied: [[0; WORDS]; LEVELS],
+            lines: vec![ChunkLine::EMPTY; MOVING + 1].into_boxed_slice(),
             len: 0,
         }
     }
@@ -105,26 +113,25 @@ impl Wheel {
     /// # Panics
     /// In debug builds, if the slot stands in a line already.
     pub fn insert(&mut self, links: &mut Links, slot: u32, tick: u64) {
-        let tick = tick.min(TICK_MAX);
-        links.set_tick(slot, tick);
-        self.place(links, slot, tick);
+        debug_assert!(!links.is_linked(slot), "slot {slot} stands in a line already");
+        self.place(links, Entry { slot, tick: tick.min(TICK_MAX) });
         self.len += 1;
     }
 
     /// Takes `slot` out. Constant time, and nothing is left behind.
     ///
     /// # Panics
-    /// If the slot stands in no line.
+    /// If the slot stands in no wheel.
     pub fn remove(&mut self, links: &mut Links, slot: u32) {
-        let tick = links.tick(slot);
-        let removed = remove(links, &mut self.lines, slot);
         self.len -= 1;
-        match removed {
-            Removed::Emptied(line) => self.mark_empty(line),
-            Removed::Kept(line) if line != MOVING && self.earliest[line] == tick => {
-                self.rescan(links, line);
+        match chunks::remove(links, &mut self.lines, slot) {
+            Removal::Emptied(line) => self.mark_empty(line),
+            Removal::Outer { line, tick }
+                if line != MOVING && self.lines[line].earliest >= tick =>
+            {
+                chunks::rescan(links, &mut self.lines, line, RESCAN_MAX);
             }
-            Removed::Kept(_) | Removed::Inner => {}
+            Removal::Outer { .. } | Removal::Inner => {}
         }
     }
 
@@ -132,26 +139,31 @@ impl Wheel {
     ///
     /// It is never later than the earliest entry. It is that entry's tick, except where entries
     /// are on their way between levels (then: now), or where the earliest entry of a slot with
-    /// many was cancelled: there it may be early by that entry's distance, and one call to
-    /// [`Wheel::pop_due`] makes it exact again.
+    /// many was cancelled: there it may be early by that entry's distance, and calls to
+    /// [`Wheel::pop_due`] from that tick on make it exact again.
     #[must_use]
     pub fn next_tick(&self) -> Option<u64> {
         if !self.lines[MOVING].is_empty() {
             return Some(self.current);
         }
         let (level, digit) = self.first_slot()?;
-        Some(self.earliest[level * SLOTS + digit].max(self.current))
+        Some(self.lines[level * SLOTS + digit].earliest.max(self.current))
     }
 
     /// Takes out one slot that is due at or before `now_tick`, in the order of due ticks; `None`
-    /// when none is, or when `work` is used up. Each entry moved or taken costs one unit of work;
-    /// when some is left after `None`, nothing more is due.
+    /// when none is, or when `work` is used up. Each entry moved or taken costs one unit of work, and
+    /// entries are moved by up to fourteen; when some is left after `None`, nothing more is due.
+    ///
+    /// Of entries with the same tick the first that was inserted comes first, unless some came while
+    /// others were on their way between levels.
     pub fn pop_due(&mut self, links: &mut Links, now_tick: u64, work: &mut u32) -> Option<u32> {
         while *work > 0 {
-            if let Some(slot) = self.lines[MOVING].first() {
-                *work -= 1;
-                remove(links, &mut self.lines, slot);
-                self.place(links, slot, links.tick(slot));
+            if !self.lines[MOVING].is_empty() {
+                let mut moved = chunks::pop_chunk(links, &mut self.lines, MOVING);
+                *work = work.saturating_sub(moved.len());
+                while let Some(entry) = moved.pop_front(links) {
+                    self.place(links, entry);
+                }
                 continue;
             }
             let Some((level, digit)) = self.first_slot() else {
@@ -165,18 +177,32 @@ impl Wheel {
                 self.current = self.current.max(now_tick);
                 return None;
             }
-            *work -= 1;
-            self.current = start;
-            if level == 0 {
-                let slot = self.lines[line].first()?;
-                if let Removed::Emptied(line) = remove(links, &mut self.lines, slot) {
-                    self.mark_empty(line);
+            let popped = if level == 0 {
+                self.current = start;
+                chunks::pop_front(links, &mut self.lines, line)
+            } else if self.lines[line].is_one_chunk() {
+                // The last tick before the slot: the entries that stay stand right, seen from there.
+                self.current = start - 1;
+                let popped = chunks::pop_earliest(links, &mut self.lines, line, now_tick);
+                Some(popped?)
+            } else {
+                if self.lines[line].earliest > now_tick {
+                    self.current = start - 1;
+                    return None;
                 }
-                self.len -= 1;
-                return Some(slot);
+                *work -= 1;
+                self.current = start;
+                chunks::splice(links, &mut self.lines, line, MOVING);
+                self.mark_empty(line);
+                continue;
+            };
+            let (entry, is_empty) = popped?;
+            *work -= 1;
+            self.len -= 1;
+            if is_empty {
+                self.mark_empty(line);
             }
-            splice(links, &mut self.lines, line, MOVING);
-            self.mark_empty(line);
+            return Some(entry.slot);
         }
         None
     }
@@ -185,24 +211,29 @@ impl Wheel {
     /// are moved bit by bit by the next calls of [`Wheel::pop_due`].
     pub fn relay(&mut self, links: &mut Links, current_tick: u64) {
         for line in 0..MOVING {
-            splice(links, &mut self.lines, line, MOVING);
-            self.earliest[line] = u64::MAX;
+            chunks::splice(links, &mut self.lines, line, MOVING);
         }
-        self.occupied = [0; LEVELS];
+        self.words = [0; LEVELS];
+        self.occupied = [[0; WORDS]; LEVELS];
         self.levels = 0;
         self.current = current_tick;
     }
 
-    fn place(&mut self, links: &mut Links, slot: u32, tick: u64) {
-        let tick = tick.max(self.current);
+    fn place(&mut self, links: &mut Links, entry: Entry) {
+        let line = self.line_at(entry.tick.max(self.current));
+        chunks::push_back(links, &mut self.lines, line, entry);
+        let (level, word, bit) = bit_of(line);
+        self.levels |= 1 << level;
+        self.words[level] |= 1 << word;
+        self.occupied[level][word] |= bit;
+    }
+
+    /// The line of an entry that is due at `tick`, which must not lie before the current tick.
+    fn line_at(&self, tick: u64) -> usize {
         let distance = tick ^ self.current;
         let level = ((63 - (distance | 1).leading_zeros()) / LEVEL_BITS) as usize;
         let digit = (tick >> (level as u32 * LEVEL_BITS)) as usize & (SLOTS - 1);
-        let line = level * SLOTS + digit;
-        push_back(links, &mut self.lines, line, slot);
-        self.levels |= 1 << level;
-        self.occupied[level] |= 1 << digit;
-        self.earliest[line] = self.earliest[line].min(tick);
+        level * SLOTS + digit
     }
 
     fn first_slot(&self) -> Option<(usize, usize)> {
@@ -210,7 +241,8 @@ impl Wheel {
             return None;
         }
         let level = self.levels.trailing_zeros() as usize;
-        Some((level, self.occupied[level].trailing_zeros() as usize))
+        let word = self.words[level].trailing_zeros() as usize;
+        Some((level, word * 64 + self.occupied[level][word].trailing_zeros() as usize))
     }
 
     /// First tick of a slot, seen from the current tick.
@@ -224,29 +256,23 @@ impl Wheel {
         if line == MOVING {
             return;
         }
-        self.earliest[line] = u64::MAX;
-        let level = line / SLOTS;
-        self.occupied[level] &= !(1 << (line % SLOTS));
-        if self.occupied[level] == 0 {
-            self.levels &= !(1 << level);
+        if line == MOVING {
+            return;
         }
-    }
-
-    /// Finds the earliest tick of a short line anew; a long one keeps its lower bound.
-    fn rescan(&mut self, links: &Links, line: usize) {
-        let mut earliest = u64::MAX;
-        let mut count = 0;
-        let mut slot = self.lines[line].first();
-        while let Some(entry) = slot {
-            count += 1;
-            if count > RESCAN_MAX {
-                return;
+        let (level, word, bit) = bit_of(line);
+        self.occupied[level][word] &= !bit;
+        if self.occupied[level][word] == 0 {
+            self.words[level] &= !(1 << word);
+            if self.words[level] == 0 {
+                self.levels &= !(1 << level);
             }
-            earliest = earliest.min(links.tick(entry).max(self.current));
-            slot = next_of(links, entry);
         }
-        self.earliest[line] = earliest;
     }
+}
+
+/// The level of a line, and its word and bit there.
+fn bit_of(line: usize) -> (usize, usize, u64) {
+    (line / SLOTS, line % SLOTS / 64, 1 << (line % 64))
 }
 
 #[cfg(test)]

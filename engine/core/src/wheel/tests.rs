@@ -34,8 +34,8 @@ fn ticks_are_rounded_so_that_nothing_is_early() {
 
 #[test]
 fn each_level_fires_at_its_tick_and_not_before() {
-    for level in 0..8 {
-        let tick = 5_u64 << (6 * level);
+    for level in 0..LEVELS as u32 {
+        let tick = 5_u64 << (LEVEL_BITS * level);
         let (mut links, mut wheel) = wheel_with(1, 0);
         wheel.insert(&mut links, 0, tick);
         assert_eq!(wheel.next_tick(), Some(tick));
