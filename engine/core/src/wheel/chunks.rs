@@ -177,6 +177,18 @@ impl Chunks {
         self.chunks[place.chunk].lows[place.index]
     }
 
+    /// Chunks that hold entries.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> u32 {
+        let mut free = 0;
+        let mut next = self.free;
+        while next != NONE {
+            free += 1;
+            next = self.chunks[next].next;
+        }
+        self.used - free
+    }
+
     fn take_free(&mut self) -> u32 {
         let number = self.free;
         if number != NONE {

@@ -138,6 +138,12 @@ impl Line {
     }
 }
 
+/// The slot behind `slot` in its line.
+pub(crate) fn next_of(links: &Links, slot: u32) -> Option<u32> {
+    let next = links.next(slot);
+    (next & LINE == 0).then_some(next)
+}
+
 /// Appends `slot` to line `number` of `lines`.
 pub(crate) fn push_back(links: &mut Links, lines: &mut [Line], number: usize, slot: u32) {
     debug_assert!(!links.is_linked(slot), "slot {slot} stands in a line already");

@@ -20,7 +20,7 @@ use alloc::{boxed::Box, vec};
 
 use chunks::{ChunkLine, Entry, Removed as Removal};
 pub use links::Links;
-pub(crate) use links::{Line, Removed, push_back, remove};
+pub(crate) use links::{Line, Removed, next_of, push_back, remove};
 
 /// A tick is 2¹⁶ ns: 65.536 µs.
 pub const TICK_BITS: u32 = 16;
@@ -138,9 +138,9 @@ impl Wheel {
     /// The tick to wake at: `None` when nothing is held.
     ///
     /// It is never later than the earliest entry. It is that entry's tick, except where entries
-    /// are on their way between levels (then: now), or where the earliest entry of a slot with
-    /// many was cancelled: there it may be early by that entry's distance, and calls to
-    /// [`Wheel::pop_due`] from that tick on make it exact again.
+    /// are on their way between levels (then: now), or where the earliest of more than 28 entries of a slot
+    /// was cancelled: there it may be early, and calls to [`Wheel::pop_due`] at the ticks named find
+    /// the earliest entry after one such call per level at the most.
     #[must_use]
     pub fn next_tick(&self) -> Option<u64> {
         if !self.lines[MOVING].is_empty() {

@@ -86,6 +86,68 @@ fn cancelling_the_earliest_of_a_few_keeps_the_next_tick_exact() {
     assert_eq!(wheel.next_tick(), Some(9001));
 }
 
+#[test]
+fn equal_ticks_come_in_the_order_of_insertion_also_after_cancels() {
+    // Due now, within the second level, and beyond the low half of a tick.
+    for tick in [1, 70_000, 1 << 40] {
+        let (mut links, mut wheel) = wheel_with(3000, 0);
+        let mut expected: Vec<u32> = (0..2000).collect();
+        for slot in 0..2000 {
+            wheel.insert(&mut links, slot, tick);
+        }
+        // Most of the first half, some of the second; then others come behind.
+        expected.retain(|slot| if *slot < 1000 { slot % 9 == 0 } else { slot % 3 != 0 });
+        for slot in (0..2000).filter(|slot| !expected.contains(slot)) {
+            wheel.remove(&mut links, slot);
+        }
+        for slot in 2000..3000 {
+            wheel.insert(&mut links, slot, tick);
+            expected.push(slot);
+        }
+        assert_eq!(drain(&mut wheel, &mut links, tick), expected);
+    }
+}
+
+#[test]
+fn cancels_leave_no_thin_chunks_and_no_tombstones() {
+    let (mut links, mut wheel) = wheel_with(14_000, 0);
+    for slot in 0..14_000 {
+        wheel.insert(&mut links, slot, 70_000 + u64::from(slot % 100));
+    }
+    assert_eq!(links.chunks.in_use(), 1000);
+    for slot in (0..14_000).filter(|slot| slot % 14 != 0) {
+        wheel.remove(&mut links, slot);
+    }
+    let in_use = links.chunks.in_use();
+    assert!(in_use <= 1000 / 4, "{in_use} chunks for {} entries", wheel.len());
+    // Many come and go while a few stay: the memory is that of the few.
+    for turn in 0..20_000_u32 {
+        wheel.insert(&mut links, 1, 70_000 + u64::from(turn % 100));
+        wheel.remove(&mut links, 1);
+    }
+    assert!(links.chunks.in_use() <= in_use + 1);
+    for slot in (0..14_000).step_by(14) {
+        wheel.remove(&mut links, slot);
+    }
+    assert_eq!((links.chunks.in_use(), wheel.len(), wheel.next_tick()), (0, 0, None));
+}
+
+#[test]
+fn a_far_entry_with_few_neighbours_is_not_moved() {
+    let (mut links, mut wheel) = wheel_with(20, 0);
+    for slot in 0..14 {
+        wheel.insert(&mut links, slot, (1 << 33) + u64::from(slot) * 1000);
+    }
+    let mut work = 100;
+    assert_eq!(wheel.pop_due(&mut links, (1 << 33) + 999, &mut work), Some(0));
+    assert_eq!(wheel.pop_due(&mut links, (1 << 33) + 999, &mut work), None);
+    assert_eq!((work, wheel.next_tick()), (99, Some((1 << 33) + 1000)));
+    // One that comes between them is not overlooked.
+    wheel.insert(&mut links, 14, (1 << 33) + 999);
+    assert_eq!(wheel.pop_due(&mut links, (1 << 33) + 1000, &mut work), Some(14));
+    assert_eq!(wheel.pop_due(&mut links, (1 << 33) + 1000, &mut work), Some(1));
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Insert { slot: u32, delay: u64 },
@@ -97,8 +159,8 @@ enum Op {
 fn any_op() -> impl Strategy<Value = Op> {
     let span = prop_oneof![0..4_u64, 0..300_u64, 0..1_000_000_u64, 0..1_u64 << 40];
     prop_oneof![
-        5 => (0..200_u32, span.clone()).prop_map(|(slot, delay)| Op::Insert { slot, delay }),
-        2 => (0..200_u32).prop_map(|slot| Op::Remove { slot }),
+        6 => (0..600_u32, span.clone()).prop_map(|(slot, delay)| Op::Insert { slot, delay }),
+        2 => (0..600_u32).prop_map(|slot| Op::Remove { slot }),
         3 => span.prop_map(|ticks| Op::Advance { ticks }),
         1 => (0..5000_u64).prop_map(|ticks| Op::SetBack { ticks }),
     ]
@@ -108,10 +170,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Fires exactly what an ordered map fires, at the same time, in order of due ticks; the next
-    /// tick is never late, and exact after each advance while nothing was cancelled since.
+    /// tick is never late. Whoever wakes at it finds the earliest entry after a few wake-ups at the most.
     #[test]
-    fn behaves_like_an_ordered_map(ops in prop::collection::vec(any_op(), 1..300)) {
-        let (mut links, mut wheel) = wheel_with(200, 0);
+    fn behaves_like_an_ordered_map(ops in prop::collection::vec(any_op(), 1..600)) {
+        let (mut links, mut wheel) = wheel_with(600, 0);
+        let mut len_max = 0;
         let mut model: BTreeMap<u32, u64> = BTreeMap::new();
         let mut now = 0_u64;
         for op in ops {
@@ -121,6 +184,7 @@ proptest! {
                     let tick = (now + delay).min(1 << 47);
                     wheel.insert(&mut links, slot, tick);
                     model.insert(slot, tick);
+                    len_max = len_max.max(model.len());
                 }
                 Op::Remove { slot } => {
                     if model.remove(&slot).is_some() {
@@ -152,9 +216,17 @@ proptest! {
             }
         }
         drain(&mut wheel, &mut links, now);
-        let earliest = model.values().filter(|t| **t > now).min().copied();
-        if model.len() <= 32 {
-            prop_assert_eq!(wheel.next_tick(), earliest);
+        model.retain(|_, tick| *tick > now);
+        let earliest = model.values().min().copied();
+        let mut early = 0;
+        while wheel.next_tick() < earliest {
+            let wake = wheel.next_tick().unwrap_or(now);
+            prop_assert_eq!(drain(&mut wheel, &mut links, wake), []);
+            early += 1;
         }
+        prop_assert_eq!(wheel.next_tick(), earliest);
+        prop_assert!(early <= LEVELS, "{early} early wake-ups");
+        // Two chunks hold this many: then it is exact.
+        prop_assert!(early == 0 || len_max > 28);
     }
 }
