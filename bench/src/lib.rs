@@ -12,6 +12,7 @@ pub mod engine;
 mod random;
 pub mod wal;
 pub mod wheel;
+pub mod wheel_counts;
 
 /// Why a benchmark could not be carried out.
 pub type BenchError = Box<dyn std::error::Error + Send + Sync>;
