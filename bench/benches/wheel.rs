@@ -1,4 +1,4 @@
-//! Inserting, cancelling and expiring timers, with 10⁴ and 10⁶ others pending.
+//! Inserting, cancelling and expiring timers, with 10⁴, 10⁶ and 10⁷ others pending.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn wheel(criterion: &mut Criterion) {
         .sampling_mode(SamplingMode::Flat)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    for pending in [10_000, 1_000_000] {
+    for pending in [10_000, 1_000_000, 10_000_000] {
         let mut timers = Timers::new(pending);
         group.throughput(Throughput::Elements(timers.round().into()));
         let id = |name| BenchmarkId::new(name, pending);

@@ -14,6 +14,7 @@ use tickwheel_bench::{
         staged::{self, Place, Way},
     },
     wheel::Timers,
+    wheel_counts::{Operation, Prepared, ROUND},
 };
 use tickwheel_wal::Durability;
 
@@ -32,6 +33,19 @@ fn timers_are_inserted_cancelled_and_expired() {
             assert!(timers.expire(8) > Duration::ZERO);
         }
     }
+}
+
+#[test]
+fn what_is_counted_is_done() {
+    let pending = 4 * ROUND;
+    let prepared = |operation| Prepared::new(pending, operation);
+    let (mut insert, mut cancel) = (prepared(Operation::Insert), prepared(Operation::Cancel));
+    assert_eq!((insert.insert(), insert.pending()), (ROUND, pending + ROUND));
+    assert_eq!((cancel.cancel(), cancel.pending()), (ROUND, pending - ROUND));
+    let mut expire = prepared(Operation::Expire);
+    let expired = expire.expire();
+    assert!((ROUND * 9 / 10..ROUND * 11 / 10).contains(&expired), "{expired} of {pending}");
+    assert_eq!(expire.pending(), pending - expired);
 }
 
 #[test]
