@@ -38,6 +38,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("tickwheel-engine needs Linux: it uses timerfd, eventfd and fallocate");
 
+mod affinity;
 mod builder;
 mod clock;
 mod data_dir;

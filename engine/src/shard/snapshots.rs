@@ -12,7 +12,7 @@ use std::{
 use tickwheel_core::{Frozen, Scheduler};
 use tickwheel_wal::{Log, Lsn, SnapshotError, SnapshotInfo, SnapshotTicket};
 
-use crate::limits;
+use crate::{affinity::Processors, limits};
 
 /// When the last snapshot was taken, and the one under way.
 pub(super) struct Snapshots {
@@ -21,6 +21,8 @@ pub(super) struct Snapshots {
     under_way: Option<UnderWay>,
     /// Finished since the start.
     finished: u64,
+    /// Where the thread of a snapshot may run: not only where the shard is pinned to.
+    processors: Processors,
 }
 
 struct UnderWay {
@@ -39,9 +41,9 @@ enum WriteError {
 }
 
 impl Snapshots {
-    /// The newest snapshot is of `last`.
-    pub(super) fn new(last: Lsn) -> Self {
-        Self { last, under_way: None, finished: 0 }
+    /// The newest snapshot is of `last`; further ones are written on `processors`.
+    pub(super) fn new(last: Lsn, processors: Processors) -> Self {
+        Self { last, under_way: None, finished: 0, processors }
     }
 
     /// Snapshots finished since the start.
@@ -100,7 +102,12 @@ impl Snapshots {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("tw-snapshot".to_owned());
-        match thread.spawn(move || write(ticket, frozen, &stopped, pace)) {
+        let processors = self.processors;
+        let write = move || {
+            processors.allow();
+            write(ticket, frozen, &stopped, pace)
+        };
+        match thread.spawn(write) {
             Ok(thread) => self.under_way = Some(UnderWay { lsn, stop, thread }),
             Err(error) => {
                 tracing::warn!(%error, "no thread for a snapshot; a start takes longer");
@@ -191,7 +198,7 @@ mod tests {
             }
             log.commit();
         };
-        let mut snapshots = Snapshots::new(log.head());
+        let mut snapshots = Snapshots::new(log.head(), Processors::of_this_thread());
         grow(&mut log);
         assert!(snapshots.begin_last(&mut core, &mut log), "a sound log gets one");
         while snapshots.is_under_way() {

@@ -11,6 +11,7 @@ use std::{
     thread,
 };
 
+use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Restore, Scheduler, ShardId};
 use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
@@ -20,6 +21,7 @@ use super::{
     Succeeded, acks::Acks,
 };
 use crate::{
+    affinity::{self, Processors},
     builder::{Observer, OnFailure},
     clock,
     error::StartError,
@@ -44,7 +46,7 @@ pub(crate) struct ShardSetup {
     pub(crate) observer: Option<Observer>,
     pub(crate) on_failure: Option<OnFailure>,
     /// The core to run on, if the thread is pinned.
-    pub(crate) core: Option<core_affinity::CoreId>,
+    pub(crate) core: Option<CoreId>,
 }
 
 /// A shard that runs, as the engine holds it.
@@ -84,9 +86,11 @@ pub(crate) fn spawn(setup: ShardSetup) -> io::Result<Starting> {
     let (tell, ready) = bounded(1);
     let name = format!("tw-shard-{}", setup.shard.0);
     let thread = thread::Builder::new().name(name).spawn(move || {
-        pin(&setup);
+        let (number, core) = (setup.shard, setup.core);
         match open(setup) {
             Ok((shard, started)) => {
+                // Only now: the log's threads would be pinned with it.
+                pin(number, core);
                 // The engine waits for this before it does anything else.
                 let _ = tell.send(Ok(started));
                 // A shard that has lost its way must not leave a process behind that looks well.
@@ -122,12 +126,12 @@ impl Starting {
     }
 }
 
-fn pin(setup: &ShardSetup) {
-    if let Some(core) = setup.core
-        && !core_affinity::set_for_current(core)
+fn pin(shard: ShardId, core: Option<CoreId>) {
+    if let Some(core) = core
+        && !affinity::pin(core)
     {
         tracing::warn!(
-            shard = setup.shard.0,
+            shard = shard.0,
             core = core.id,
             "the shard's thread cannot be pinned to its core; it runs unpinned, and triggers may come later"
         );
@@ -212,7 +216,8 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     let recovered_jobs = core.counts().pending;
     let compaction = Compaction::new(clock::now(), journal.log.appended());
     let recovery = journal.log.recovery();
-    let snapshots = Snapshots::new(recovery.snapshot.unwrap_or(recovery.head));
+    let snapshots =
+        Snapshots::new(recovery.snapshot.unwrap_or(recovery.head), Processors::of_this_thread());
 
     let (inbox_in, inbox) = bounded(limits::INBOX_LEN);
     let (queue, queue_out) = bounded(setup.running_max as usize);
