@@ -353,11 +353,12 @@ impl Scheduler {
         out: &mut Outputs,
     ) {
         let Some(record) = self.present(attempt) else { return };
-        let began_ns = match began {
-            Began::At(time) => time.0,
-            Began::NotYet => now.mono.0,
+        let (began_ns, until_ns) = match began {
+            Began::At(time) => (time.0, 0),
+            Began::Extended { at, until } => (at.0, until.0),
+            Began::NotYet => (now.mono.0, 0),
         };
-        let ends_ns = began_ns.saturating_add(timeout_ns(record.timeout_ms));
+        let ends_ns = began_ns.saturating_add(timeout_ns(record.timeout_ms)).max(until_ns);
         if ends_ns > now.mono.0 {
             self.disarm(attempt.slot);
             self.arm(attempt.slot, Clock::Mono, ends_ns);

@@ -125,6 +125,13 @@ pub struct Attempt {
 pub enum Began {
     /// At this time.
     At(MonoTime),
+    /// At one time, and its handler has asked for its time up to another.
+    Extended {
+        /// When it was called.
+        at: MonoTime,
+        /// The lease does not end before. The time-out holds if it ends later.
+        until: MonoTime,
+    },
     /// It waits in an executor's queue, or its end is on its way.
     NotYet,
 }
