@@ -1,17 +1,17 @@
 //! Settings of an engine, checked before anything is started.
 
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
 use tickwheel_core::{Notice, ShardId};
 use tickwheel_wal::Durability;
 
 use crate::{
-    data_dir,
+    clock, data_dir,
     engine::Engine,
     error::{CallError, StartError},
-    executor::{Attempt, Handlers, JobError},
+    executor::{Attempt, Handlers, JobError, Pool, PoolSize, Port},
     limits,
-    shard::{ShardSetup, spawn},
+    shard::{Bed, ShardSetup, spawn},
 };
 
 /// Called for each attempt that ended.
@@ -26,6 +26,8 @@ pub struct Builder {
     durability: Durability,
     shards: Option<usize>,
     executors: Option<usize>,
+    replacements: Option<usize>,
+    spin: Duration,
     segment_bytes: u64,
     running_max: u32,
     jobs_max: u32,
@@ -45,6 +47,8 @@ impl Builder {
             durability: Durability::Sync,
             shards: None,
             executors: None,
+            replacements: None,
+            spin: Duration::ZERO,
             segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
             running_max: limits::RUNNING_DEFAULT,
             jobs_max: tickwheel_core::limits::JOBS_MAX,
@@ -81,12 +85,36 @@ impl Builder {
         self
     }
 
-    /// Number of executor threads in all: 1 to 1024, rounded up to a multiple of the shards.
-    /// Default: the number of processors. Handlers that wait (for the network, for a command) want
-    /// more.
+    /// Number of executor threads in all: 1 to 1024. They serve all shards. Default: the number of
+    /// processors. Handlers that wait (for the network, for a command) want more.
     #[must_use]
     pub fn executors(mut self, executors: usize) -> Self {
         self.executors = Some(executors);
+        self
+    }
+
+    /// Executors at most that may hang at a time and have another thread in their place: 0 to 1024.
+    /// Default: as many as there are executors.
+    ///
+    /// A handler that does not return within 100 ms after the end of its attempt (by its time-out,
+    /// or because its job was cancelled) hangs. Its thread ends by itself if it ever returns. See
+    /// [`EngineStats::executors_hung`](crate::EngineStats).
+    #[must_use]
+    pub fn replacements(mut self, replacements: usize) -> Self {
+        self.replacements = Some(replacements);
+        self
+    }
+
+    /// How long a shard or executor looks for work before it sleeps: 0 to 1 ms. Default 0: none
+    /// spins, so that no processor is kept from others.
+    ///
+    /// A spin saves the system calls of sleeping and waking, tens of microseconds at each step of a
+    /// job, and takes a whole processor per thread while jobs come closer together than that. It
+    /// needs a processor for each shard and each executor: where there are fewer, it is ignored
+    /// with a warning, since whoever spins then keeps the thread from running that it waits for.
+    #[must_use]
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
         self
     }
 
@@ -184,9 +212,16 @@ impl Builder {
         let shards = data_dir::prepare(&self.data_dir, self.shards, shards_default)?;
         let executors = self.executors.unwrap_or(processors);
         let cores = core_affinity::get_core_ids().unwrap_or_default();
-        let handlers = Arc::new(self.handlers);
+        let spin = self.spin_on(processors, shards + executors);
+        let size = PoolSize { executors, replacements: self.replacements.unwrap_or(executors) };
+        // Each executor may hang on an attempt that is not under way any more.
+        let places = self.running_max as usize + size.seats();
+        let beds = (0..shards).map(|_| Bed::new()).collect::<Result<Vec<_>, _>>()?;
+        let ports: Vec<Arc<Port>> =
+            beds.iter().map(|bed| Arc::new(Port::new(bed.sleeper(), places))).collect();
+        let pool = Arc::new(Pool::new(ports.clone(), Arc::new(self.handlers), size, spin));
         let mut starting = Vec::with_capacity(shards);
-        for number in 0..shards {
+        for (number, (bed, port)) in beds.into_iter().zip(ports).enumerate() {
             let shard = number as u8;
             starting.push(spawn(ShardSetup {
                 shard: ShardId(shard),
@@ -198,7 +233,10 @@ impl Builder {
                 running_max: self.running_max,
                 jobs_max: self.jobs_max,
                 executors: executors.div_ceil(shards),
-                handlers: Arc::clone(&handlers),
+                bed,
+                port,
+                pool: Arc::clone(&pool),
+                spin_ns: clock::saturating_ns(spin),
                 observer: self.observer.clone(),
                 on_failure: self.on_failure.clone(),
                 // With fewer processors than shards a pin would only take a choice away.
@@ -213,12 +251,26 @@ impl Builder {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        let engine = Engine::new(started, handlers);
-        match failed {
-            // Dropping the engine stops the shards that did come up.
-            Some(error) => Err(error),
-            None => Ok(engine),
+        // Dropping the engine stops what did come up.
+        let engine = Engine::new(started, Arc::clone(&pool));
+        if let Some(error) = failed {
+            return Err(error);
         }
+        pool.start()?;
+        Ok(engine)
+    }
+
+    /// How long threads may spin, of which there are `threads` that want a processor each.
+    fn spin_on(&self, processors: usize, threads: usize) -> Duration {
+        if !self.spin.is_zero() && processors < threads {
+            tracing::warn!(
+                processors,
+                threads,
+                "nothing spins: there are fewer processors than shards and executors"
+            );
+            return Duration::ZERO;
+        }
+        self.spin
     }
 
     fn check(&self) -> Result<(), StartError> {
@@ -238,6 +290,13 @@ impl Builder {
         if let Some(executors) = self.executors {
             within("executors", executors as u64, 1, limits::EXECUTORS_MAX as u64, "1 to 1024")?;
         }
+        if let Some(replacements) = self.replacements {
+            let max = limits::EXECUTORS_MAX as u64;
+            within("replacements", replacements as u64, 0, max, "0 to 1024")?;
+        }
+        let spin_max = limits::SPIN_MAX.as_nanos() as u64;
+        let range = "0 to 1000000 nanoseconds (1 ms)";
+        within("spin", clock::saturating_ns(self.spin), 0, spin_max, range)?;
         let running_max = u64::from(self.running_max);
         within("running_max", running_max, 1, u64::from(limits::RUNNING_MAX), "1 to 65536")?;
         let jobs_max = u64::from(self.jobs_max);

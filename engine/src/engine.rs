@@ -16,7 +16,7 @@ use crate::{
     builder::Builder,
     clock,
     error::{CallError, SubmitError},
-    executor::Handlers,
+    executor::Pool,
     job::NewJob,
     latency::{self, Latency, Recorder},
     limits,
@@ -32,10 +32,9 @@ use crate::{
 pub struct Engine {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) threads: Mutex<Vec<thread::JoinHandle<ShardEnd>>>,
-    pub(crate) executors: Mutex<Vec<thread::JoinHandle<()>>>,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) closed: AtomicBool,
     recorders: Vec<Recorder>,
-    handlers: Arc<Handlers>,
     next_shard: AtomicUsize,
     recovered_jobs: u64,
     lost_attempts: u64,
@@ -111,6 +110,11 @@ pub struct EngineStats {
     pub recovered_jobs: u64,
     /// Attempts that were under way when the previous process ended.
     pub lost_attempts: u64,
+    /// Executors whose handlers have not returned though their attempts ended a while ago.
+    pub executors_hung: u64,
+    /// Threads started in place of such executors since the start. While fewer were started than
+    /// hang, that many executors are missing: see [`Builder::replacements`](crate::Builder).
+    pub executors_replaced: u64,
 }
 
 impl Engine {
@@ -120,29 +124,26 @@ impl Engine {
         Builder::new()
     }
 
-    pub(crate) fn new(started: Vec<Started>, handlers: Arc<Handlers>) -> Self {
+    pub(crate) fn new(started: Vec<Started>, pool: Arc<Pool>) -> Self {
         let mut engine = Self {
             shards: Vec::new(),
             threads: Mutex::default(),
-            executors: Mutex::default(),
+            pool,
             closed: AtomicBool::new(false),
             recorders: Vec::new(),
-            handlers,
             next_shard: AtomicUsize::new(0),
             recovered_jobs: 0,
             lost_attempts: 0,
         };
-        let (mut threads, mut executors) = (Vec::new(), Vec::new());
+        let mut threads = Vec::new();
         for shard in started {
             engine.shards.push(shard.handle);
-            engine.recorders.extend(shard.recorders);
+            engine.recorders.push(shard.recorder);
             engine.recovered_jobs += shard.recovered_jobs;
             engine.lost_attempts += shard.lost_attempts;
             threads.push(shard.thread);
-            executors.extend(shard.executors);
         }
         engine.threads = Mutex::new(threads);
-        engine.executors = Mutex::new(executors);
         engine
     }
 
@@ -197,7 +198,7 @@ impl Engine {
         for job in &jobs {
             let kind = job.kind();
             if known != Some(kind) {
-                if self.handlers.find(kind).is_none() {
+                if self.pool.handlers().find(kind).is_none() {
                     return Err(SubmitError::UnknownKind(kind.to_owned()));
                 }
                 known = Some(kind);
@@ -223,7 +224,7 @@ impl Engine {
     /// It was refused, its kind has no handler, or the engine takes nothing more.
     pub fn put_schedule(&self, schedule: Schedule) -> Result<Option<SystemTime>, SubmitError> {
         let kind = &schedule.inner.job.kind;
-        if self.handlers.find(kind).is_none() {
+        if self.pool.handlers().find(kind).is_none() {
             return Err(SubmitError::UnknownKind(kind.to_string()));
         }
         let shard = self.shard_of_name(schedule.name());
@@ -326,9 +327,12 @@ impl Engine {
     /// # Errors
     /// The engine takes nothing more.
     pub fn stats(&self) -> Result<EngineStats, CallError> {
+        let pool = self.pool.stats();
         let mut sum = EngineStats {
             recovered_jobs: self.recovered_jobs,
             lost_attempts: self.lost_attempts,
+            executors_hung: pool.hung,
+            executors_replaced: pool.replaced,
             ..EngineStats::default()
         };
         for shard in 0..self.shards.len() {
@@ -349,12 +353,12 @@ impl Engine {
     /// What each stage took so far, merged over all threads.
     #[must_use]
     pub fn latency(&self) -> Latency {
-        latency::merged(&self.recorders)
+        latency::merged(self.recorders.iter().chain(self.pool.recorders()))
     }
 
     /// Forgets what [`Engine::latency`] has gathered.
     pub fn reset_latency(&self) {
-        latency::reset(&self.recorders);
+        latency::reset(self.recorders.iter().chain(self.pool.recorders()));
     }
 
     /// Number of shards.
@@ -378,7 +382,7 @@ impl Engine {
         }
         let handle = &self.shards[shard];
         handle.inbox.send(message).map_err(|_| CallError::ShuttingDown)?;
-        handle.sleeper.wake();
+        handle.port.sleeper().wake();
         Ok(())
     }
 
@@ -402,15 +406,8 @@ impl Engine {
         self.ask(shard, message)?
     }
 
-    pub(crate) fn take_threads(
-        &self,
-    ) -> (Vec<thread::JoinHandle<ShardEnd>>, Vec<thread::JoinHandle<()>>) {
-        let take = |slot: &Mutex<Vec<_>>| {
-            std::mem::take(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner))
-        };
-        let executors =
-            std::mem::take(&mut *self.executors.lock().unwrap_or_else(PoisonError::into_inner));
-        (take(&self.threads), executors)
+    pub(crate) fn take_threads(&self) -> Vec<thread::JoinHandle<ShardEnd>> {
+        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -61,7 +61,7 @@ pub use builder::Builder;
 pub use bytes::Bytes;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};
 pub use error::{CallError, ShutdownError, StartError, SubmitError};
-pub use executor::{Attempt, JobError};
+pub use executor::{Attempt, ExtendError, JobError};
 pub use job::{Backoff, NewJob};
 pub use schedule::{Missed, Schedule};
 pub use shutdown::ShutdownReport;

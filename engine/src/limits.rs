@@ -99,6 +99,18 @@ pub const READY_SEGMENTS: usize = 4;
 /// How long handlers have to notice that they should stop, once the grace of a shutdown is over.
 pub const STOP_NOTICE: Duration = Duration::from_secs(5);
 
+/// A handler that runs so long after the end of its attempt hangs: its executor is replaced.
+pub const HANG_GRACE: Duration = Duration::from_millis(100);
+
+/// How long executors that are in no handler have to end with the engine.
+pub const EXECUTOR_END: Duration = Duration::from_secs(5);
+
+/// How often the end of an engine looks whether all executors that are left are in handlers.
+pub const EXECUTOR_LOOK: Duration = Duration::from_millis(5);
+
+/// Longest that a thread may look for work before it sleeps.
+pub const SPIN_MAX: Duration = Duration::from_millis(1);
+
 /// Longest record that a log must take: the longest event and the record's header.
 pub const RECORD_BYTES_MAX: u32 = core_limits::EVENT_BYTES_MAX as u32 + 64;
 

@@ -21,6 +21,8 @@ pub struct ShutdownReport {
     /// Attempts that did not end in time. They count as lost, and are tried again on the next
     /// start if their jobs have attempts left.
     pub abandoned: u64,
+    /// Executor threads that were left behind, because their handlers do not return.
+    pub executors_left: u64,
 }
 
 impl Engine {
@@ -37,7 +39,7 @@ impl Engine {
             let _: Result<(), CallError> = self.send(shard, Message::Stop { deadline_ns });
         }
         self.closed.store(true, Ordering::Release);
-        let (threads, executors) = self.take_threads();
+        let threads = self.take_threads();
         let mut report = ShutdownReport::default();
         let mut first_error = None;
         for thread in threads {
@@ -52,12 +54,8 @@ impl Engine {
             }
         }
         // A handler that never returns must not keep the process: its thread is left behind.
-        if report.abandoned == 0 {
-            for executor in executors {
-                // An executor catches its handlers' panics and has none of its own.
-                let _ = executor.join();
-            }
-        }
+        self.pool.close();
+        report.executors_left = self.pool.wait(deadline_ns) as u64;
         first_error.map_or(Ok(report), Err)
     }
 
@@ -77,11 +75,12 @@ impl Engine {
             scope.spawn(|| {
                 if signals.forever().next().is_some() {
                     tracing::warn!("stopping at once");
+                    self.pool.hurry();
                     for shard in 0..self.shards.len() {
                         let stop = Message::Stop { deadline_ns: clock::mono_ns() };
                         // The inbox stays open while the shard waits for running jobs.
                         let _ = self.shards[shard].inbox.send(stop);
-                        self.shards[shard].sleeper.wake();
+                        self.shards[shard].port.sleeper().wake();
                     }
                 }
             });
@@ -95,7 +94,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         for shard in &self.shards {
-            shard.stops.stop_all();
+            shard.port.stops.stop_all();
         }
         if let Err(error) = self.shutdown(Duration::ZERO) {
             tracing::error!(%error, "the engine did not end cleanly");

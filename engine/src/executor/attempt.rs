@@ -7,7 +7,7 @@ use std::{
 
 use tickwheel_core::{Clock, JobId, WallTime};
 
-use super::{Stops, Work};
+use super::{ExtendError, Stops, Work, begun::Begun};
 use crate::clock;
 
 /// One attempt at a job, as its handler sees it.
@@ -16,16 +16,14 @@ use crate::clock;
 /// the process. What it does outside should bear that.
 #[derive(Debug)]
 pub struct Attempt<'a> {
-    work: &'a Work,
-    event: &'a [u8],
-    stops: &'a Stops,
+    pub(super) work: &'a Work,
+    pub(super) kind: &'a str,
+    pub(super) event: &'a [u8],
+    pub(super) stops: &'a Stops,
+    pub(super) begun: &'a Begun,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(work: &'a Work, event: &'a [u8], stops: &'a Stops) -> Self {
-        Self { work, event, stops }
-    }
-
     /// The job's id.
     #[must_use]
     pub fn job(&self) -> JobId {
@@ -35,7 +33,7 @@ impl<'a> Attempt<'a> {
     /// The job's kind.
     #[must_use]
     pub fn kind(&self) -> &'a str {
-        &self.work.kind
+        self.kind
     }
 
     /// The job's payload.
@@ -86,6 +84,20 @@ impl<'a> Attempt<'a> {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.stops.is_stopped(self.work.attempt)
+    }
+
+    /// Asks for more time: the attempt's lease ends `by` from now at the earliest. It never ends
+    /// earlier than by the job's time-out, and a shorter extension than one before changes nothing.
+    /// A handler may ask as often as it likes, before what it has is used up.
+    ///
+    /// What was asked for is not written: after a restart the attempt counts as lost anyway.
+    ///
+    /// # Errors
+    /// [`ExtendError::Ended`]: the attempt has ended already, which [`Attempt::is_cancelled`] says
+    /// as well. After `Ok` it has not, and will not before its new end unless it is cancelled or
+    /// the engine stops.
+    pub fn extend(&self, by: Duration) -> Result<(), ExtendError> {
+        self.begun.extend(by, || self.is_cancelled())
     }
 }
 

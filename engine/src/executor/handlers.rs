@@ -10,7 +10,7 @@ pub(crate) type Handler = Box<dyn Fn(&Attempt<'_>) -> Result<(), JobError> + Sen
 /// All handlers, by number and by kind.
 #[derive(Default)]
 pub(crate) struct Handlers {
-    handlers: Vec<Handler>,
+    handlers: Vec<(Box<str>, Handler)>,
     kinds: HashMap<String, u32>,
 }
 
@@ -21,7 +21,7 @@ impl Handlers {
         if self.kinds.contains_key(&kind) {
             return false;
         }
-        self.handlers.push(handler);
+        self.handlers.push((kind.as_str().into(), handler));
         self.kinds.insert(kind, number);
         true
     }
@@ -30,8 +30,9 @@ impl Handlers {
         self.kinds.get(kind).copied()
     }
 
-    pub(crate) fn get(&self, number: u32) -> Option<&Handler> {
-        self.handlers.get(number as usize)
+    /// The kind of a handler, and the handler.
+    pub(super) fn get(&self, number: u32) -> Option<(&str, &Handler)> {
+        self.handlers.get(number as usize).map(|(kind, handler)| (&**kind, handler))
     }
 }
 

@@ -140,7 +140,7 @@ impl Recorder {
 }
 
 /// The sum of what `recorders` hold.
-pub(crate) fn merged(recorders: &[Recorder]) -> Latency {
+pub(crate) fn merged<'r>(recorders: impl Iterator<Item = &'r Recorder>) -> Latency {
     let mut sum = Latency::new();
     for recorder in recorders {
         sum.merge(&recorder.lock());
@@ -149,7 +149,7 @@ pub(crate) fn merged(recorders: &[Recorder]) -> Latency {
 }
 
 /// Starts all of `recorders` anew.
-pub(crate) fn reset(recorders: &[Recorder]) {
+pub(crate) fn reset<'r>(recorders: impl Iterator<Item = &'r Recorder>) {
     for recorder in recorders {
         recorder.lock().reset();
     }

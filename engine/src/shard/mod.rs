@@ -7,6 +7,7 @@
 mod acks;
 mod compaction;
 mod depth;
+mod dispatch;
 mod journal;
 mod message;
 mod remote;
@@ -25,8 +26,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use tickwheel_core::{
-    Answer, Began, CallerId, Dispatch, Input, Lsn, MonoTime, Now, Outcome, Outputs, Refusal,
-    Scheduler, WallTime,
+    Answer, CallerId, Input, Lsn, MonoTime, Now, Outputs, Refusal, Scheduler, WallTime,
 };
 use tickwheel_wal::Durability;
 
@@ -34,31 +34,23 @@ use crate::{
     builder::{Observer, OnFailure},
     clock,
     error::CallError,
-    executor::{Begun, Completion, Ended, Handlers, Stops, Work},
+    executor::{Pool, Port},
     job::NewJob,
     latency::{Recorder, Stage},
     limits,
 };
 use acks::Acks;
 use compaction::Compaction;
-use depth::Depth;
+use dispatch::Lending;
 pub(crate) use journal::Journal;
 pub(crate) use message::{Batch, BatchAnswer, Found, Message, ShardStats};
 use remote::Fetches;
-use sleep::Bed;
-pub(crate) use sleep::Sleeper;
+pub(crate) use sleep::{Bed, Sleeper};
 use snapshots::Snapshots;
 pub(crate) use start::{ShardHandle, ShardSetup, Started, spawn};
 
 /// The core hands it back with each answer; answers are taken right after their step.
 const CALLER: CallerId = CallerId(0);
-
-/// Attempts that ended well in this pass, and when; kept for its memory between passes.
-#[derive(Default)]
-struct Succeeded {
-    attempts: Vec<tickwheel_core::Attempt>,
-    ended_ns: Vec<u64>,
-}
 
 /// A batch whose jobs are being decided; a pass may end in its middle.
 struct OpenBatch {
@@ -77,17 +69,11 @@ struct Shard {
     journal: Journal,
     bed: Bed,
     inbox: Receiver<Message>,
-    completions: Receiver<Completion>,
-    /// `None` once the executors were told to end.
-    queue: Option<Sender<Work>>,
-    handlers: Arc<Handlers>,
-    /// Handler and name of each kind, by the core's number.
-    kinds: Vec<(Option<u32>, Arc<str>)>,
-    /// How many attempts may be under way.
-    depth: Depth,
-    /// What each executor is at.
-    begun: Vec<Begun>,
-    stops: Arc<Stops>,
+    port: Arc<Port>,
+    pool: Arc<Pool>,
+    lending: Lending,
+    /// How long the shard looks for work before it sleeps.
+    spin_ns: u64,
     observer: Option<Observer>,
     on_failure: Option<OnFailure>,
     recorder: Recorder,
@@ -98,7 +84,6 @@ struct Shard {
     open_batch: Option<OpenBatch>,
     /// Ends of attempts that wait to be durable: position and time of the handler's end.
     ended: VecDeque<(Lsn, u64)>,
-    succeeded: Succeeded,
     fetches: Fetches,
     drains: Vec<Sender<()>>,
     stale: u64,
@@ -151,7 +136,7 @@ impl Shard {
         self.log_events_seen = self.log_events.load(Ordering::SeqCst);
         self.notice_clock_step(now);
         let mut worked = self.notice_failure(now);
-        worked |= self.take_completions(now);
+        worked |= self.take_ends(now);
         worked |= self.take_commands(now);
         // Leases and triggers go by the time after all that.
         let now = clock::now();
@@ -160,6 +145,7 @@ impl Shard {
         }
         self.carry_out(now);
         worked |= self.serve_fetches(now);
+        self.watch_late(now);
         self.answer_drains();
         worked |= self.keep_log_short(now);
         worked |= self.publish();
@@ -184,7 +170,7 @@ impl Shard {
         tracing::error!(%failure, "the log failed: no more work is taken until a restart");
         self.core.step(now, Input::JournalFailed, &mut self.journal, &mut self.out);
         // What waits for an executor could not be recorded any more.
-        self.stops.take_no_more();
+        self.port.stops.take_no_more();
         let error = CallError::LogFailed(failure.to_string());
         if let Some(on_failure) = &self.on_failure {
             guarded("failure callback", || on_failure(&error));
@@ -213,50 +199,6 @@ impl Shard {
         self.core.step(now, Input::ClockSet, &mut self.journal, &mut self.out);
     }
 
-    fn take_completions(&mut self, now: Now) -> bool {
-        let mut taken = 0;
-        while taken < limits::PASS_COMPLETIONS_MAX {
-            let Ok(completion) = self.completions.try_recv() else {
-                break;
-            };
-            taken += 1;
-            let Completion { attempt, outcome, ended_ns } = completion;
-            self.stops.forget(attempt);
-            let outcome = match &outcome {
-                Ended::Succeeded => {
-                    self.succeeded.attempts.push(attempt);
-                    self.succeeded.ended_ns.push(ended_ns);
-                    continue;
-                }
-                Ended::Failed(error) if error.is_permanent() => Outcome::Permanent(error.message()),
-                Ended::Failed(error) => Outcome::Retryable(error.message()),
-                Ended::Panicked(message) => Outcome::Panicked(message),
-                Ended::NotBegun => Outcome::NotBegun,
-            };
-            let input = Input::Complete { attempt, outcome };
-            self.core.step(not_before(now, ended_ns), input, &mut self.journal, &mut self.out);
-            if let Some(end) = self.out.completed_end.take() {
-                self.ended.push_back((end, ended_ns));
-            }
-        }
-        self.write_succeeded(now);
-        self.depth.note(taken, now.mono.0);
-        taken > 0
-    }
-
-    /// Writes the attempts of this pass that ended well, as one event.
-    fn write_succeeded(&mut self, now: Now) {
-        let Succeeded { attempts, ended_ns } = &mut self.succeeded;
-        let Some(latest_ns) = ended_ns.iter().copied().max() else { return };
-        let input = Input::Succeeded { attempts };
-        self.core.step(not_before(now, latest_ns), input, &mut self.journal, &mut self.out);
-        if let Some(end) = self.out.completed_end.take() {
-            self.ended.extend(ended_ns.iter().map(|ended_ns| (end, *ended_ns)));
-        }
-        attempts.clear();
-        ended_ns.clear();
-    }
-
     /// Takes messages from the inbox until its share of a pass is used up, or the log has to make
     /// room first.
     fn take_commands(&mut self, now: Now) -> bool {
@@ -282,7 +224,7 @@ impl Shard {
                 Err(TryRecvError::Disconnected) => {
                     // Every handle is gone without a shutdown: end as one without grace.
                     self.stopping.get_or_insert(Stopping { deadline_ns: 0, told: false });
-                    self.stops.take_no_more();
+                    self.port.stops.take_no_more();
                     break;
                 }
             }
@@ -380,7 +322,7 @@ impl Shard {
                 let stopping = Stopping { deadline_ns, told: false };
                 let present = self.stopping.get_or_insert(stopping);
                 present.deadline_ns = present.deadline_ns.min(deadline_ns);
-                self.stops.take_no_more();
+                self.port.stops.take_no_more();
             }
         }
     }
@@ -474,32 +416,11 @@ impl Shard {
         self.acks.push(after, Box::new(release));
     }
 
-    /// Attempts that may be handed out now.
-    fn free_places(&self) -> u32 {
-        let Some(queue) = &self.queue else { return 0 };
-        let queue_free = queue.capacity().map_or(0, |capacity| capacity - queue.len());
-        let depth_free = self.depth.present().saturating_sub(self.core.running());
-        depth_free.min(queue_free as u32)
-    }
-
-    /// Lets time pass in the core: triggers and dispatches.
-    fn pass_time(&mut self, now: Now) -> bool {
-        let dispatch_max = limits::PASS_DISPATCH_MAX.min(self.free_places());
-        self.core.step(now, Input::Time { dispatch_max }, &mut self.journal, &mut self.out);
-        for attempt in std::mem::take(&mut self.out.expired) {
-            let since = self.begun.iter().find_map(|begun| begun.since(attempt));
-            let began = since.map_or(Began::NotYet, |mono_ns| Began::At(MonoTime(mono_ns)));
-            let input = Input::LeaseEnd { attempt, began };
-            self.core.step(now, input, &mut self.journal, &mut self.out);
-        }
-        !self.out.dispatches.is_empty() || !self.out.lateness_ns.is_empty()
-    }
-
     /// Does what the core's steps of this pass asked for.
     fn carry_out(&mut self, now: Now) {
         let mut out = std::mem::take(&mut self.out);
         for stop in out.stops.drain(..) {
-            self.stops.stop(stop);
+            self.stop_attempt(now, stop);
         }
         if !out.dispatches.is_empty() {
             let waits = out.dispatches.iter().map(|dispatch| dispatch.ready_ns);
@@ -507,10 +428,14 @@ impl Shard {
         }
         let dispatched_ns = clock::mono_ns();
         let mut dispatches = std::mem::take(&mut out.dispatches);
+        let lends = !dispatches.is_empty();
         for dispatch in dispatches.drain(..) {
             self.hand_out(now, dispatched_ns, dispatch, &mut out);
         }
         out.dispatches = dispatches;
+        if lends {
+            self.pool.wake_one();
+        }
         if !out.lateness_ns.is_empty() {
             self.recorder.record_all(Stage::Lateness, out.lateness_ns.drain(..));
         }
@@ -522,61 +447,6 @@ impl Shard {
         self.stale += std::mem::take(&mut out.stale);
         out.completed_end = None;
         self.out = out;
-    }
-
-    /// Gives an attempt to the executors.
-    fn hand_out(&mut self, now: Now, dispatched_ns: u64, dispatch: Dispatch, out: &mut Outputs) {
-        let Dispatch { attempt, .. } = dispatch;
-        let (handler, kind) = self.kind(dispatch.kind);
-        let Some(handler) = handler else {
-            // Another version of the program may have it: the job waits, and is not spent.
-            let wait_ns = limits::NO_HANDLER_WAIT.as_nanos() as u64;
-            let input = Input::Complete { attempt, outcome: Outcome::Postponed(wait_ns) };
-            self.core.step(now, input, &mut self.journal, out);
-            return;
-        };
-        let body = match self.journal.log.locate(tickwheel_wal::Lsn(dispatch.body.0)) {
-            Ok(body) => body,
-            Err(error) => {
-                // The table names a position that the log does not hold: state and log disagree.
-                eprintln!("tickwheel: job {} has no record in the log: {error}", attempt.job);
-                std::process::abort();
-            }
-        };
-        let work = Work {
-            attempt: dispatch.attempt,
-            handler,
-            kind,
-            number: dispatch.number,
-            attempts_max: dispatch.attempts_max,
-            body: Some(body),
-            payload_offset: dispatch.payload_offset,
-            due_ns: dispatch.due_ns,
-            clock: dispatch.clock,
-            dispatched_ns,
-        };
-        // The queue had room for all that was dispatched; it has no other sender.
-        let sent = self.queue.as_ref().is_some_and(|queue| queue.try_send(work).is_ok());
-        debug_assert!(sent, "the executors' queue refused an attempt");
-    }
-
-    /// The handler and name of a kind.
-    fn kind(&mut self, kind: tickwheel_core::KindId) -> (Option<u32>, Arc<str>) {
-        let number = usize::from(kind.0);
-        while self.kinds.len() <= number {
-            let next = tickwheel_core::KindId(self.kinds.len() as u16);
-            let name = self.core.kind_name(next);
-            let handler = self.handlers.find(name);
-            if handler.is_none() {
-                tracing::warn!(
-                    kind = name,
-                    "no handler is registered for a kind in the log: its jobs wait, looked at each {:?}",
-                    limits::NO_HANDLER_WAIT
-                );
-            }
-            self.kinds.push((handler, Arc::from(name)));
-        }
-        self.kinds[number].clone()
     }
 
     /// Publishes what was appended and gives the answers that became durable.
@@ -624,19 +494,28 @@ impl Shard {
     /// Sleeps until the next deadline, unless something came in meanwhile.
     fn rest(&mut self) {
         let wake = self.core.wake();
-        let stopping = self.stopping.is_some();
-        if wake.now && self.free_places() > 0 && !stopping && !self.paused {
+        let has_ready = wake.now && self.stopping.is_none() && !self.paused;
+        if has_ready && self.free_places() > 0 {
             return;
         }
         if self.journal.log.mark_idle() {
             return; // The mark is synced meanwhile.
         }
+        if self.spin() {
+            return;
+        }
+        self.port.set_hungry(has_ready);
         self.bed.lie_down();
+        // An executor that came to rest meanwhile saw no hungry shard.
+        if has_ready && self.free_places() > 0 {
+            self.bed.get_up();
+            return;
+        }
         let held = self.open_batch.as_ref().is_some_and(|open| open.held.is_some());
         let inbox_waits = !self.inbox.is_empty() && !held;
         // A notice that came during the pass woke nobody.
         let log_moved = self.log_events.load(Ordering::SeqCst) != self.log_events_seen;
-        if inbox_waits || !self.completions.is_empty() || log_moved {
+        if inbox_waits || self.port.has_ends() || log_moved {
             self.bed.get_up();
             return;
         }
@@ -646,11 +525,11 @@ impl Shard {
             Some(stopping) => (Some(MonoTime(stopping.deadline_ns)), None),
             None if self.paused => (cleaning, None),
             None => {
-                let fetches = self.fetches.deadline();
-                let mono = [wake.mono, cleaning, fetches].into_iter().flatten().min();
-                (mono, wake.wall)
+                let waits = [cleaning, self.fetches.deadline()];
+                (wake.mono.into_iter().chain(waits.into_iter().flatten()).min(), wake.wall)
             }
         };
+        let mono = mono.into_iter().chain(self.lending.look_at()).min();
         match self.bed.sleep(mono, wall) {
             Ok(woken) if woken.clock_set => {
                 let now = clock::now();
@@ -664,6 +543,23 @@ impl Shard {
                 std::process::abort();
             }
         }
+    }
+
+    /// Looks for work for a short time without sleeping, where that was asked for. `true`: there is
+    /// some.
+    fn spin(&self) -> bool {
+        if self.spin_ns == 0 {
+            return false;
+        }
+        let until_ns = clock::mono_ns().saturating_add(self.spin_ns);
+        while clock::mono_ns() < until_ns {
+            let log_moved = self.log_events.load(Ordering::Relaxed) != self.log_events_seen;
+            if self.port.has_ends() || !self.inbox.is_empty() || log_moved {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
     }
 
     fn may_end(&mut self, now: Now) -> bool {
@@ -686,7 +582,7 @@ impl Shard {
         stopping.told = true;
         let notice_ns = limits::STOP_NOTICE.as_nanos() as u64;
         stopping.deadline_ns = now.mono.0.saturating_add(notice_ns);
-        self.stops.stop_all();
+        self.port.stops.stop_all();
         false
     }
 
@@ -713,7 +609,6 @@ impl Shard {
 
     /// Ends the executors, syncs and closes the log, and answers whoever still waits.
     fn end(mut self) -> ShardEnd {
-        self.queue = None;
         self.fetches.answer_all();
         let abandoned = u64::from(self.core.running());
         self.journal.log.commit();

@@ -1,4 +1,4 @@
-//! How a shard comes up: its thread is pinned, its log opened and replayed, its executors started.
+//! How a shard comes up: its log is opened and replayed, and its thread pinned.
 
 use std::{
     io,
@@ -17,15 +17,15 @@ use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Restore, Sc
 use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
 
 use super::{
-    Bed, Compaction, Depth, Fetches, Journal, Message, Shard, ShardEnd, Sleeper, Snapshots,
-    Succeeded, acks::Acks,
+    Bed, Compaction, Fetches, Journal, Message, Shard, ShardEnd, Snapshots, acks::Acks,
+    dispatch::Lending,
 };
 use crate::{
     affinity::{self, Processors},
     builder::{Observer, OnFailure},
     clock,
     error::StartError,
-    executor::{Begun, Executor, Handlers, Stops},
+    executor::{Pool, Port},
     latency::Recorder,
     limits,
 };
@@ -41,8 +41,12 @@ pub(crate) struct ShardSetup {
     pub(crate) served: Option<Vec<String>>,
     pub(crate) running_max: u32,
     pub(crate) jobs_max: u32,
+    /// The shard's share of the executors.
     pub(crate) executors: usize,
-    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) bed: Bed,
+    pub(crate) port: Arc<Port>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) spin_ns: u64,
     pub(crate) observer: Option<Observer>,
     pub(crate) on_failure: Option<OnFailure>,
     /// The core to run on, if the thread is pinned.
@@ -53,16 +57,14 @@ pub(crate) struct ShardSetup {
 #[derive(Debug)]
 pub(crate) struct ShardHandle {
     pub(crate) inbox: Sender<Message>,
-    pub(crate) sleeper: Arc<Sleeper>,
-    pub(crate) stops: Arc<Stops>,
+    pub(crate) port: Arc<Port>,
 }
 
 /// A shard that has come up.
 pub(crate) struct Started {
     pub(crate) handle: ShardHandle,
     pub(crate) thread: thread::JoinHandle<ShardEnd>,
-    pub(crate) executors: Vec<thread::JoinHandle<()>>,
-    pub(crate) recorders: Vec<Recorder>,
+    pub(crate) recorder: Recorder,
     pub(crate) recovered_jobs: u64,
     pub(crate) lost_attempts: u64,
 }
@@ -75,8 +77,7 @@ pub(crate) struct Starting {
 
 struct Ready {
     handle: ShardHandle,
-    executors: Vec<thread::JoinHandle<()>>,
-    recorders: Vec<Recorder>,
+    recorder: Recorder,
     recovered_jobs: u64,
     lost_attempts: u64,
 }
@@ -118,8 +119,7 @@ impl Starting {
         Ok(Started {
             handle: ready.handle,
             thread: self.thread,
-            executors: ready.executors,
-            recorders: ready.recorders,
+            recorder: ready.recorder,
             recovered_jobs: ready.recovered_jobs,
             lost_attempts: ready.lost_attempts,
         })
@@ -165,8 +165,7 @@ impl Recover for Recovering {
 }
 
 fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
-    let bed = Bed::new()?;
-    let sleeper = bed.sleeper();
+    let port = Arc::clone(&setup.port);
     let config = Config {
         running_max: setup.running_max,
         jobs_max: setup.jobs_max,
@@ -179,10 +178,10 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     };
     let log_events = Arc::new(AtomicU64::new(0));
     let notify = {
-        let (sleeper, log_events) = (Arc::clone(&sleeper), Arc::clone(&log_events));
+        let (port, log_events) = (Arc::clone(&port), Arc::clone(&log_events));
         Arc::new(move || {
             log_events.fetch_add(1, Ordering::SeqCst);
-            sleeper.wake();
+            port.sleeper().wake();
         })
     };
     let mut recovering =
@@ -220,51 +219,26 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         Snapshots::new(recovery.snapshot.unwrap_or(recovery.head), Processors::of_this_thread());
 
     let (inbox_in, inbox) = bounded(limits::INBOX_LEN);
-    let (queue, queue_out) = bounded(setup.running_max as usize);
-    // Every attempt that was handed out can have ended before the shard looks again.
-    let (completions_in, completions) = bounded(2 * setup.running_max as usize + setup.executors);
-    let stops = Arc::new(Stops::default());
     let recorder = Recorder::new();
-    let mut recorders = vec![recorder.clone()];
-    let mut executors = Vec::with_capacity(setup.executors);
-    let mut begun = Vec::with_capacity(setup.executors);
-    for number in 0..setup.executors {
-        let recorder = Recorder::new();
-        recorders.push(recorder.clone());
-        begun.push(Begun::default());
-        let executor = Executor {
-            queue: queue_out.clone(),
-            completions: completions_in.clone(),
-            shard: Arc::clone(&sleeper),
-            handlers: Arc::clone(&setup.handlers),
-            stops: Arc::clone(&stops),
-            begun: begun[number].clone(),
-            recorder,
-        };
-        executors.push(executor.spawn(format!("tw-exec-{}.{number}", setup.shard.0))?);
-    }
+    let now = clock::now();
     let shard = Shard {
         core,
         journal,
-        bed,
+        bed: setup.bed,
         inbox,
-        completions,
-        queue: Some(queue),
-        handlers: setup.handlers,
-        kinds: Vec::new(),
-        stops: Arc::clone(&stops),
-        depth: Depth::new(setup.executors, setup.running_max, clock::mono_ns()),
-        begun,
+        lending: Lending::new(setup.executors, setup.running_max, now.mono),
+        port: setup.port,
+        pool: setup.pool,
+        spin_ns: setup.spin_ns,
         observer: setup.observer,
         on_failure: setup.on_failure,
-        recorder,
+        recorder: recorder.clone(),
         out,
         acks: Acks::default(),
         compaction,
         snapshots,
         open_batch: None,
         ended: std::collections::VecDeque::new(),
-        succeeded: Succeeded::default(),
         fetches: Fetches::default(),
         drains: Vec::new(),
         stale: 0,
@@ -275,6 +249,6 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         log_events_seen: 0,
         offset_ns: None,
     };
-    let handle = ShardHandle { inbox: inbox_in, sleeper, stops };
-    Ok((shard, Ready { handle, executors, recorders, recovered_jobs, lost_attempts }))
+    let handle = ShardHandle { inbox: inbox_in, port };
+    Ok((shard, Ready { handle, recorder, recovered_jobs, lost_attempts }))
 }
