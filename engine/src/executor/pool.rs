@@ -367,3 +367,28 @@ impl Pool {
         self.left.notify_all();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use tickwheel_core::MonoTime;
+
+    use super::*;
+    use crate::shard::Bed;
+
+    #[test]
+    fn an_executor_that_comes_to_rest_wakes_a_shard_that_has_more_to_lend() {
+        let mut bed = Bed::new().unwrap();
+        let port = Arc::new(Port::new(bed.sleeper(), 1));
+        let size = PoolSize { executors: 1, replacements: 0 };
+        let ports = vec![Arc::clone(&port)];
+        let pool = Arc::new(Pool::new(ports, Arc::default(), size, Duration::ZERO));
+        port.set_hungry(true);
+        bed.lie_down();
+        pool.start().unwrap();
+        let patience_ns = clock::mono_ns() + 30_000_000_000;
+        bed.sleep(Some(MonoTime(patience_ns)), None).unwrap();
+        assert!(clock::mono_ns() < patience_ns, "nobody woke the shard");
+        pool.close();
+        assert_eq!(pool.wait(clock::mono_ns()), 0);
+    }
+}
