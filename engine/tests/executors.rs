@@ -26,7 +26,7 @@ fn builder(dir: &TempDir) -> Builder {
 
 fn job(payload: &str) -> NewJob {
     let quick = Backoff::exponential(Duration::from_millis(1), Duration::from_millis(1));
-    NewJob::new("job").payload(payload).attempts_max(1).backoff(quick)
+    NewJob::new("job").payload(payload.to_owned()).attempts_max(1).backoff(quick)
 }
 
 fn text(attempt: &Attempt<'_>) -> String {
