@@ -121,6 +121,9 @@ const _: () = assert!(COMPACT_LOAD_FACTOR > 1);
 const _: () = assert!(COMPACT_PIECE_BYTES <= COMPACT_IDLE_BYTES);
 const _: () = assert!(COMPACT_IDLE_BYTES <= COMPACT_CREDIT_MAX);
 const _: () = assert!(RUNNING_DEFAULT <= RUNNING_MAX);
+// After a crash, the first segment takes the ends of all attempts that were under way.
+const _: () =
+    assert!(RUNNING_MAX as u64 * core_limits::LOST_BYTES_MAX <= SEGMENT_BYTES_MIN / 4 * 3);
 // What the default number of running attempts needs to end fits well into a default segment.
 const _: () =
     assert!(RUNNING_DEFAULT as u64 * core_limits::OUTCOME_BYTES_MAX * 4 <= SEGMENT_BYTES_DEFAULT);

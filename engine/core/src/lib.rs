@@ -25,6 +25,8 @@ pub mod journal;
 pub mod limits;
 mod names;
 pub mod pages;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod queue;
 pub mod schedule;
 pub mod scheduler;
@@ -37,9 +39,9 @@ pub use job::{Backoff, Clock, Due, JobState, NewJob, Refusal};
 pub use journal::{Journal, NoRoom, Position};
 pub use schedule::{Missed, Schedule, Timing};
 pub use scheduler::{
-    Answer, Attempt, Began, CallerId, CleanError, Cleaned, Config, Counts, Dispatch, Input,
-    JobView, Next, Notice, Outcome, OutcomeKind, Outputs, PreviousEnd, QueueView, ReplayError,
-    Reply, ScheduleView, Scheduler, Wake,
+    Answer, Attempt, Began, CallerId, Census, CensusError, CleanError, Cleaned, Config, Counts,
+    Dispatch, Input, JobView, Next, Notice, Outcome, OutcomeKind, Outputs, Place, QueueView,
+    ReplayError, Reply, ScheduleView, Scheduler, Wake,
 };
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use time::{MonoTime, Now, WallTime};

@@ -56,6 +56,10 @@ pub const EVENT_BYTES_MAX: usize = EVENT_HEAD_BYTES_MAX + PAYLOAD_BYTES_MAX;
 /// What the end of an attempt may take in the journal, record header included.
 pub const OUTCOME_BYTES_MAX: u64 = 64 + 48 + MESSAGE_BYTES_MAX as u64;
 
+/// What the end of an attempt takes whose process ended. The journal's room at its opening must hold
+/// as many as there can be under way: one that cannot be written goes on until the next opening.
+pub const LOST_BYTES_MAX: u64 = 96;
+
 /// What the start of an attempt takes in the journal at the most.
 pub const START_BYTES_MAX: u64 = 64 + 40;
 

@@ -188,6 +188,18 @@ impl Queues {
         }
     }
 
+    /// Calls `visit` for each job and its line.
+    pub(crate) fn visit(&self, links: &Links, visit: &mut impl FnMut(u32, QueueId, u8)) {
+        for (number, line) in self.lines.iter().enumerate() {
+            let queue = QueueId((number / LINES) as u16);
+            let mut entry = line.first();
+            while let Some(slot) = entry {
+                visit(slot, queue, (number % LINES) as u8);
+                entry = next_of(links, slot);
+            }
+        }
+    }
+
     /// Takes a job out of `queue`, in which it stands.
     pub(crate) fn remove(&mut self, links: &mut Links, slot: Slot, queue: QueueId) {
         let number = usize::from(queue.0);

@@ -13,7 +13,7 @@ use std::{
 
 use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use tickwheel_core::{Config, Lsn, Outputs, PreviousEnd, ReplayError, Restore, Scheduler, ShardId};
+use tickwheel_core::{Config, Lsn, Outputs, ReplayError, Restore, Scheduler, ShardId};
 use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
 
 use super::{
@@ -206,12 +206,9 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     }
     let mut journal = Journal { log };
     let mut out = Outputs::default();
-    let recovery = journal.log.recovery();
-    let end = match recovery.clean_shutdown {
-        true => PreviousEnd::Clean,
-        false => PreviousEnd::Unclean { epoch: recovery.epoch },
-    };
-    let lost_attempts = u64::from(core.recovered(clock::now(), end, &mut journal, &mut out));
+    // Also after a clean end: the one before it may have lost what nothing was written after.
+    let epoch = journal.log.recovery().epoch;
+    let lost_attempts = u64::from(core.recovered(clock::now(), epoch, &mut journal, &mut out));
     let recovered_jobs = core.counts().pending;
     let compaction = Compaction::new(clock::now(), journal.log.appended());
     let recovery = journal.log.recovery();

@@ -507,7 +507,7 @@ impl Scheduler {
     }
 
     /// Sets the next fire time of a schedule, and its timer.
-    pub(super) fn set_next(&mut self, number: u16, next: Option<WallTime>) {
+    pub(crate) fn set_next(&mut self, number: u16, next: Option<WallTime>) {
         let offset_ns = self.offset_ns;
         let Some(state) = self.schedules.get_mut(number) else {
             return;

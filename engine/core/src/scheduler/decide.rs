@@ -16,8 +16,8 @@ use crate::{
     },
     journal::{Journal, NoRoom},
     limits,
-    schedule::{Schedule, Timing},
-    time::{Now, WallTime},
+    schedule::{Schedule, Timing, table::ScheduleState},
+    time::{MonoTime, Now, WallTime},
 };
 
 type Answered = (Answer, Lsn);
@@ -131,6 +131,10 @@ impl Scheduler {
         {
             return refused(refusal);
         }
+        #[cfg(feature = "planted")]
+        if running && self.has_planted(crate::planted::Bug::LostCancel) {
+            return (Answer::Cancelled(Some(record.state)), Lsn(0));
+        }
         if running && !record.is_fetched() {
             out.stops.push(Attempt { job: id, slot, token: record.token });
         }
@@ -202,9 +206,9 @@ impl Scheduler {
         let before = self.schedules.find(&schedule.name).and_then(|n| self.schedules.get(n));
         let next = match before {
             Some(state) if *state.rule == *schedule => {
-                return (Answer::SchedulePut(state.next), Lsn(0));
+                return (Answer::SchedulePut(self.next_fire(state)), Lsn(0));
             }
-            Some(state) if state.rule.timing == schedule.timing => state.next,
+            Some(state) if state.rule.timing == schedule.timing => self.next_fire(state),
             Some(_) => schedule.timing.first(now),
             None if self.schedules.is_full() => {
                 return refused(Refusal::TooManySchedules);
@@ -235,6 +239,19 @@ impl Scheduler {
         };
         let position = self.commit(&event, &schedule.job.payload, journal).position;
         (Answer::SchedulePut(next), position.end)
+    }
+
+    /// The next fire time of a schedule, as the wall clock is now: that of an interval is kept on
+    /// the monotonic clock, and the wall clock may have been set since it was written. What lay
+    /// before the monotonic clock's zero, the boot, has its true time only in what was written, and is
+    /// past whatever the wall clock says now.
+    pub(super) fn next_fire(&self, state: &ScheduleState) -> Option<WallTime> {
+        let record = self.table.get(state.timer);
+        if record.clock() == Clock::Wall {
+            return state.next;
+        }
+        let due = MonoTime(record.due_ns).to_wall(self.offset_ns);
+        state.next.map(|next| if record.due_ns == 0 { next.min(due) } else { due })
     }
 
     pub(super) fn remove_schedule(
@@ -376,6 +393,10 @@ impl Scheduler {
         }
         let record = *self.table.get(attempt.slot);
         let running = record.state == JobState::Running && record.token == attempt.token;
+        #[cfg(feature = "planted")]
+        let running = running
+            || record.state == JobState::Running
+                && self.has_planted(crate::planted::Bug::MissingFence);
         running.then_some(record)
     }
 

@@ -6,6 +6,7 @@
 //! and waits in a ready line) is not written.
 
 mod apply;
+mod census;
 mod decide;
 mod freeze;
 mod io;
@@ -16,6 +17,7 @@ mod trigger;
 use alloc::{boxed::Box, vec::Vec};
 
 pub use apply::ReplayError;
+pub use census::{Census, CensusError, Place};
 pub use io::{
     Answer, Attempt, Began, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,
     OutcomeKind, Outputs, QueueView, Reply, ScheduleView, Wake,
@@ -41,22 +43,10 @@ use crate::{
 };
 use replay::Memory;
 
-/// Ids skipped at the least after an unclean end.
+/// Ids skipped at the least by each opening.
 const SKIPPED_IDS: u64 = 1 << 24;
-/// After an unclean end, ids go on from this times the epoch if that is higher.
+/// Ids go on from this times the epoch if that is higher.
 const IDS_PER_EPOCH: u64 = 1 << 28;
-
-/// How the process before this one ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PreviousEnd {
-    /// It closed its journal, or there was none.
-    Clean,
-    /// It did not.
-    Unclean {
-        /// Number of this opening of the journal.
-        epoch: u64,
-    },
-}
 
 /// Settings of a shard's scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +86,14 @@ impl Config {
     }
 }
 
+/// What is written of an attempt whose process ended.
+const LOST: &str = "the process ended during the attempt";
+// Beside the text an event has three numbers of at most 9 bytes and four of one byte, and its record
+// a header and padding.
+const _: () = assert!(
+    limits::LOST_BYTES_MAX >= (limits::RECORD_HEADER_BYTES + 3 * 9 + 4 + LOST.len() + 7) as u64
+);
+
 /// An event that was appended and applied.
 struct Committed {
     position: Position,
@@ -109,13 +107,13 @@ struct Committed {
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
-    table: JobTable,
+    pub(crate) table: JobTable,
     links: Links,
     mono_wheel: Wheel,
     wall_wheel: Wheel,
     queues: Queues,
     keys: Keys,
-    schedules: ScheduleTable,
+    pub(crate) schedules: ScheduleTable,
     kinds: Names,
     /// How far the wall clock is ahead of the monotonic one, as of the last step.
     offset_ns: i64,
@@ -138,6 +136,8 @@ pub struct Scheduler {
     head: Vec<u8>,
     /// Scratch space for encoding lists of attempts.
     list: Vec<u8>,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Bug>,
 }
 
 impl Scheduler {
@@ -166,6 +166,8 @@ impl Scheduler {
             memory: Memory::default(),
             head: Vec::new(),
             list: Vec::new(),
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
@@ -185,6 +187,8 @@ impl Scheduler {
         match input {
             Input::Submit { caller, job } => {
                 let answer = self.submit(now, job, journal, out);
+                #[cfg(feature = "planted")]
+                let answer = (answer.0, self.planted_after(answer.1));
                 reply(out, caller, answer);
             }
             Input::Cancel { caller, job } => {
@@ -219,6 +223,8 @@ impl Scheduler {
                 self.dispatch(now, dispatch_max, journal, out);
             }
             Input::ClockSet => {
+                #[cfg(feature = "planted")]
+                self.planted_clock_set(now);
                 let tick = tick_at_or_before(now.wall.0);
                 self.wall_wheel.relay(&mut self.links, tick);
             }
@@ -229,26 +235,27 @@ impl Scheduler {
     /// Ends the recovery: attempts that were under way when the process ended are lost, counted,
     /// and their jobs go on: at once if they have attempts left, else they are dead.
     ///
-    /// After an unclean end the log may have lost jobs that a caller or a handler has seen, so
-    /// their numbers are skipped: `epoch` must be higher than at any opening before.
+    /// The journal may have lost jobs that a caller or a handler has seen, at its last end or at an
+    /// earlier one that nothing was written after, so their numbers are skipped: `epoch`, the number
+    /// of this opening of the journal, must be higher than at any opening before.
     ///
-    /// Call it once, after [`Scheduler::replayed`] and before the first [`Scheduler::step`]. It returns the number of attempts lost. Attempts for which the journal
-    /// has no room stay under way until their lease ends.
+    /// Call it once, after [`Scheduler::replayed`] and before the first [`Scheduler::step`]. It
+    /// returns the number of attempts lost. Attempts for which the journal has no room, see
+    /// [`limits::LOST_BYTES_MAX`], stay under way until the next recovery.
     pub fn recovered(
         &mut self,
         now: Now,
-        end: PreviousEnd,
+        epoch: u64,
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) -> u32 {
         debug_assert!(self.memory.is_settled(), "an error of the replay was not asked for");
         self.offset_ns = now.offset_ns();
         self.step_mono = now.mono;
-        if let PreviousEnd::Unclean { epoch } = end {
-            let skipped = self.next_sequence + SKIPPED_IDS;
-            let of_epoch = epoch.saturating_mul(IDS_PER_EPOCH);
-            self.next_sequence = skipped.max(of_epoch).min(JobId::SEQUENCE_MAX / 2);
-        }
+        let skipped = self.next_sequence + SKIPPED_IDS;
+        let of_epoch = epoch.saturating_mul(IDS_PER_EPOCH);
+        let next_sequence = skipped.max(of_epoch).min(JobId::SEQUENCE_MAX / 2);
+        self.next_sequence = self.next_sequence.max(next_sequence);
         let mut lost = 0;
         for slot in (0..self.table.slots()).map(Slot) {
             let record = *self.table.get(slot);
@@ -256,9 +263,9 @@ impl Scheduler {
             let under_way = record.role() == Role::Job
                 && record.state == JobState::Running
                 && !record.is_fetched();
-            if under_way && self.room_for(journal, limits::OUTCOME_BYTES_MAX).is_ok() {
-                let message = "the process ended during the attempt";
-                self.fail(now, slot, Failure::Lost, message, journal, out);
+            // All of them end like this, so none needs the room that is kept for a longer end.
+            if under_way && limits::LOST_BYTES_MAX <= journal.available_bytes() {
+                self.fail(now, slot, Failure::Lost, LOST, journal, out);
                 lost += 1;
             }
         }

@@ -86,8 +86,7 @@ impl World {
             next.core.replay(Lsn(number as u64), event).unwrap();
         }
         next.core.replayed().unwrap();
-        let end = PreviousEnd::Unclean { epoch: 2 };
-        next.core.recovered(next.now, end, &mut next.journal, &mut next.out);
+        next.core.recovered(next.now, 2, &mut next.journal, &mut next.out);
         next
     }
 
@@ -296,6 +295,70 @@ fn after_an_unclean_end_no_id_is_given_out_twice() {
     world.journal.events.clear();
     let mut world = world.restart(0);
     assert!(world.submit(&job()).sequence() > seen.sequence());
+}
+
+#[test]
+fn an_interval_that_was_due_before_the_boot_fires_though_the_clock_was_set_back() {
+    let mut world = World::new();
+    world.put(&Schedule::new("hourly", Timing::Every(3600 * SECOND), job()));
+    let mut world = world.restart(8 * 3600 * SECOND);
+    world.now.wall.0 -= 9 * 3600 * SECOND;
+    world.step(Input::ClockSet);
+    assert_eq!(world.pass(TICK_NS).len(), 1);
+}
+
+#[test]
+fn an_interval_that_is_put_again_keeps_its_place_though_the_clock_was_set() {
+    for wall_ns in [START_WALL + 3600 * SECOND, START_WALL - 3600 * SECOND] {
+        let mut world = World::new();
+        let schedule = Schedule::new("tick", Timing::Every(100 * SECOND), job());
+        world.put(&schedule);
+        world.now.wall.0 = wall_ns;
+        world.step(Input::ClockSet);
+        let again = world.put(&Schedule { job: NewJob::new("other"), ..schedule });
+        assert_eq!(again, Answer::SchedulePut(Some(WallTime(wall_ns + 100 * SECOND))));
+        assert!(world.pass(100 * SECOND - 1).is_empty());
+        assert_eq!(world.pass(TICK_NS).len(), 1);
+    }
+}
+
+#[test]
+fn after_a_crash_all_attempts_end_though_there_is_no_room_for_long_ends() {
+    let mut world = World::new();
+    for _ in 0..100 {
+        world.submit(&job());
+    }
+    assert_eq!(world.pass(0).len(), 100);
+    world.journal.size_bytes = world.journal.used_bytes + 100 * limits::LOST_BYTES_MAX;
+    let world = world.restart(0);
+    assert_eq!((world.core.running(), world.core.counts().failed_attempts), (0, 100));
+}
+
+#[test]
+fn a_census_finds_what_is_not_in_its_place() {
+    let mut world = World::new();
+    let id = world.submit(&delayed(10));
+    world.submit(&job());
+    let census = world.core.census().unwrap();
+    assert_eq!((census.scheduled, census.ready, census.running), (1, 1, 0));
+    let slot = world.core.table.find(id).unwrap();
+    let Scheduler { mono_wheel, links, .. } = &mut world.core;
+    mono_wheel.remove(links, slot.0);
+    assert_eq!(
+        world.core.census(),
+        Err(CensusError::WrongPlace {
+            slot: slot.0,
+            job: id,
+            state: JobState::Scheduled,
+            found: Place::Nowhere,
+            expected: Place::Wheel(Clock::Mono),
+        })
+    );
+    let Scheduler { mono_wheel, links, .. } = &mut world.core;
+    mono_wheel.insert(links, slot.0, 1 << 30);
+    world.core.running += 1;
+    let miscounted = CensusError::Count { what: "running jobs", kept: 1, counted: 0 };
+    assert_eq!(world.core.census(), Err(miscounted));
 }
 
 #[test]
@@ -573,8 +636,12 @@ fn events_that_do_not_follow_are_refused_on_replay() {
 /// All jobs, with no difference made between those that wait: which of them have been triggered
 /// follows from the time.
 fn views(world: &World) -> Vec<JobView> {
-    (1..world.core.next_sequence)
-        .filter_map(|n| world.core.job(JobId::new(ShardId(0), n)))
+    let records = (0..world.core.table.slots()).map(|slot| world.core.table.get(Slot(slot)));
+    let mut ids: Vec<JobId> =
+        records.filter(|record| record.role() == Role::Job).map(|record| record.id).collect();
+    ids.sort_unstable();
+    ids.into_iter()
+        .filter_map(|id| world.core.job(id))
         .map(|view| {
             let state =
                 if view.state == JobState::Ready { JobState::Scheduled } else { view.state };

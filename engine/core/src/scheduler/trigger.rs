@@ -15,7 +15,7 @@ use crate::{
     },
     journal::Journal,
     limits, schedule,
-    time::{MonoTime, Now, WallTime, ms_to_ns},
+    time::{Now, ms_to_ns},
     wheel::tick_at_or_before,
 };
 
@@ -82,12 +82,8 @@ impl Scheduler {
         let Some(state) = self.schedules.get(record.schedule) else {
             panic!("a timer fired for a schedule that is not there");
         };
-        // An interval is kept on the monotonic clock; its fire times are written on the wall clock.
-        // What lay before that clock's zero, the boot, has its true time only there.
-        let due = match record.clock() {
-            Clock::Mono if record.due_ns == 0 => state.next.unwrap_or(WallTime(0)),
-            Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
-            Clock::Wall => WallTime(record.due_ns),
+        let Some(due) = self.next_fire(state) else {
+            panic!("a timer fired for a schedule that does not fire any more");
         };
         let rule = &state.rule;
         let decision = schedule::decide(

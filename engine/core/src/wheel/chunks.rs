@@ -152,6 +152,17 @@ impl ChunkLine {
     }
 }
 
+/// Calls `visit` for each entry of a line, in the order in which they came.
+pub(super) fn visit(links: &Links, line: ChunkLine, visit: &mut impl FnMut(u32)) {
+    let mut number = line.first;
+    // The last chunk names the line in place of a neighbour; an empty line's end is marked as well.
+    while number & LINE == 0 {
+        let chunk = &links.chunks.chunks[number];
+        chunk.indices().for_each(|index| visit(chunk.slots[index]));
+        number = chunk.next;
+    }
+}
+
 /// All chunks, in use or free.
 #[derive(Debug)]
 pub(super) struct Chunks {

@@ -219,6 +219,13 @@ impl Wheel {
         self.current = current_tick;
     }
 
+    /// Calls `visit` for each entry, in no particular order.
+    pub(crate) fn visit(&self, links: &Links, visit: &mut impl FnMut(u32)) {
+        for line in &self.lines {
+            chunks::visit(links, *line, visit);
+        }
+    }
+
     fn place(&mut self, links: &mut Links, entry: Entry) {
         let line = self.line_at(entry.tick.max(self.current));
         chunks::push_back(links, &mut self.lines, line, entry);

@@ -45,8 +45,7 @@ impl World {
             restore.feed(piece).unwrap();
         }
         let mut restored = restore.finish().unwrap();
-        let end = PreviousEnd::Unclean { epoch: 2 };
-        restored.recovered(self.now, end, &mut self.journal, &mut Outputs::default());
+        restored.recovered(self.now, 2, &mut self.journal, &mut Outputs::default());
         let journal = self.journal.clone();
         let serves = self.core.config.serves_queues;
         let second =

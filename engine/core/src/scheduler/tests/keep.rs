@@ -109,7 +109,10 @@ impl Cut {
         // What was cleaned of a segment that is still there is asked about again.
         self.cursor = self.first;
         let World { core, journal, now, out, .. } = &mut self.world;
-        core.recovered(*now, PreviousEnd::Clean, journal, out);
+        // The ids that are skipped then are in no event.
+        let next_sequence = core.next_sequence;
+        core.recovered(*now, 0, journal, out);
+        core.next_sequence = next_sequence;
     }
 }
 
@@ -134,13 +137,14 @@ pub(super) fn whole(world: &World) -> String {
         })
         .collect();
     schedules.sort();
-    let jobs: Vec<_> = (1..core.next_sequence)
-        .filter_map(|n| core.table.find(JobId::new(ShardId(0), n)))
-        .map(|slot| {
-            let record = core.table.get(slot);
+    let mut jobs: Vec<_> = (0..core.table.slots())
+        .map(|slot| core.table.get(Slot(slot)))
+        .filter(|record| record.role() == Role::Job)
+        .map(|record| {
             (record.id, record.body, record.body_units, record.payload_offset, record.token)
         })
         .collect();
+    jobs.sort_unstable_by_key(|(id, ..)| *id);
     let mut counts = core.counts();
     counts.ready = 0;
     let issued = (core.next_sequence, core.has_issued(JobId(core.next_sequence)));

@@ -1,0 +1,52 @@
+//! Bugs that tests plant into the scheduler, to prove that the simulation would find them.
+//!
+//! Each hook is one statement that only a build with the feature `planted` has, and that does
+//! nothing until [`Scheduler::plant`] was called. This file must not know what a simulation does.
+
+use crate::{
+    Clock, Now, Scheduler,
+    id::{Lsn, Slot},
+    job::record::Role,
+};
+
+/// A bug that a scheduler may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Answers may be given before what they promise is durable.
+    EarlyAck,
+    /// The end of an attempt is taken whatever its token is.
+    MissingFence,
+    /// The cancel of a running job is answered and forgotten.
+    LostCancel,
+    /// When the wall clock is set, cron schedules reckon their next fire time anew.
+    DoubleFire,
+}
+
+impl Scheduler {
+    /// Plants `bug`, until this scheduler is dropped.
+    pub fn plant(&mut self, bug: Bug) {
+        self.planted = Some(bug);
+    }
+
+    pub(crate) fn has_planted(&self, bug: Bug) -> bool {
+        self.planted == Some(bug)
+    }
+
+    pub(crate) fn planted_after(&self, after: Lsn) -> Lsn {
+        if self.has_planted(Bug::EarlyAck) { Lsn(0) } else { after }
+    }
+
+    pub(crate) fn planted_clock_set(&mut self, now: Now) {
+        if !self.has_planted(Bug::DoubleFire) {
+            return;
+        }
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = *self.table.get(slot);
+            if record.role() == Role::Schedule && record.clock() == Clock::Wall {
+                let rule = self.schedules.get(record.schedule).map(|state| state.rule.clone());
+                let next = rule.and_then(|rule| rule.timing.next_after(now.wall));
+                self.set_next(record.schedule, next);
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The census: each job and timer is in exactly one place, and all counts agree.
+//!
+//! It reads the whole state and changes nothing. It owns what "in its place" means; how a job gets
+//! there is for `apply.rs` and `trigger.rs`.
+
+use alloc::{vec, vec::Vec};
+
+use super::Scheduler;
+use crate::{
+    id::{JobId, QueueId, Slot},
+    job::{Clock, JobState, record::Role},
+};
+
+/// Where a slot stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In no line.
+    Nowhere,
+    /// In a wheel.
+    Wheel(Clock),
+    /// In the line of ready jobs of this queue and priority.
+    Line(QueueId, u8),
+}
+
+/// How many jobs are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Jobs in a wheel, not due yet.
+    pub scheduled: u32,
+    /// Jobs in a ready line.
+    pub ready: u32,
+    /// Jobs under way, by executors or fetched, each with its lease in the wheel of the monotonic clock.
+    pub running: u32,
+    /// Schedules, with or without a next fire time.
+    pub schedules: u32,
+}
+
+/// Something is not where it belongs: the state is broken, and the process must not go on with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CensusError {
+    /// A slot stands in two lines.
+    #[error("slot {slot} stands in {first:?} and in {second:?}: report this as a bug")]
+    TwoPlaces {
+        /// The slot.
+        slot: u32,
+        /// Where it stands.
+        first: Place,
+        /// Where it stands as well.
+        second: Place,
+    },
+    /// A job or timer stands elsewhere than its state says.
+    #[error(
+        "slot {slot} ({job}, {state}) stands in {found:?} and belongs in {expected:?}: report this as a bug"
+    )]
+    WrongPlace {
+        /// The slot.
+        slot: u32,
+        /// The job; 0 for the timer of a schedule and for a free slot.
+        job: JobId,
+        /// Its state.
+        state: JobState,
+        /// Where it stands.
+        found: Place,
+        /// Where it belongs.
+        expected: Place,
+    },
+    /// The index does not lead from a job's id to its slot.
+    #[error("job {0} is not found under its id: report this as a bug")]
+    NotIndexed(JobId),
+    /// A count differs from what was counted.
+    #[error("{what}: {kept} by its count, {counted} were found: report this as a bug")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// What the scheduler goes by.
+        kept: u64,
+        /// What there is.
+        counted: u64,
+    },
+}
+
+impl Scheduler {
+    /// Looks at every slot: each job that has not ended is in exactly one wheel or ready line, the
+    /// one that its state says, and all counts agree. It takes time in proportion to the jobs; it
+    /// is for tests and for whoever suspects the state. Call it between two passes: an attempt
+    /// in [`Outputs::expired`](super::Outputs::expired) is in no place until it was answered.
+    ///
+    /// # Errors
+    /// The first thing that is not in its place.
+    pub fn census(&self) -> Result<Census, CensusError> {
+        let places = self.places()?;
+        let mut census = Census::default();
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = self.table.get(slot);
+            let expected = match (record.role(), record.state) {
+                (Role::Free, _) => Place::Nowhere,
+                (Role::Schedule, _) => {
+                    census.schedules += 1;
+                    let state = self.schedules.get(record.schedule);
+                    let next = state.filter(|state| state.timer == slot).and_then(|s| s.next);
+                    next.map_or(Place::Nowhere, |_| Place::Wheel(record.clock()))
+                }
+                (Role::Job, JobState::Scheduled) => {
+                    census.scheduled += 1;
+                    Place::Wheel(record.clock())
+                }
+                (Role::Job, JobState::Ready) => {
+                    census.ready += 1;
+                    Place::Line(record.queue, record.priority())
+                }
+                (Role::Job, JobState::Running) => {
+                    census.running += 1;
+                    Place::Wheel(Clock::Mono)
+                }
+                (Role::Job, _) => Place::Nowhere,
+            };
+            let found = places[slot.0 as usize];
+            let is_held = record.role() != Role::Job || expected != Place::Nowhere;
+            if found != expected || !is_held {
+                return Err(CensusError::WrongPlace {
+                    slot: slot.0,
+                    job: record.id,
+                    state: record.state,
+                    found,
+                    expected,
+                });
+            }
+            if record.role() == Role::Job && self.table.find(record.id) != Some(slot) {
+                return Err(CensusError::NotIndexed(record.id));
+            }
+        }
+        self.compare(&census)?;
+        Ok(census)
+    }
+
+    /// Where each slot stands.
+    fn places(&self) -> Result<Vec<Place>, CensusError> {
+        let mut places = vec![Place::Nowhere; self.table.slots() as usize];
+        let mut fault = None;
+        let mut note = |slot: u32, place: Place| {
+            let first = core::mem::replace(&mut places[slot as usize], place);
+            if first != Place::Nowhere {
+                fault.get_or_insert(CensusError::TwoPlaces { slot, first, second: place });
+            }
+        };
+        let wheels = [(&self.mono_wheel, Clock::Mono), (&self.wall_wheel, Clock::Wall)];
+        for (wheel, clock) in wheels {
+            let mut counted = 0;
+            wheel.visit(&self.links, &mut |slot| {
+                counted += 1;
+                note(slot, Place::Wheel(clock));
+            });
+            same("entries of a wheel", wheel.len().into(), counted)?;
+        }
+        let mut counted = 0;
+        self.queues.visit(&self.links, &mut |slot, queue, priority| {
+            counted += 1;
+            note(slot, Place::Line(queue, priority));
+        });
+        same("ready jobs", self.queues.len().into(), counted)?;
+        fault.map_or(Ok(places), Err)
+    }
+
+    fn compare(&self, census: &Census) -> Result<(), CensusError> {
+        let jobs =
+            u64::from(census.scheduled) + u64::from(census.ready) + u64::from(census.running);
+        same("jobs", self.table.len().into(), jobs)?;
+        let running = u64::from(self.running) + u64::from(self.fetched);
+        same("running jobs", running, census.running.into())?;
+        same("schedules", self.schedules.len() as u64, census.schedules.into())?;
+        let counts = &self.counts;
+        let ended = counts.succeeded + counts.dead + counts.cancelled;
+        same("jobs by the totals", counts.added.saturating_sub(ended), jobs)
+    }
+}
+
+fn same(what: &'static str, kept: u64, counted: u64) -> Result<(), CensusError> {
+    if kept == counted { Ok(()) } else { Err(CensusError::Count { what, kept, counted }) }
+}
