@@ -1,0 +1,109 @@
+//! What happened in the simulated worlds: the proof that the interesting cases came up.
+
+use std::fmt;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        /// How often each case came up.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct Counters {
+            $($(#[$doc])* pub(crate) $name: u64,)*
+        }
+
+        impl Counters {
+            fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
+            pub(crate) fn add(&mut self, other: &Counters) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    worlds
+    power_cuts
+    kills
+    /// Logs that were closed before the process ended.
+    clean_ends
+    /// Cuts at an operation of a disk, in the middle of a pass or an opening.
+    cuts_inside_steps
+    cuts_inside_openings
+    /// Cuts after a record went to a new segment that was not yet durable.
+    crashes_in_a_rotation
+    crashes_while_cleaning
+    crashes_while_a_snapshot_is_written
+    failed_openings
+    failed_syncs
+    /// Shards that met the failure of their log.
+    failed_logs
+    events
+    /// Openings that lost events, none of them promised.
+    events_lost
+    snapshots
+    snapshots_loaded
+    replays_without_a_snapshot
+    segments_released
+    records_moved
+    /// Cleaning that had to wait for room.
+    cleaning_starved
+    jobs_submitted
+    batches
+    refused_for_a_full_disk
+    /// Jobs that waited until the log had made room.
+    held_for_room
+    refused_for_too_many_jobs
+    answers_indeterminate
+    attempts
+    succeeded
+    retries
+    retries_after_a_crash
+    dead
+    /// Jobs whose last attempt was lost in a crash.
+    dead_by_a_crash
+    timed_out
+    /// Leases that ended in the pass in which the end of their attempt arrived.
+    leases_met_by_their_completion
+    /// Leases that went on because the handler had begun late, or not at all.
+    leases_prolonged
+    /// Ends of several attempts that were written as one event.
+    ended_together
+    stale_completions
+    completions_twice
+    /// Ends of attempts from before a crash that arrived after it.
+    completions_from_before_a_crash
+    given_back
+    postponed
+    cancels_of_waiting_jobs
+    cancels_of_running_jobs
+    cancels_of_ended_jobs
+    workers_paused
+    schedules_put
+    schedules_replaced
+    schedules_removed
+    fires
+    fires_let_go
+    fires_caught_up
+    clock_steps_forward_while_jobs_wait
+    clock_steps_back_while_jobs_wait
+    suspends_while_jobs_wait
+    drifts
+    censuses
+    /// Jobs that were due and waited when the faults ended.
+    due_at_the_healing
+}
+
+impl Counters {
+    /// The cases that never came up.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        self.all().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.all().into_iter().try_for_each(|(name, count)| writeln!(f, "{count:>10} {name}"))
+    }
+}

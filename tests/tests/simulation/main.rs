@@ -1,0 +1,149 @@
+//! The scheduler in simulated worlds that go wrong in every way: what was promised is kept.
+//!
+//! Everything follows from one seed: shards, callers, executors, clocks, faults of the disks,
+//! crashes at any point. By default the seeds are fixed, and `docs/testing.md` says how to draw them:
+//!
+//! ```text
+//! TICKWHEEL_SIMULATION_SECONDS=3600 cargo test -p tickwheel-tests --test simulation -- --nocapture
+//! ```
+//!
+//! A failure prints the seed and the command that runs it alone.
+
+mod cleaning;
+mod clients;
+mod clock;
+mod counters;
+mod journal;
+mod model;
+mod shard;
+mod workers;
+mod world;
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use counters::Counters;
+use tickwheel_core::planted::Bug;
+use world::run;
+
+/// A result, or what is wrong.
+pub(crate) type Verdict<T = ()> = Result<T, String>;
+
+/// Worlds unless told otherwise; their seeds are the numbers from one on.
+const WORLDS: u64 = 150;
+/// Draw seeds for so many seconds.
+const SECONDS_VARIABLE: &str = "TICKWHEEL_SIMULATION_SECONDS";
+/// The one seed to run, step by step on the terminal.
+const SEED_VARIABLE: &str = "TICKWHEEL_SIMULATION_SEED";
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn the_scheduler_keeps_its_promises() {
+    if let Some(seed) = variable(SEED_VARIABLE) {
+        let outcome = run(seed, None, true).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        println!("{}", outcome.counters);
+        return;
+    }
+    let started = Instant::now();
+    let seconds = variable(SECONDS_VARIABLE).map(Duration::from_secs);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let base_seed = if seconds.is_some() { since.as_nanos() as u64 } else { 1 };
+    println!("base seed {base_seed}");
+    let counters = run_many(base_seed, |worlds| match seconds {
+        Some(seconds) => started.elapsed() < seconds,
+        None => worlds < WORLDS,
+    });
+    println!("{counters}base seed {base_seed}, {:?}", started.elapsed());
+    assert_eq!(counters.missing(), Vec::<&str>::new(), "cases that never came up");
+}
+
+/// Runs seeds from `base_seed` on, each twice, for as long as `goes_on` with that many worlds.
+fn run_many(base_seed: u64, goes_on: impl Fn(u64) -> bool + Sync) -> Counters {
+    let total = Mutex::new(Counters::default());
+    let next = AtomicU64::new(base_seed);
+    let is_done = AtomicBool::new(false);
+    let work = || {
+        while !is_done.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !goes_on(seed - base_seed) {
+                break;
+            }
+            let twice = run(seed, None, false)
+                .and_then(|first| Ok((run(seed, None, false)?.trace, first)))
+                .and_then(|(again, first)| match again == first.trace {
+                    true => Ok(first),
+                    false => Err("two runs differ".to_owned()),
+                });
+            let outcome = twice.unwrap_or_else(|what| {
+                is_done.store(true, Ordering::Relaxed);
+                panic!(
+                    "seed {seed}: {what}\nreplay with: {SEED_VARIABLE}={seed} \
+                     cargo test -p tickwheel-tests --test simulation the_scheduler -- --nocapture"
+                )
+            });
+            lock(&total).add(&outcome.counters);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    std::mem::take(&mut *lock(&total))
+}
+
+/// The counters; a world that failed leaves them as they were.
+fn lock(total: &Mutex<Counters>) -> MutexGuard<'_, Counters> {
+    total.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Other seeds give other worlds.
+#[test]
+fn seeds_differ() {
+    let trace = |seed| run(seed, None, false).map(|outcome| outcome.trace).unwrap();
+    assert_ne!(trace(1), trace(2));
+}
+
+/// The simulation finds `bug` in that many worlds, by a seed that is passed without it.
+#[track_caller]
+fn check_found(bug: Bug, worlds_max: u64) {
+    for seed in 1..=worlds_max {
+        if let Err(what) = run(seed, Some(bug), false) {
+            println!("{bug:?} was found in world {seed}: {what}");
+            assert!(run(seed, None, false).is_ok(), "seed {seed} fails without the bug as well");
+            return;
+        }
+    }
+    panic!("{bug:?} was not found in {worlds_max} worlds");
+}
+
+#[test]
+fn a_planted_early_ack_is_found() {
+    check_found(Bug::EarlyAck, 100);
+}
+
+#[test]
+fn a_planted_missing_fence_is_found() {
+    check_found(Bug::MissingFence, 100);
+}
+
+#[test]
+fn a_planted_lost_cancel_is_found() {
+    check_found(Bug::LostCancel, 100);
+}
+
+#[test]
+fn a_planted_double_fire_is_found() {
+    check_found(Bug::DoubleFire, 100);
+}

@@ -1,0 +1,380 @@
+//! Jobs: which events may follow which, by what the engine promises of attempts, leases and time.
+
+use tickwheel_core::{
+    Attempt, Clock, Due as Asked, JobId, JobState, JobView, NewJob, Now, Outcome,
+    event::{Event, Failure, JobAdded, KeptState, Terms},
+};
+
+use super::{Cause, Due, Model, State, digest, ensure};
+use crate::{Verdict, clock::MS};
+
+/// What a job is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobIs {
+    Waiting,
+    /// An attempt is under way.
+    Running {
+        /// When it was handed out, on the wall clock.
+        at: u64,
+    },
+}
+
+/// How a job is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnTerms {
+    priority: u8,
+    pub(crate) attempts_max: u16,
+    backoff_base_ms: u32,
+    backoff_max_ms: u32,
+    pub(crate) timeout_ms: u32,
+    queue: String,
+}
+
+impl OwnTerms {
+    pub(super) fn of(terms: &Terms<'_>) -> Self {
+        Self {
+            priority: terms.priority,
+            attempts_max: terms.attempts_max,
+            backoff_base_ms: terms.backoff_base_ms,
+            backoff_max_ms: terms.backoff_max_ms,
+            timeout_ms: terms.timeout_ms,
+            queue: terms.queue.to_owned(),
+        }
+    }
+}
+
+/// A job that has not ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) kind: String,
+    /// Stands for the payload.
+    digest: u64,
+    pub(crate) terms: OwnTerms,
+    schedule: Option<String>,
+    pub(crate) state: JobIs,
+    /// Attempts begun that count.
+    pub(crate) attempts: u16,
+    pub(crate) token: u32,
+    /// How the last attempt ended.
+    last: Option<Failure>,
+    /// Which entry says when it is due.
+    pub(super) due: usize,
+    /// It may have been triggered in this life.
+    pub(super) was_due: bool,
+}
+
+impl Job {
+    fn new(added: &JobAdded<'_>, payload: &[u8], schedule: Option<&str>, index: usize) -> Self {
+        Self {
+            kind: added.kind.to_owned(),
+            digest: digest(payload),
+            terms: OwnTerms::of(&added.terms),
+            schedule: schedule.map(str::to_owned),
+            state: JobIs::Waiting,
+            attempts: 0,
+            token: 0,
+            last: None,
+            due: index,
+            was_due: false,
+        }
+    }
+
+    /// Whether it is the job that a caller asked for.
+    pub(super) fn is_as_asked(&self, asked: &NewJob<'_>) -> bool {
+        let terms = OwnTerms {
+            priority: asked.priority,
+            attempts_max: asked.attempts_max,
+            backoff_base_ms: asked.backoff.base_ms,
+            backoff_max_ms: asked.backoff.max_ms,
+            timeout_ms: asked.timeout_ms,
+            queue: asked.queue.to_string(),
+        };
+        self.kind == asked.kind && self.terms == terms && self.digest == digest(&asked.payload)
+    }
+
+    pub(crate) fn has_payload(&self, payload: &[u8]) -> bool {
+        self.digest == digest(payload)
+    }
+
+    pub(super) fn compare(&self, view: &JobView) -> Verdict {
+        let is_running = matches!(self.state, JobIs::Running { .. });
+        ensure(is_running == (view.state == JobState::Running), || "another state".to_owned())?;
+        ensure(self.attempts == view.attempts, || "another number of attempts".to_owned())?;
+        let OwnTerms { attempts_max, priority, queue, .. } = &self.terms;
+        let terms = (*attempts_max, *priority, self.kind.as_str(), queue.as_str());
+        let found = (view.attempts_max, view.priority, &*view.kind, &*view.queue);
+        ensure(terms == found, || "other terms".to_owned())?;
+        ensure(self.schedule.as_deref() == view.schedule.as_deref(), || {
+            "another schedule".to_owned()
+        })
+    }
+}
+
+/// When the job is due that `event` adds or puts off.
+pub(super) fn due_of(event: &Event<'_>, now: Now) -> Option<Due> {
+    let of_added = |added: &JobAdded<'_>| {
+        let clock = if added.mono { Clock::Mono } else { Clock::Wall };
+        Due::new(clock, added.due, added.due <= added.at, now)
+    };
+    match event {
+        Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } => {
+            Some(of_added(added))
+        }
+        Event::Failed { at, retry_at: Some(retry_at), .. } => {
+            Some(Due::new(Clock::Mono, *retry_at, retry_at <= at, now))
+        }
+        Event::Released { at, due, .. } if due > at => {
+            Some(Due::new(Clock::Mono, *due, false, now))
+        }
+        _ => None,
+    }
+}
+
+impl Model {
+    pub(super) fn check_job(
+        &mut self,
+        event: &Event<'_>,
+        payload: &[u8],
+        cause: Cause<'_>,
+        now: Now,
+    ) -> Verdict {
+        match (event, cause) {
+            (Event::Added(added), Cause::Submit(asked)) => {
+                self.counters.jobs_submitted += 1;
+                check_added(added, payload, asked, now)
+            }
+            (Event::Started { job, token, at }, Cause::Time) => {
+                ensure(*at == now.wall.0, || format!("it is {now:?}"))?;
+                self.check_start(JobId(*job), *token, now)
+            }
+            (Event::Succeeded { job, .. }, Cause::Complete(attempt, Outcome::Succeeded)) => {
+                self.counters.succeeded += 1;
+                self.check_fence(JobId(*job), attempt.job, Some(attempt.token.0))
+            }
+            (Event::Failed { job, at, failure, retry_at, .. }, _) => self.check_failed(
+                JobId(*job),
+                *failure,
+                retry_at.map(|retry| (*at, retry)),
+                cause,
+                now,
+            ),
+            (Event::Succeeded { job, .. }, Cause::Succeed(attempts)) => {
+                self.counters.succeeded += 1;
+                let present = self.known(JobId(*job))?.token;
+                let is_asked =
+                    |attempt: &Attempt| attempt.job.0 == *job && attempt.token.0 == present;
+                ensure(attempts.iter().any(is_asked), || {
+                    format!("a stale end was taken for attempt {present}")
+                })?;
+                self.check_fence(JobId(*job), JobId(*job), None)
+            }
+            (Event::Released { job, at, due }, Cause::Complete(attempt, outcome)) => {
+                self.check_fence(JobId(*job), attempt.job, Some(attempt.token.0))?;
+                let wait = match outcome {
+                    Outcome::NotBegun => 0,
+                    Outcome::Postponed(wait) => wait,
+                    _ => return Err("an attempt that ended was given back".to_owned()),
+                };
+                ensure(*due == at + wait, || "it is put off otherwise".to_owned())
+            }
+            (Event::Cancelled { job, .. }, Cause::Cancel(asked)) => {
+                ensure(JobId(*job) == asked, || "another job was cancelled".to_owned())?;
+                let job = self.known(asked)?;
+                let is_running = matches!(job.state, JobIs::Running { .. });
+                self.counters.cancels_of_running_jobs += u64::from(is_running);
+                self.counters.cancels_of_waiting_jobs += u64::from(!is_running);
+                Ok(())
+            }
+            (Event::Kept(kept), Cause::Clean) => {
+                let job = self.known(JobId(kept.job.job))?;
+                let was_running = matches!(kept.state, KeptState::Running { .. });
+                let same = job.attempts == kept.attempt
+                    && job.token == kept.token
+                    && job.digest == digest(payload)
+                    && job.terms == OwnTerms::of(&kept.job.terms)
+                    && job.schedule.as_deref() == kept.schedule
+                    && matches!(job.state, JobIs::Running { .. }) == was_running;
+                let told = format!("it is {job:?}");
+                ensure(same, || told)
+            }
+            _ => Err("nothing asked for this".to_owned()),
+        }
+    }
+
+    fn known(&self, id: JobId) -> Verdict<&Job> {
+        self.state.jobs.get(&id).ok_or_else(|| format!("job {id} is not there"))
+    }
+
+    /// An attempt begins only when the job is due, has attempts left, and is not over.
+    fn check_start(&mut self, id: JobId, token: u32, now: Now) -> Verdict {
+        ensure(!self.over.contains(&id), || format!("job {id} was over"))?;
+        ensure(self.running() < self.running_max, || "too many attempts are under way".to_owned())?;
+        let job = self.known(id)?;
+        ensure(job.state == JobIs::Waiting, || format!("an attempt is under way: {job:?}"))?;
+        ensure(token > job.token, || format!("the token does not rise: {job:?}"))?;
+        ensure(job.attempts < job.terms.attempts_max, || format!("no attempt is left: {job:?}"))?;
+        let due = self.entries[job.due].due.ok_or("a job without a due time")?;
+        let may_begin = due.is_at_once || job.was_due || due.may_be_due(now);
+        ensure(may_begin, || format!("job {id} is early, at {now:?}: {due:?}, {job:?}"))?;
+        let (retries, after_crash) = (job.attempts > 0, job.last == Some(Failure::Lost));
+        self.counters.attempts += 1;
+        self.counters.retries += u64::from(retries);
+        self.counters.retries_after_a_crash += u64::from(after_crash);
+        Ok(())
+    }
+
+    /// Only the present attempt can end.
+    fn check_fence(&self, id: JobId, asked: JobId, token: Option<u32>) -> Verdict {
+        ensure(id == asked, || format!("the end of an attempt at {asked} ended one at {id}"))?;
+        let job = self.known(id)?;
+        let is_running = matches!(job.state, JobIs::Running { .. });
+        ensure(is_running, || format!("no attempt is under way: {job:?}"))?;
+        let is_present = token.is_none_or(|token| token == job.token);
+        ensure(is_present, || format!("a stale end was taken for the present attempt: {job:?}"))
+    }
+
+    fn check_failed(
+        &mut self,
+        id: JobId,
+        failure: Failure,
+        retry: Option<(u64, u64)>,
+        cause: Cause<'_>,
+        now: Now,
+    ) -> Verdict {
+        let expected = match cause {
+            Cause::Complete(attempt, outcome) => {
+                self.check_fence(id, attempt.job, Some(attempt.token.0))?;
+                match outcome {
+                    Outcome::Retryable(_) => Failure::Retryable,
+                    Outcome::Permanent(_) => Failure::Permanent,
+                    Outcome::Panicked(_) => Failure::Panicked,
+                    _ => return Err("the attempt did not fail".to_owned()),
+                }
+            }
+            Cause::LeaseEnd(attempt, began) => {
+                self.check_fence(id, attempt.job, Some(attempt.token.0))?;
+                let timeout_ns = u64::from(self.known(id)?.terms.timeout_ms) * MS;
+                let tickwheel_core::Began::At(began) = began else {
+                    return Err("an attempt that had not begun timed out".to_owned());
+                };
+                ensure(now.mono.0 >= began.0 + timeout_ns, || "it had time left".to_owned())?;
+                self.counters.timed_out += 1;
+                Failure::TimedOut
+            }
+            Cause::Recovery => {
+                self.check_fence(id, id, None)?;
+                Failure::Lost
+            }
+            _ => return Err("nothing asked for this".to_owned()),
+        };
+        ensure(failure == expected, || format!("it failed by {expected:?}"))?;
+        let job = self.known(id)?;
+        let has_more = failure != Failure::Permanent && job.attempts < job.terms.attempts_max;
+        ensure(has_more == retry.is_some(), || format!("attempts are miscounted: {job:?}"))?;
+        let Some((at, retry_at)) = retry else {
+            self.counters.dead += 1;
+            self.counters.dead_by_a_crash += u64::from(failure == Failure::Lost);
+            return Ok(());
+        };
+        let doublings = u32::from(job.attempts.saturating_sub(1)).min(32);
+        let nominal_ms = u64::from(job.terms.backoff_base_ms) << doublings;
+        let nominal_ns = nominal_ms.min(u64::from(job.terms.backoff_max_ms)) * MS;
+        let waits = match failure {
+            Failure::Lost => at..=at,
+            _ => at + nominal_ns / 4 * 3..=at + nominal_ns,
+        };
+        ensure(waits.contains(&retry_at), || format!("the back-off is not in {waits:?}"))
+    }
+}
+
+fn check_added(added: &JobAdded<'_>, payload: &[u8], asked: &NewJob<'_>, now: Now) -> Verdict {
+    let job = Job::new(added, payload, None, 0);
+    ensure(job.is_as_asked(asked), || "another job was asked for".to_owned())?;
+    let due = match asked.due {
+        Asked::After(delay_ns) => (now.wall.0 + delay_ns, true),
+        Asked::At(at) => (at.0, false),
+    };
+    ensure((added.due, added.mono) == due && added.at == now.wall.0, || {
+        "it is due at another time".to_owned()
+    })
+}
+
+impl State {
+    pub(super) fn take_job(&mut self, index: usize, end: u64, event: &Event<'_>, payload: &[u8]) {
+        match event {
+            Event::Added(added) => self.add(added, payload, None, (index, end)),
+            Event::ScheduleFired { name, job: Some(added), .. } => {
+                self.add(added, payload, Some(name), (index, end));
+            }
+            Event::Started { job, token, at } => {
+                if let Some(job) = self.jobs.get_mut(&JobId(*job)) {
+                    job.attempts += 1;
+                    job.token = *token;
+                    job.state = JobIs::Running { at: *at };
+                    job.was_due = false;
+                }
+            }
+            Event::Succeeded { job, .. } => {
+                self.totals.succeeded += 1;
+                self.end(JobId(*job), end);
+            }
+            Event::Cancelled { job, .. } => {
+                self.totals.cancelled += 1;
+                self.end(JobId(*job), end);
+            }
+            Event::Failed { job, failure, retry_at: Some(_), .. } => {
+                self.totals.failed_attempts += 1;
+                if let Some(job) = self.jobs.get_mut(&JobId(*job)) {
+                    job.state = JobIs::Waiting;
+                    job.last = Some(*failure);
+                    job.due = index;
+                }
+            }
+            Event::Failed { job, retry_at: None, .. } => {
+                self.totals.failed_attempts += 1;
+                self.totals.dead += 1;
+                self.end(JobId(*job), end);
+            }
+            Event::Released { job, at, due } => {
+                if let Some(job) = self.jobs.get_mut(&JobId(*job)) {
+                    job.state = JobIs::Waiting;
+                    job.attempts -= 1;
+                    // It had been due.
+                    job.was_due = due <= at;
+                    if due > at {
+                        job.due = index;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A job was added by the entry of that number, which ends there.
+    fn add(
+        &mut self,
+        added: &JobAdded<'_>,
+        payload: &[u8],
+        schedule: Option<&str>,
+        (index, end): (usize, u64),
+    ) {
+        self.totals.added += 1;
+        let id = JobId(added.job);
+        self.added.insert(id, end);
+        self.jobs.insert(id, Job::new(added, payload, schedule, index));
+    }
+
+    fn end(&mut self, id: JobId, end: u64) {
+        self.jobs.remove(&id);
+        self.ended.insert(id, end);
+    }
+
+    /// Jobs of a schedule that is gone belong to none.
+    pub(super) fn forget_schedule(&mut self, name: &str) {
+        for job in self.jobs.values_mut() {
+            if job.schedule.as_deref() == Some(name) {
+                job.schedule = None;
+            }
+        }
+    }
+}

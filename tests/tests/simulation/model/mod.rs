@@ -1,0 +1,462 @@
+//! What one shard must hold: the plain list of its events, and what its callers were promised.
+//!
+//! The list is what the journal was given. Each event is checked against the promises when it is
+//! written, by the input that caused it and by all events before it, and then taken into a plain map
+//! of jobs and schedules. After a crash the list is cut where the journal ends now, and the maps are
+//! built anew. What was promised to a caller is kept apart from the list, and never cut.
+
+mod due;
+mod jobs;
+mod schedules;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tickwheel_core::{
+    Attempt, Began, JobId, NewJob, Now, Outcome, Schedule, Scheduler,
+    event::{Attempts, Event, Listed},
+};
+
+use crate::{Verdict, counters::Counters, journal::Written};
+use due::Due;
+pub(crate) use jobs::{Job, JobIs};
+pub(crate) use schedules::CRON_RULES;
+use schedules::Rule;
+
+/// A timer fires at the first tick after its time: a little more than one tick.
+const TICK_SLACK_NS: u64 = 200_000;
+
+/// What the scheduler was asked to do when it wrote an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause<'a> {
+    Submit(&'a NewJob<'a>),
+    Cancel(JobId),
+    Put(&'a Schedule<'a>),
+    Remove(&'a str),
+    Complete(Attempt, Outcome<'a>),
+    Succeed(&'a [Attempt]),
+    LeaseEnd(Attempt, Began),
+    Time,
+    Clean,
+    Recovery,
+}
+
+/// An event that was written.
+struct Entry {
+    lsn: u64,
+    end: u64,
+    bytes: Vec<u8>,
+    /// When the job is due that the event adds or puts off.
+    due: Option<Due>,
+    /// When the schedule fires next that the event is about.
+    next: Option<Due>,
+}
+
+/// A promise that was given to a caller, and the end of the event that it rests on.
+struct Promise {
+    end: u64,
+    what: Promised,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Promised {
+    /// The job was accepted.
+    Accepted(JobId),
+    /// The job does not run any more.
+    Over(JobId),
+    /// A schedule was put or removed.
+    Schedule(String),
+}
+
+/// Totals, as a base or a snapshot must keep them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    added: u64,
+    succeeded: u64,
+    dead: u64,
+    cancelled: u64,
+    failed_attempts: u64,
+}
+
+/// What follows from the list of events.
+#[derive(Default)]
+struct State {
+    jobs: BTreeMap<JobId, Job>,
+    /// End of the event that added each job, also of those that have ended.
+    added: BTreeMap<JobId, u64>,
+    /// Jobs that have ended, with the end of the event that says so.
+    ended: BTreeMap<JobId, u64>,
+    schedules: BTreeMap<String, Rule>,
+    /// End of the last event about each schedule that was ever there.
+    touched: BTreeMap<String, u64>,
+    totals: Totals,
+}
+
+/// How a life ended, as far as it matters for what must be left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// All below was called durable.
+    pub(crate) durable: u64,
+    /// All below was in memory that outlives the process.
+    pub(crate) safe: u64,
+    /// Promises may be broken: they were given before a sync, as that mode says.
+    pub(crate) may_break_promises: bool,
+    /// An opening failed since. When that happens while the last segment is made anew, the log
+    /// forgets the epoch of the opening before, and with it ids that only that life has seen.
+    pub(crate) may_repeat_ids: bool,
+}
+
+/// The model of one shard.
+pub(crate) struct Model {
+    entries: Vec<Entry>,
+    state: State,
+    promises: Vec<Promise>,
+    /// Jobs that were promised to run no more.
+    over: BTreeSet<JobId>,
+    /// All ids that anybody has ever seen.
+    issued: BTreeSet<JobId>,
+    may_repeat_ids: bool,
+    running_max: u32,
+    pub(crate) counters: Counters,
+    /// Stands for all that happened.
+    pub(crate) trace: u64,
+}
+
+impl Model {
+    pub(crate) fn new(running_max: u32) -> Self {
+        Self {
+            entries: Vec::new(),
+            state: State::default(),
+            promises: Vec::new(),
+            over: BTreeSet::new(),
+            issued: BTreeSet::new(),
+            may_repeat_ids: false,
+            running_max,
+            counters: Counters::default(),
+            trace: 0,
+        }
+    }
+
+    /// The scheduler wrote an event: checks that it may, and takes it in.
+    pub(crate) fn take(&mut self, cause: Cause<'_>, now: Now, written: Written) -> Verdict {
+        let Written { lsn, end, bytes } = written;
+        let last = self.entries.last().map_or(0, |last| last.end);
+        if lsn < last {
+            return Err(format!("an event was written at {lsn}, but the log was at {last}"));
+        }
+        self.note(&bytes);
+        self.counters.events += 1;
+        let (event, payload) = Event::decode(&bytes).map_err(|error| error.to_string())?;
+        let due = jobs::due_of(&event, now);
+        let next = schedules::next_of(&event, self.clock_of_next(&event), now);
+        if let Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } = &event {
+            let id = JobId(added.job);
+            let is_new = self.issued.insert(id);
+            let is_lost = self.may_repeat_ids && !self.state.added.contains_key(&id);
+            ensure(is_new || is_lost, || format!("id {id} was given out twice"))?;
+        }
+        for event in one_by_one(event, payload)? {
+            let told = || format!("{event:?} of {cause:?}");
+            let checked = self.check(&event, payload, cause, now);
+            checked.map_err(|what| format!("{what}: {}", told()))?;
+            self.state.take(self.entries.len(), end, &event, payload);
+        }
+        self.entries.push(Entry { lsn, end, bytes, due, next });
+        Ok(())
+    }
+
+    fn check(&mut self, event: &Event<'_>, payload: &[u8], cause: Cause<'_>, now: Now) -> Verdict {
+        match event {
+            Event::SchedulePut { .. }
+            | Event::ScheduleFired { .. }
+            | Event::ScheduleRemoved { .. }
+            | Event::ScheduleKept { .. } => self.check_schedule(event, payload, cause, now),
+            Event::Base { added, succeeded, dead, cancelled, failed_attempts, .. } => {
+                let totals = Totals {
+                    added: *added,
+                    succeeded: *succeeded,
+                    dead: *dead,
+                    cancelled: *cancelled,
+                    failed_attempts: *failed_attempts,
+                };
+                ensure(totals == self.state.totals, || {
+                    format!("the totals are {:?}", self.state.totals)
+                })
+            }
+            _ => self.check_job(event, payload, cause, now),
+        }
+    }
+
+    /// The clocks are about to be set, or were set: what is written may be reckoned from either.
+    pub(crate) fn note_clocks(&mut self, now: Now) {
+        for job in self.state.jobs.values_mut() {
+            let due = self.entries[job.due].due.as_mut();
+            if let Some(due) = due {
+                due.note_offset(now);
+                // It may have been triggered, and stays ready if the clock is set back.
+                job.was_due |= due.may_be_due(now);
+            }
+        }
+        for rule in self.state.schedules.values() {
+            if let Some(next) = self.entries[rule.entry].next.as_mut() {
+                next.note_offset(now);
+            }
+        }
+    }
+
+    /// The life of the scheduler ended, and the journal came back up to `end` at `now`.
+    pub(crate) fn recover(&mut self, end: u64, left: Left, now: Now) -> Verdict {
+        let Left { durable, safe, may_break_promises, may_repeat_ids } = left;
+        self.may_repeat_ids |= may_repeat_ids;
+        if end < self.end_below(durable) || end < self.end_below(safe) {
+            return Err(format!(
+                "the journal came back up to {end}; {durable} was durable, {safe} in memory"
+            ));
+        }
+        let broken = self.promises.iter().find(|promise| promise.end > end);
+        if let Some(Promise { end: of, what }) = broken
+            && !may_break_promises
+        {
+            return Err(format!("{what:?} rests on {of}, and the journal came back up to {end}"));
+        }
+        self.promises.retain(|promise| promise.end <= end);
+        self.over = self.promises.iter().filter_map(Promise::over).collect();
+        let survivors = self.entries.partition_point(|entry| entry.end <= end);
+        self.counters.events_lost += u64::from(survivors < self.entries.len());
+        self.entries.truncate(survivors);
+        self.state = State::default();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let (event, payload) =
+                Event::decode(&entry.bytes).map_err(|error| error.to_string())?;
+            for event in one_by_one(event, payload)? {
+                self.state.take(index, entry.end, &event, payload);
+            }
+        }
+        for entry in self.live_entries() {
+            let entry = &mut self.entries[entry];
+            entry.due.iter_mut().chain(&mut entry.next).for_each(|due| due.read_back(now));
+        }
+        self.note(&end.to_le_bytes());
+        Ok(())
+    }
+
+    /// Entries that a job's or schedule's due time is in.
+    fn live_entries(&self) -> BTreeSet<usize> {
+        let jobs = self.state.jobs.values().map(|job| job.due);
+        jobs.chain(self.state.schedules.values().map(|rule| rule.entry)).collect()
+    }
+
+    /// End of the last event that lies below `position`.
+    fn end_below(&self, position: u64) -> u64 {
+        let count = self.entries.partition_point(|entry| entry.end <= position);
+        count.checked_sub(1).map_or(0, |last| self.entries[last].end)
+    }
+
+    /// Whether an event was written at `lsn`.
+    pub(crate) fn holds(&self, lsn: u64, bytes: &[u8]) -> bool {
+        self.entries
+            .binary_search_by_key(&lsn, |entry| entry.lsn)
+            .is_ok_and(|found| self.entries[found].bytes == bytes)
+    }
+
+    fn promise(&mut self, end: u64, what: Promised) {
+        self.note(format!("{what:?}").as_bytes());
+        if let Promised::Over(job) = what {
+            self.over.insert(job);
+        }
+        self.promises.push(Promise { end, what });
+    }
+
+    /// A caller was told that its job was accepted as `id`.
+    pub(crate) fn tell_accepted(&mut self, id: JobId, asked: &NewJob<'_>) -> Verdict {
+        let Some(&end) = self.state.added.get(&id) else {
+            return Err(format!("job {id} was accepted, but nothing was written"));
+        };
+        if let Some(job) = self.state.jobs.get(&id) {
+            ensure(job.is_as_asked(asked), || format!("job {id} is not what was asked for"))?;
+        }
+        self.promise(end, Promised::Accepted(id));
+        Ok(())
+    }
+
+    /// A caller was told that the job is cancelled, or had ended before.
+    pub(crate) fn tell_over(&mut self, id: JobId) -> Verdict {
+        // Answered and still there: whether that holds is seen when it is dispatched, or counted.
+        let end = self.state.ended.get(&id).copied().unwrap_or(0);
+        self.promise(end, Promised::Over(id));
+        Ok(())
+    }
+
+    /// End of the last event about a schedule.
+    pub(crate) fn schedule_end(&self, name: &str) -> u64 {
+        self.state.touched.get(name).copied().unwrap_or(0)
+    }
+
+    /// A caller was told that its schedule was put or removed, which rests on what ends at `end`.
+    pub(crate) fn tell_schedule(&mut self, name: &str, end: u64) {
+        self.promise(end, Promised::Schedule(name.to_owned()));
+    }
+
+    /// Compares what the scheduler holds with what follows from the events.
+    pub(crate) fn compare(&mut self, core: &Scheduler) -> Verdict {
+        self.counters.censuses += 1;
+        let census = core.census().map_err(|error| error.to_string())?;
+        let (counts, totals) = (core.counts(), self.state.totals);
+        let found = Totals {
+            added: counts.added,
+            succeeded: counts.succeeded,
+            dead: counts.dead,
+            cancelled: counts.cancelled,
+            failed_attempts: counts.failed_attempts,
+        };
+        ensure(found == totals, || format!("totals are {found:?}, expected {totals:?}"))?;
+        let running = self.running();
+        ensure(census.running == running, || {
+            format!("{} attempts are under way, expected {running}", census.running)
+        })?;
+        let jobs = census.scheduled + census.ready + census.running;
+        let expected = self.state.jobs.len();
+        ensure(jobs as usize == expected, || format!("{jobs} jobs, expected {expected}"))?;
+        for (id, job) in &self.state.jobs {
+            let view = core.job(*id).ok_or_else(|| format!("job {id} is gone: {job:?}"))?;
+            job.compare(&view).map_err(|what| format!("{what}: {view:?}, expected {job:?}"))?;
+            ensure(!self.over.contains(id), || format!("job {id} was over, and is there again"))?;
+        }
+        self.compare_schedules(&core.schedules())
+    }
+
+    /// What must have begun by `now` and waits: a job that is due, or a schedule.
+    pub(crate) fn overdue(&self, now: Now) -> Option<String> {
+        let is_overdue = |due: &Due| due.must_be_due(now, TICK_SLACK_NS);
+        let waits = |job: &&Job| matches!(job.state, JobIs::Waiting);
+        let mut jobs = self.state.jobs.values().filter(waits);
+        let late_job = |job: &&Job| self.entries[job.due].due.as_ref().is_some_and(is_overdue);
+        let job = jobs.rfind(late_job);
+        let rules = self.state.schedules.iter();
+        let late = |rule: &Rule| self.entries[rule.entry].next.as_ref().is_some_and(is_overdue);
+        let rule = rules.filter(|(_, rule)| late(rule)).map(|(name, _)| name).next_back();
+        job.map(|job| format!("{job:?}, {:?}", self.entries[job.due].due))
+            .or(rule.map(|name| format!("schedule {name}")))
+    }
+
+    /// Jobs that wait, and are due for certain.
+    pub(crate) fn due_jobs(&self, now: Now) -> u64 {
+        let waits = |job: &&Job| matches!(job.state, JobIs::Waiting);
+        let due = |job: &&Job| {
+            self.entries[job.due].due.is_some_and(|due| due.must_be_due(now, TICK_SLACK_NS))
+        };
+        self.state.jobs.values().filter(waits).filter(due).count() as u64
+    }
+
+    /// Whether the beginning of an attempt lies below `durable`.
+    pub(crate) fn is_durably_begun(&self, attempt: Attempt, durable: u64) -> bool {
+        let entries = self.entries.iter().take_while(|entry| entry.end <= durable);
+        let decoded = entries.filter_map(|entry| Event::decode(&entry.bytes).ok());
+        let events = decoded.filter_map(|(event, payload)| one_by_one(event, payload).ok());
+        events.flatten().any(|event| {
+            matches!(event, Event::Started { job, token, .. }
+                if job == attempt.job.0 && token == attempt.token.0)
+        })
+    }
+
+    /// Some job that has not ended, for a message.
+    pub(crate) fn told_one(&self) -> Option<String> {
+        let runs = |(_, job): &(&JobId, &Job)| matches!(job.state, JobIs::Running { .. });
+        let running = self.state.jobs.iter().find(runs);
+        let (id, job) = running.or(self.state.jobs.first_key_value())?;
+        Some(format!("{id} {job:?} {:?}", self.entries[job.due].due))
+    }
+
+    pub(crate) fn job(&self, id: JobId) -> Option<&Job> {
+        self.state.jobs.get(&id)
+    }
+
+    /// Jobs that have not ended.
+    pub(crate) fn pending(&self) -> usize {
+        self.state.jobs.len()
+    }
+
+    pub(crate) fn running(&self) -> u32 {
+        let running = |job: &&Job| matches!(job.state, JobIs::Running { .. });
+        self.state.jobs.values().filter(running).count() as u32
+    }
+
+    /// Names of the schedules that are there.
+    pub(crate) fn schedule_names(&self) -> Vec<String> {
+        self.state.schedules.keys().cloned().collect()
+    }
+
+    /// The job at some place of the list of those that have not ended, or of all ids.
+    pub(crate) fn pick(&self, draw: u64, is_pending: bool) -> Option<JobId> {
+        let (jobs, issued) = (&self.state.jobs, &self.issued);
+        let nth = |len: usize| (draw % len.max(1) as u64) as usize;
+        if is_pending {
+            jobs.keys().nth(nth(jobs.len())).copied()
+        } else {
+            issued.iter().nth(nth(issued.len())).copied()
+        }
+    }
+
+    /// Some job whose attempt is under way.
+    pub(crate) fn pick_running(&self, draw: u64) -> Option<JobId> {
+        let running = |(_, job): &(&JobId, &Job)| matches!(job.state, JobIs::Running { .. });
+        let count = self.running().max(1);
+        let place = (draw % u64::from(count)) as usize;
+        self.state.jobs.iter().filter(running).map(|(id, _)| *id).nth(place)
+    }
+
+    /// Adds to the trace.
+    pub(crate) fn note(&mut self, bytes: &[u8]) {
+        // FNV-1a, which is short and the same everywhere.
+        for byte in bytes {
+            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        self.trace = self.trace.wrapping_add(bytes.len() as u64 + 1);
+    }
+}
+
+impl State {
+    /// Takes in an event that was found to be right.
+    fn take(&mut self, index: usize, end: u64, event: &Event<'_>, payload: &[u8]) {
+        self.take_schedule(index, end, event, payload);
+        self.take_job(index, end, event, payload);
+    }
+}
+
+impl Promise {
+    fn over(&self) -> Option<JobId> {
+        match self.what {
+            Promised::Over(job) => Some(job),
+            _ => None,
+        }
+    }
+}
+
+/// Takes an event about several attempts apart.
+fn one_by_one<'a>(event: Event<'a>, payload: &[u8]) -> Verdict<Vec<Event<'a>>> {
+    let (count, at, is_start) = match event {
+        Event::StartedMany { count, at } => (count, at, true),
+        Event::SucceededMany { count, at } => (count, at, false),
+        event => return Ok(vec![event]),
+    };
+    let single = |Listed { job, token }| match is_start {
+        true => Event::Started { job: job.0, token: token.0, at },
+        false => Event::Succeeded { job: job.0, at },
+    };
+    let attempts = Attempts::new(count, payload);
+    let events: Result<Vec<_>, _> = attempts.map(|listed| listed.map(single)).collect();
+    let events = events.map_err(|error| error.to_string())?;
+    ensure(events.len() == count as usize, || "a list is too short".to_owned())?;
+    Ok(events)
+}
+
+/// `Err` with what is wrong, unless `is_right`.
+pub(crate) fn ensure(is_right: bool, wrong: impl FnOnce() -> String) -> Verdict {
+    if is_right { Ok(()) } else { Err(wrong()) }
+}
+
+/// What stands for a payload.
+fn digest(payload: &[u8]) -> u64 {
+    payload.iter().fold(payload.len() as u64, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -1,0 +1,342 @@
+//! Schedules: which fire times must add a job and which must not, reckoned anew from the rule.
+//!
+//! The cron rules of a simulation fire each so many seconds from the full hour of UTC on, so that
+//! their times are multiples.
+
+use tickwheel_core::{
+    Clock, Now, Schedule, ScheduleView, Timing,
+    event::{Event, JobAdded, RuleMissed, RuleTiming},
+};
+
+use super::{Cause, Due, Model, State, digest, ensure, jobs::OwnTerms};
+use crate::{
+    Verdict,
+    clock::{MS, SECOND},
+};
+
+/// When a rule fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fires {
+    /// At each multiple of so many nanoseconds, on the wall clock.
+    Multiples(u64),
+    /// Each so many nanoseconds from the fire time before, on the monotonic clock.
+    Every(u64),
+    Once,
+}
+
+/// A schedule that is there.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    fires: Fires,
+    missed: RuleMissed,
+    grace_ms: u32,
+    kind: String,
+    terms: OwnTerms,
+    digest: u64,
+    next: Option<u64>,
+    catch_up_until: u64,
+    fired: u64,
+    /// Last fire time that added a job, by this timing.
+    last: u64,
+    /// Which entry says when it fires next.
+    pub(super) entry: usize,
+}
+
+/// What a fire time comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Decision {
+    run: Option<u64>,
+    next: Option<u64>,
+    catch_up_until: u64,
+}
+
+/// The cron rules that are drawn, with their periods in seconds.
+pub(crate) const CRON_RULES: [(&str, u64); 4] =
+    [("*/5 * * * * *", 5), ("*/20 * * * * *", 20), ("0 * * * * *", 60), ("0 */10 * * * *", 600)];
+
+fn period_ns(source: &str) -> Option<u64> {
+    let rule = CRON_RULES.iter().find(|(text, _)| *text == source);
+    rule.map(|(_, seconds)| seconds * SECOND)
+}
+
+impl Rule {
+    fn fires_of(timing: &RuleTiming<'_>) -> Fires {
+        match timing {
+            RuleTiming::Cron(source, _) => Fires::Multiples(period_ns(source).unwrap_or(1)),
+            RuleTiming::Every(every_ns) => Fires::Every(*every_ns),
+            RuleTiming::Once(_) => Fires::Once,
+        }
+    }
+
+    fn next_after(&self, after: u64) -> Option<u64> {
+        match self.fires {
+            Fires::Multiples(period) => Some((after / period + 1) * period),
+            Fires::Every(every) => Some(after + every),
+            Fires::Once => None,
+        }
+    }
+
+    /// The first fire time after `now`, in step with `due`.
+    fn first_after(&self, due: u64, now: u64) -> Option<u64> {
+        match self.fires {
+            Fires::Every(every) => Some(due + (now.saturating_sub(due) / every + 1) * every),
+            _ => self.next_after(now.max(due)),
+        }
+    }
+
+    /// What is right when the timer for `due` fires at `now`.
+    fn decide(&self, due: u64, now: u64) -> Decision {
+        let until = self.catch_up_until;
+        let plain = Decision { run: Some(due), next: self.next_after(due), catch_up_until: until };
+        if now.saturating_sub(due) <= u64::from(self.grace_ms) * MS || due <= until {
+            return plain;
+        }
+        let dropped = Decision { run: None, next: self.first_after(due, now), ..plain };
+        match self.missed {
+            RuleMissed::Skip => dropped,
+            RuleMissed::One => Decision { run: Some(due), ..dropped },
+            RuleMissed::All(limit, window_ns) => {
+                let oldest = due.max(now.saturating_sub(window_ns));
+                let mut times = Vec::new();
+                let mut time = Some(due);
+                while let Some(at) = time.filter(|at| *at <= now) {
+                    if at >= oldest {
+                        times.push(at);
+                    }
+                    time = self.next_after(at);
+                }
+                let kept = &times[times.len().saturating_sub(limit as usize)..];
+                let [first, ..] = kept else { return dropped };
+                let last = *kept.last().unwrap_or(first);
+                Decision { run: Some(*first), next: self.next_after(*first), catch_up_until: last }
+            }
+        }
+    }
+}
+
+/// When the schedule fires next that `event` is about, by a rule on `clock` if one is known.
+pub(super) fn next_of(event: &Event<'_>, clock: Clock, now: Now) -> Option<Due> {
+    match event {
+        Event::SchedulePut { next: Some(next), .. }
+        | Event::ScheduleFired { next: Some(next), .. } => Some(Due::new(clock, *next, false, now)),
+        _ => None,
+    }
+}
+
+impl Model {
+    /// The clock of the rule that `event` is about.
+    pub(super) fn clock_of_next(&self, event: &Event<'_>) -> Clock {
+        let fires = match event {
+            Event::SchedulePut { rule, .. } => Some(Rule::fires_of(&rule.timing)),
+            Event::ScheduleFired { name, .. } => {
+                self.state.schedules.get(*name).map(|rule| rule.fires)
+            }
+            _ => None,
+        };
+        if matches!(fires, Some(Fires::Every(_))) { Clock::Mono } else { Clock::Wall }
+    }
+
+    pub(super) fn check_schedule(
+        &mut self,
+        event: &Event<'_>,
+        payload: &[u8],
+        cause: Cause<'_>,
+        now: Now,
+    ) -> Verdict {
+        match (event, cause) {
+            (Event::SchedulePut { rule, next, .. }, Cause::Put(asked)) => {
+                let is_asked = rule.name == asked.name
+                    && rule.kind == asked.job.kind
+                    && digest(payload) == digest(&asked.job.payload);
+                ensure(is_asked, || "another schedule was asked for".to_owned())?;
+                self.check_put(rule.name, asked, *next, now)
+            }
+            (Event::ScheduleRemoved { name, .. }, Cause::Remove(asked)) => {
+                self.counters.schedules_removed += 1;
+                ensure(*name == asked, || "another schedule was removed".to_owned())
+            }
+            (Event::ScheduleFired { name, next, catch_up_until, job, at }, Cause::Time) => {
+                ensure(*at == now.wall.0, || format!("it is {now:?}"))?;
+                let decision = Decision {
+                    run: job.as_ref().map(|job| job.due),
+                    next: *next,
+                    catch_up_until: *catch_up_until,
+                };
+                self.check_fire(name, decision, job.as_ref(), payload, now)
+            }
+            (Event::ScheduleKept { rule, next, catch_up_until, fired, .. }, Cause::Clean) => {
+                let Some(known) = self.state.schedules.get(rule.name) else {
+                    return Err("it is not there".to_owned());
+                };
+                let same = known.fires == Rule::fires_of(&rule.timing)
+                    && known.missed == rule.missed
+                    && known.digest == digest(payload)
+                    && (known.catch_up_until, known.fired) == (*catch_up_until, *fired)
+                    && self.may_be_next(known, *next, now);
+                ensure(same, || format!("it is {known:?}"))
+            }
+            _ => Err("nothing asked for this".to_owned()),
+        }
+    }
+
+    /// Whether `next` is a right reading of a schedule's next fire time.
+    fn may_be_next(&self, rule: &Rule, next: Option<u64>, now: Now) -> bool {
+        let (Some(next), Some(due)) = (next, self.entries[rule.entry].next) else {
+            return next == rule.next;
+        };
+        let (first, last) = due.on_wall(now);
+        Some(next) == rule.next || (first..=last).contains(&i128::from(next))
+    }
+
+    /// An equal timing keeps its next fire time, another begins anew.
+    fn check_put(
+        &mut self,
+        name: &str,
+        asked: &Schedule<'_>,
+        next: Option<u64>,
+        now: Now,
+    ) -> Verdict {
+        let fires = match &asked.timing {
+            Timing::Cron(cron) => Fires::Multiples(period_ns(cron.source()).unwrap_or(1)),
+            Timing::Every(every) => Fires::Every(*every),
+            Timing::Once(_) => Fires::Once,
+        };
+        let before = self.state.schedules.get(name);
+        self.counters.schedules_put += u64::from(before.is_none());
+        self.counters.schedules_replaced += u64::from(before.is_some());
+        if let Some(rule) = before
+            && rule.fires == fires
+            && fires != Fires::Once
+        {
+            let due = self.entries[rule.entry].next.ok_or("a rule without a next fire time")?;
+            let (first, last) = due.on_wall(now);
+            let next = i128::from(next.unwrap_or(0));
+            return ensure((first..=last).contains(&next), || {
+                format!("the same timing fires between {first} and {last}, at {now:?}")
+            });
+        }
+        let expected = match (&asked.timing, fires) {
+            (_, Fires::Multiples(period)) => (now.wall.0 / period + 1) * period,
+            (_, Fires::Every(every)) => now.wall.0 + every,
+            (Timing::Once(Some(at)), _) => at.0,
+            _ => now.wall.0,
+        };
+        let kept = before.is_some() && fires == Fires::Once;
+        ensure(next == Some(expected) || kept, || format!("it fires first at {expected}"))
+    }
+
+    fn check_fire(
+        &mut self,
+        name: &str,
+        found: Decision,
+        job: Option<&JobAdded<'_>>,
+        payload: &[u8],
+        now: Now,
+    ) -> Verdict {
+        let Some(rule) = self.state.schedules.get(name) else {
+            return Err("it is not there".to_owned());
+        };
+        let due = self.entries[rule.entry].next.ok_or("it does not fire any more")?;
+        ensure(due.may_be_due(now), || format!("it fires early, at {now:?}: {rule:?}"))?;
+        if let Some(job) = job {
+            let same = job.kind == rule.kind
+                && OwnTerms::of(&job.terms) == rule.terms
+                && digest(payload) == rule.digest
+                && job.due <= now.wall.0;
+            ensure(same, || format!("it adds another job than {rule:?}"))?;
+            let is_twice = !matches!(rule.fires, Fires::Every(_)) && job.due <= rule.last;
+            ensure(!is_twice, || format!("a fire time came twice: {rule:?}"))?;
+        }
+        let (first, last) = due.on_wall(now);
+        let within = |time: &u64| (first..=last).contains(&i128::from(*time));
+        let readings = [found.run, u64::try_from(first).ok(), u64::try_from(last).ok(), rule.next];
+        let readings: Vec<u64> = readings
+            .into_iter()
+            .flatten()
+            .filter(|time| within(time) || Some(*time) == rule.next)
+            .collect();
+        let is_right = readings.iter().any(|time| rule.decide(*time, now.wall.0) == found);
+        // Where readings differ, the phase of what was let go cannot be told.
+        let is_open = first != last
+            && matches!(rule.fires, Fires::Every(_))
+            && found.next.is_some_and(|next| next > now.wall.0)
+            && found.catch_up_until >= rule.catch_up_until;
+        ensure(is_right || is_open, || {
+            let expected: Vec<Decision> =
+                readings.iter().map(|time| rule.decide(*time, now.wall.0)).collect();
+            format!("{found:?} at {now:?}, expected one of {expected:?} by {rule:?}")
+        })?;
+        let late = now.wall.0.saturating_sub(found.run.unwrap_or(now.wall.0));
+        let is_caught_up = late > u64::from(rule.grace_ms) * MS;
+        self.counters.fires += u64::from(job.is_some());
+        self.counters.fires_let_go += u64::from(job.is_none());
+        self.counters.fires_caught_up += u64::from(is_caught_up);
+        Ok(())
+    }
+
+    pub(super) fn compare_schedules(&self, views: &[ScheduleView]) -> Verdict {
+        let expected = self.state.schedules.len();
+        ensure(views.len() == expected, || {
+            format!("{} schedules, expected {expected}", views.len())
+        })?;
+        for view in views {
+            let Some(rule) = self.state.schedules.get(&*view.rule.name) else {
+                return Err(format!("schedule {} is there", view.rule.name));
+            };
+            let is_same = rule.fired == view.fired && rule.digest == digest(&view.rule.job.payload);
+            let is_next = rule.next.is_some() == view.next.is_some();
+            ensure(is_same && is_next, || format!("{view:?}, expected {rule:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    pub(super) fn take_schedule(
+        &mut self,
+        index: usize,
+        end: u64,
+        event: &Event<'_>,
+        payload: &[u8],
+    ) {
+        match event {
+            Event::SchedulePut { rule, next, .. } => {
+                self.touched.insert(rule.name.to_owned(), end);
+                let before = self.schedules.get(rule.name);
+                let fires = Rule::fires_of(&rule.timing);
+                let last =
+                    before.filter(|before| before.fires == fires).map_or(0, |rule| rule.last);
+                let put = Rule {
+                    fires,
+                    missed: rule.missed,
+                    grace_ms: rule.grace_ms,
+                    kind: rule.kind.to_owned(),
+                    terms: OwnTerms::of(&rule.terms),
+                    digest: digest(payload),
+                    next: *next,
+                    catch_up_until: before.map_or(0, |rule| rule.catch_up_until),
+                    fired: before.map_or(0, |rule| rule.fired),
+                    last: if fires == Fires::Once { 0 } else { last },
+                    entry: index,
+                };
+                self.schedules.insert(rule.name.to_owned(), put);
+            }
+            Event::ScheduleFired { name, next, catch_up_until, job, .. } => {
+                self.touched.insert((*name).to_owned(), end);
+                if let Some(rule) = self.schedules.get_mut(*name) {
+                    rule.next = *next;
+                    rule.catch_up_until = *catch_up_until;
+                    rule.fired += u64::from(job.is_some());
+                    rule.last = job.as_ref().map_or(rule.last, |job| job.due);
+                    rule.entry = index;
+                }
+            }
+            Event::ScheduleRemoved { name, .. } => {
+                self.touched.insert((*name).to_owned(), end);
+                self.schedules.remove(*name);
+                self.forget_schedule(name);
+            }
+            _ => {}
+        }
+    }
+}
