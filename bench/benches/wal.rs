@@ -30,6 +30,10 @@ const RUNS: usize = 5;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// Nine segments and a bit.
 const SUSTAINED_RECORDS: u64 = 3_000_000;
+/// Enough for the segments at the begin, which are made anew, to weigh little.
+const RELEASED_RECORDS: u64 = 10_000_000;
+/// Segments of a log that gives its head back: the least that is cleaned.
+const RELEASED_SEGMENTS: u64 = 4;
 const GROUPS: u32 = 1000;
 const PLAN: Plan = Plan { per_second: 1_000_000, records: 4_000_000 };
 const RECOVERED_RECORDS: u64 = 3_000_000;
@@ -147,23 +151,34 @@ fn commit_groups(parent: &Path) -> Result<(), BenchError> {
 }
 
 fn sustained(parent: &Path) -> Result<(), BenchError> {
-    let (mut appended, mut durable, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut waits, mut waited) = (Vec::new(), Vec::new());
-    let mut segments = 0;
+    let (mut new, mut again, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        let run = Sustained::log(parent, SEGMENT_BYTES, INTERVAL, SUSTAINED_RECORDS)?;
-        appended.push(per_second(SUSTAINED_RECORDS, run.appended));
-        durable.push(per_second(SUSTAINED_RECORDS, run.durable));
-        waits.push(run.waits as f64);
-        waited.push(millis(run.waited));
-        segments = run.segments;
+        new.push(Sustained::log(parent, SEGMENT_BYTES, INTERVAL, SUSTAINED_RECORDS)?);
+        again.push(Sustained::released(
+            parent,
+            SEGMENT_BYTES,
+            INTERVAL,
+            RELEASED_RECORDS,
+            RELEASED_SEGMENTS,
+        )?);
         bare.push(per_second(SUSTAINED_RECORDS, Sustained::bare(parent, SUSTAINED_RECORDS)?));
     }
-    println!("{SUSTAINED_RECORDS} records of {RECORD_BYTES} bytes, {segments} segments");
-    line("log: records/s until all are appended", appended);
-    line("log: records/s until all are durable", durable);
-    line("    waits for segments", waits);
-    line("    waits for segments, ms", waited);
+    for (what, records, runs) in
+        [("all kept", SUSTAINED_RECORDS, new), ("the head given back", RELEASED_RECORDS, again)]
+    {
+        let segments = runs[0].segments;
+        println!(
+            "{records} records of {RECORD_BYTES} bytes, {what}: {segments} segments at the end"
+        );
+        let each = |figure: &dyn Fn(&Sustained) -> f64| runs.iter().map(figure).collect();
+        line(
+            "log: records/s until all are appended",
+            each(&|run| per_second(records, run.appended)),
+        );
+        line("log: records/s until all are durable", each(&|run| per_second(records, run.durable)));
+        line("    waits for segments", each(&|run| run.waits as f64));
+        line("    waits for segments, ms", each(&|run| millis(run.waited)));
+    }
     line("sequential write, fdatasync at the end: records/s", bare);
     Ok(())
 }

@@ -8,8 +8,8 @@ use crc32c::crc32c_append;
 
 use crate::error::ReadError;
 use crate::format::{
-    CONTROL_RECORD_BYTES, HEADER_PAGE_BYTES, Kind, Place, RECORD_HEADER_BYTES, Seed, SegmentHeader,
-    VERSION, encode_header, padded,
+    CONTROL_RECORD_BYTES, HEADER_PAGE_BYTES, Kind, Place, RECORD_HEADER_BYTES, Rest, Seed,
+    SegmentHeader, VERSION, encode_header, padded,
 };
 use crate::limits::{IN_PLACE_SEGMENTS, TAIL_RESERVE_BYTES};
 use crate::lsn::Lsn;
@@ -171,7 +171,14 @@ impl Appender {
     }
 
     /// Seals the segment in use and goes on in `writer`, the next one.
-    pub(crate) fn rotate(&mut self, mut writer: MappingWriter, durable: Lsn, created_ms: u64) {
+    /// `rest` is what the file of the next one holds behind its header page.
+    pub(crate) fn rotate(
+        &mut self,
+        mut writer: MappingWriter,
+        rest: Rest,
+        durable: Lsn,
+        created_ms: u64,
+    ) {
         let seal_end = Lsn(self.appended().0 + CONTROL_RECORD_BYTES);
         self.put(Kind::Seal, &[&seal_end.0.to_le_bytes()], size_of::<u64>());
         let place = self.header.place;
@@ -182,6 +189,7 @@ impl Appender {
             durable_mark: durable.0,
             created_ms,
             base: self.base,
+            rest,
             ..self.header
         };
         self.highest_mark = self.highest_mark.max(durable);

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use crc32c::crc32c;
 
 use crate::format::{
-    self, CONTROL_RECORD_BYTES, HEADER_PAGE_BYTES, Kind, Place, Seed, SegmentHeader, encode_header,
-    marks_in,
+    self, CONTROL_RECORD_BYTES, HEADER_PAGE_BYTES, Kind, Place, Seed, Seeds, SegmentHeader,
+    encode_header, remains_in,
 };
 use crate::inspect::{InspectError, LogFiles};
 use crate::lsn::Lsn;
@@ -280,6 +280,7 @@ impl Copy<'_> {
         let target = OpenOptions::new().read(true).write(true).open(to);
         let target = target.map_err(|source| io_error("open", to, source))?;
         let mut bytes = vec![0; place.segment_bytes as usize];
+        let seeds = Seeds::new(vec![seed]);
         let mut mark_before = 0;
         let mut ending;
         let mut passes = 0;
@@ -290,8 +291,8 @@ impl Copy<'_> {
             if ending.end.0 < mark_before {
                 return Ok(Ending { bad: Some(ending.end), ..ending });
             }
-            let marks = marks_in(&bytes, end, &[seed], place.start());
-            let mark = marks.map_or(0, |marks| marks.highest);
+            let remains = remains_in(&bytes, end, &seeds, place.start());
+            let mark = remains.map_or(0, |remains| remains.mark);
             passes += 1;
             if is_sealed || mark <= ending.end.0 || passes == SETTLE_PASSES_MAX {
                 break;

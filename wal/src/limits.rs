@@ -54,6 +54,8 @@ pub(crate) const PREPARE_SYNC_BYTES: u64 = 256 << 10;
 pub(crate) const PREPARE_SYNC_BYTES_HURRIED: u64 = 8 << 20;
 /// An opening writes records again in pieces of at most this size, a page of the page cache.
 pub(crate) const REWRITE_PIECE_BYTES: usize = 4 << 10;
+/// Released segments that are kept for the next ones that are made.
+pub(crate) const SPARES_MAX: usize = 2;
 /// Pause between two tries to make a segment when the last one failed.
 pub(crate) const PREPARE_RETRY: Duration = Duration::from_millis(500);
 

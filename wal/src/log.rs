@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use crate::appender::Appender;
 use crate::durability::Durability;
 use crate::error::{AppendError, CloseError, ReadError, SyncFailure};
-use crate::format::{CONTROL_RECORD_BYTES, RECORD_HEADER_BYTES, padded};
+use crate::format::{CONTROL_RECORD_BYTES, RECORD_HEADER_BYTES, Rest, padded};
 use crate::limits::DURABLE_LOOK;
 use crate::lsn::Lsn;
 #[cfg(any(test, feature = "simulation"))]
@@ -592,7 +592,7 @@ impl Log {
     /// Goes on in the next segment.
     #[cold]
     fn rotate(&mut self) -> Result<(), AppendError> {
-        let Some(Prepared { index, file, writer }) = self.parts.pool.take() else {
+        let Some(Prepared { index, is_zero, file, writer }) = self.parts.pool.take() else {
             return Err(match self.parts.pool.shortage() {
                 Some(Shortage::NoSpace { message }) => AppendError::NoSpace { message },
                 Some(Shortage::Preparing) | None => AppendError::SegmentNotReady,
@@ -601,7 +601,8 @@ impl Log {
         self.preparer.wake();
         self.move_settled();
         let created_ms = self.parts.storage.wall_ms();
-        self.parts.appender.rotate(writer, self.parts.progress.durable(), created_ms);
+        let rest = if is_zero { Rest::Zero } else { Rest::Stale };
+        self.parts.appender.rotate(writer, rest, self.parts.progress.durable(), created_ms);
         assert_eq!(index, self.parts.appender.segment_index(), "segments are made in order");
         self.parts.progress.add_segment(index, file);
         Ok(())

@@ -3,6 +3,8 @@
 //! The order of these steps is what makes a crash during an opening harmless. This file must not
 //! know how records are checked or written.
 
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
 use std::time::{Duration, Instant};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::appender::Appender;
 use crate::backup::remove_stale_pins;
 use crate::error::OpenError;
-use crate::format::{HEADER_PAGE_BYTES, Place, SegmentHeader, VERSION};
+use crate::format::{HEADER_PAGE_BYTES, Place, Rest, SegmentHeader, VERSION};
 use crate::limits::{RECOVERY_THREADS_MAX, REWRITE_PIECE_BYTES};
 use crate::log::{Log, Parts, Workers};
 use crate::lsn::Lsn;
@@ -175,7 +177,8 @@ impl LogOptions {
             notify: Arc::clone(&notify),
             next_index: place.index + 1,
             segment_bytes: place.segment_bytes,
-            spare: None,
+            spares: VecDeque::new(),
+            read_in_below: Cell::new(place.index),
         };
         let syncer =
             Syncer::new(Arc::clone(&storage), Arc::clone(&progress), notify, place.segment_bytes);
@@ -220,6 +223,7 @@ impl LogOptions {
             durable_mark: recovered.end,
             created_ms: storage.wall_ms(),
             base: recovered.base,
+            rest: Rest::Zero,
         })
     }
 }

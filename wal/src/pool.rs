@@ -3,12 +3,13 @@
 //! The appender takes them; it never waits for one. A thread apart from the syncer, so that
 //! making a segment cannot delay a sync. This file must not know headers or records.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::limits::{PREPARE_RETRY, WARMTH_LASTS};
-use crate::storage::{Mapping, Pace, Prepared, Source, Storage, prepare, retire};
+use crate::limits::{PREPARE_RETRY, SPARES_MAX, WARMTH_LASTS};
+use crate::storage::{Fate, Mapping, Pace, Prepared, Source, Spare, Storage, prepare, retire};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock, thread};
 
 /// Why fewer segments are ready than the options ask for.
@@ -176,8 +177,11 @@ pub(crate) struct Preparer {
     pub(crate) notify: Arc<dyn Fn() + Send + Sync>,
     pub(crate) next_index: u64,
     pub(crate) segment_bytes: u64,
-    /// A released segment that is kept to be used again.
-    pub(crate) spare: Option<u64>,
+    /// Released segments that are kept to be used again.
+    pub(crate) spares: VecDeque<Spare>,
+    /// Segments below this were read in from the disk, or may have been. All others are in memory
+    /// as they were written.
+    pub(crate) read_in_below: Cell<u64>,
 }
 
 impl Preparer {
@@ -210,7 +214,9 @@ impl Preparer {
         match self.prepare_next() {
             Ok(prepared) => {
                 self.next_index += 1;
-                self.spare = None;
+                if let Some(at) = self.best_spare() {
+                    self.spares.remove(at);
+                }
                 self.pool.put(prepared);
                 (self.notify)();
                 Step::Worked
@@ -219,6 +225,8 @@ impl Preparer {
                 tracing::debug!(%error, "segment preparation stopped");
                 Step::Failed
             }
+            // It is used instead, or is not to be had any more.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Step::Worked,
             Err(error) => {
                 self.report(&error);
                 Step::Failed
@@ -229,7 +237,12 @@ impl Preparer {
     /// Brings in the segment that is wanted. False: none is.
     fn warm(&self) -> bool {
         let Some((index, mapping)) = self.pool.wanted() else { return false };
-        let warmed = self.storage.open(index).and_then(|file| file.populate(&mapping));
+        let warmed = self.storage.open(index).and_then(|file| {
+            if index >= self.read_in_below.get() && !file.is_cached(self.segment_bytes) {
+                self.read_in_below.set(index + 1);
+            }
+            file.populate(&mapping)
+        });
         let state = match warmed {
             Ok(()) => Warmth::Warm(Instant::now()),
             Err(error) => {
@@ -242,18 +255,22 @@ impl Preparer {
         true
     }
 
-    /// Keeps one released segment for the next that is wanted and removes the others. Bytes that
-    /// someone still reads must not change: the file of such a segment is removed, and its pages
-    /// stay until they are let go.
+    /// Keeps a few released segments for the next that are wanted and removes the others. Bytes
+    /// that someone still reads must not change: the file of such a segment is removed, and its
+    /// pages stay until they are let go.
     fn retire(&mut self, released: Released) -> Step {
         let Released { index, mapping } = released;
         let is_free = Arc::into_inner(mapping).is_some();
-        let retired = retire(self.storage.as_ref(), index, is_free && self.spare.is_none());
-        match retired {
-            Ok(is_spare) => {
-                if is_spare {
-                    self.spare = Some(index);
-                }
+        let fate = if !is_free || self.spares.len() >= SPARES_MAX {
+            Fate::Removed
+        } else if index >= self.read_in_below.get() {
+            Fate::KeptAsItIs
+        } else {
+            Fate::Kept
+        };
+        match retire(self.storage.as_ref(), index, fate) {
+            Ok(spare) => {
+                self.spares.extend(spare);
                 Step::Worked
             }
             Err(error) => {
@@ -265,10 +282,24 @@ impl Preparer {
         }
     }
 
+    /// Position of the spare that is the least work.
+    fn best_spare(&self) -> Option<usize> {
+        let stays = self.spares.iter().position(|spare| spare.stays);
+        stays.or_else(|| (!self.spares.is_empty()).then_some(0))
+    }
+
+    /// A segment was released whose file can be the next one with much less work than another.
+    fn has_better(&self) -> bool {
+        let is_better = |released: &Released| {
+            released.index >= self.read_in_below.get() && Arc::strong_count(&released.mapping) == 1
+        };
+        self.spares.len() < SPARES_MAX && lock(&self.pool.released).iter().any(is_better)
+    }
+
     fn prepare_next(&self) -> io::Result<Prepared> {
         // Segments are at most 1 GiB.
         let segment_len = self.segment_bytes as usize;
-        let source = self.spare.map_or(Source::New, Source::Spare);
+        let source = self.best_spare().map_or(Source::New, |at| Source::Spare(self.spares[at]));
         prepare(self.storage.as_ref(), self.next_index, segment_len, source, self)
     }
 
@@ -310,6 +341,9 @@ impl Pace for Preparer {
         }
         // Making a segment may take long, and whoever cleans the log waits for this.
         self.warm();
+        if self.has_better() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         if !self.is_hurried() {
             thread::park_timeout(worked);
         }

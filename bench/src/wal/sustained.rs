@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tickwheel_wal::Durability;
+use tickwheel_wal::{Durability, Lsn};
 
 use super::{RECORD_BYTES, ROUND, open_log::OpenLog, payload};
 use crate::BenchError;
@@ -42,6 +42,31 @@ impl Sustained {
         interval: Duration,
         records: u64,
     ) -> Result<Self, BenchError> {
+        Self::run(parent, segment_bytes, interval, records, u64::MAX)
+    }
+
+    /// The same in a log that gives its head back and so never has more than `segments_max`
+    /// segments for long. Segments are used again.
+    ///
+    /// # Errors
+    /// The log cannot be opened, or refused a record or a release.
+    pub fn released(
+        parent: &Path,
+        segment_bytes: u64,
+        interval: Duration,
+        records: u64,
+        segments_max: u64,
+    ) -> Result<Self, BenchError> {
+        Self::run(parent, segment_bytes, interval, records, segments_max)
+    }
+
+    fn run(
+        parent: &Path,
+        segment_bytes: u64,
+        interval: Duration,
+        records: u64,
+        segments_max: u64,
+    ) -> Result<Self, BenchError> {
         let mut open = OpenLog::new(parent, segment_bytes, Durability::Interval(interval))?;
         open.wait_until_ready()?;
         let payload = payload()?;
@@ -50,6 +75,12 @@ impl Sustained {
             open.put(&payload)?;
             if number.is_multiple_of(ROUND.into()) {
                 open.log.commit();
+                let log = &mut open.log;
+                let last = log.appended().0 / segment_bytes;
+                let head = (last + 1).saturating_sub(segments_max) * segment_bytes;
+                if head > log.releasing().0 {
+                    log.release(Lsn(head))?;
+                }
             }
         }
         let appended = began.elapsed();

@@ -9,7 +9,7 @@ use std::thread;
 use super::{Copied, CopyError, PINS_PREFIX, Pins, copy_log, remove_stale_pins};
 use crate::inspect::LogFiles;
 use crate::inspect::tests::{Closed, append, open};
-use crate::storage::{Directory, retire};
+use crate::storage::{Directory, Fate, retire};
 use crate::{LogOptions, Lsn};
 
 fn copy(from: &Path, to: &Path) -> Result<Copied, CopyError> {
@@ -118,7 +118,7 @@ fn a_pinned_segment_is_not_wiped_when_it_is_released() {
     let storage = Directory::open(log.dir.path()).unwrap();
     let pins = Pins::make(log.dir.path()).unwrap();
     let bytes = fs::read(log.segment(0)).unwrap();
-    assert!(!retire(&storage, 0, true).unwrap(), "it is kept for use");
+    assert_eq!(retire(&storage, 0, Fate::KeptAsItIs).unwrap(), None, "it is kept for use");
     assert!(!log.segment(0).exists());
     assert!(fs::read(pins.path_of(0)).unwrap() == bytes);
     // A backup that is under way keeps its pins, one that was killed does not.
@@ -130,7 +130,7 @@ fn a_pinned_segment_is_not_wiped_when_it_is_released() {
     fs::hard_link(log.segment(1), folder.join("00000000000000000001.seg")).unwrap();
     remove_stale_pins(log.dir.path()).unwrap();
     assert_eq!(pins_in(log.dir.path()), 0);
-    assert!(retire(&storage, 1, true).unwrap(), "nothing pins it");
+    assert!(retire(&storage, 1, Fate::KeptAsItIs).unwrap().is_some(), "nothing pins it");
 }
 
 #[test]

@@ -19,7 +19,9 @@ pub(crate) const VERSION: u32 = 2;
 /// The lowest version that this crate reads. It had no [`base`](SegmentHeader::base).
 pub(crate) const VERSION_MIN: u32 = 1;
 /// Feature bits that this crate knows.
-pub(crate) const FEATURES_KNOWN: u32 = 0;
+pub(crate) const FEATURES_KNOWN: u32 = FEATURE_STALE_REST;
+/// Feature bit of [`Rest::Stale`].
+pub(crate) const FEATURE_STALE_REST: u32 = 1;
 
 /// Offsets of the fields in a copy.
 pub(crate) mod field {
@@ -59,6 +61,26 @@ pub(crate) struct SegmentHeader {
     pub(crate) created_ms: u64,
     /// Everything below was released when the header was written: the start of a segment.
     pub(crate) base: u64,
+    /// What lies behind the records.
+    pub(crate) rest: Rest,
+}
+
+/// What lies behind the last record of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Zeros. What is not zero there was left by a crash, or is damage.
+    Zero,
+    /// What an earlier segment left in the file. Nothing there is a record by the seed of this one.
+    Stale,
+}
+
+impl Rest {
+    fn features(self) -> u32 {
+        match self {
+            Rest::Zero => 0,
+            Rest::Stale => FEATURE_STALE_REST,
+        }
+    }
 }
 
 /// What a header page turned out to be.
@@ -92,7 +114,7 @@ impl SegmentHeader {
         let mut put = |at: usize, bytes: &[u8]| copy[at..at + bytes.len()].copy_from_slice(bytes);
         put(field::MAGIC, &MAGIC);
         put(field::VERSION, &self.version.to_le_bytes());
-        put(field::FEATURES, &FEATURES_KNOWN.to_le_bytes());
+        put(field::FEATURES, &self.rest.features().to_le_bytes());
         put(field::SEGMENT_BYTES, &self.place.segment_bytes.to_le_bytes());
         put(field::SHARD, &self.shard.to_le_bytes());
         put(field::INDEX, &self.place.index.to_le_bytes());
@@ -165,9 +187,11 @@ fn decode_copy(page: &[u8; HEADER_PAGE_BYTES], at: usize) -> Result<SegmentHeade
         durable_mark: u64_at(copy, field::DURABLE_MARK),
         created_ms: u64_at(copy, field::CREATED_MS),
         base: u64_at(copy, field::BASE),
+        rest: if features & FEATURE_STALE_REST == 0 { Rest::Zero } else { Rest::Stale },
     };
     // Encoding again proves that every unused byte is zero.
-    let is_known = version >= VERSION_MIN && (version > VERSION_MIN || header.base == 0);
+    let is_first = version == VERSION_MIN && header.base == 0 && header.rest == Rest::Zero;
+    let is_known = version > VERSION_MIN || is_first;
     if !is_known || header.encode_copy() != copy {
         return Err(BadCopy::Damaged);
     }

@@ -5,14 +5,16 @@
 
 mod header;
 mod record;
+mod remains;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use header::{HEADER_PAGE_BYTES, HeaderPage, SegmentHeader, VERSION, decode_page};
+pub(crate) use header::{HEADER_PAGE_BYTES, HeaderPage, Rest, SegmentHeader, VERSION, decode_page};
 pub(crate) use record::{
     BadRecord, CONTROL_RECORD_BYTES, Kind, Parsed, RECORD_ALIGN, RECORD_HEADER_BYTES, Seed,
-    control_value, encode_header, marks_in, padded, parse, parse_checked,
+    control_value, encode_header, padded, parse, parse_checked,
 };
+pub(crate) use remains::{Seeds, remains_in};
 
 /// Where a segment lies: its number in the log and the size that all segments share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

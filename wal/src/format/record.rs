@@ -1,4 +1,4 @@
-//! Records: their header, their checksums, and the search for durable marks.
+//! Records: their header and their checksums.
 //!
 //! It must not know files, threads or what a payload means.
 
@@ -72,11 +72,32 @@ impl Seed {
 
     /// Checksum of the record header at `offset`: over the offset, then its bytes 4 to 15.
     fn header_crc(self, offset: usize, header: &[u8; RECORD_HEADER_BYTES]) -> u32 {
-        let mut covered = *header;
-        // Segments are at most 1 GiB, so the offset fits.
-        covered[..4].copy_from_slice(&(offset as u32).to_le_bytes());
-        crc32c_append(self.0, &covered)
+        crc32c_append(self.0, &covered(offset, header))
     }
+
+    /// What this seed adds to the checksum of any record header. A CRC is linear: the checksums of
+    /// one header by two seeds differ by the same bits wherever it stands and whatever it says.
+    pub(super) fn share(self) -> u32 {
+        let any = [0; RECORD_HEADER_BYTES];
+        crc32c_append(self.0, &any) ^ crc32c(&any)
+    }
+}
+
+/// The [share](Seed::share) of the seed by which the header at `offset` would be right.
+#[inline]
+pub(super) fn share_wanted(offset: usize, header: &[u8; RECORD_HEADER_BYTES]) -> u32 {
+    let stored_crc = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+    stored_crc ^ crc32c(&covered(offset, header))
+}
+
+/// The bytes that the checksum of a record header covers: those of the header, with the offset in
+/// the place of the checksum.
+#[inline]
+fn covered(offset: usize, header: &[u8; RECORD_HEADER_BYTES]) -> [u8; RECORD_HEADER_BYTES] {
+    let mut covered = *header;
+    // Segments are at most 1 GiB, so the offset fits.
+    covered[..4].copy_from_slice(&(offset as u32).to_le_bytes());
+    covered
 }
 
 /// A record that passed every check.
@@ -226,50 +247,4 @@ pub(crate) fn control_value(
         Kind::Head => value <= segment_start,
     };
     if possible { Ok(value) } else { Err(BadRecord::Value) }
-}
-
-/// What the search for marks found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Marks {
-    /// The highest durable mark.
-    pub(crate) highest: u64,
-    /// Position of the seed that fits the last of the records, in the list that was given.
-    pub(crate) seed_index: usize,
-}
-
-/// The highest durable mark in valid records at any aligned place from `offset` on.
-///
-/// This looks also where the chain of records is broken, so it tries every place. Most are
-/// refused by one comparison of eight bytes. All records of a segment have one seed; where it is
-/// not known for sure, `seeds` holds all that it can be, the likeliest first.
-pub(crate) fn marks_in(
-    bytes: &[u8],
-    offset: usize,
-    seeds: &[Seed],
-    segment_start: u64,
-) -> Option<Marks> {
-    const COMMIT: u64 = CONTROL_PAYLOAD_BYTES as u64 | (Kind::Commit as u64) << 32;
-    const CLEAN: u64 = CONTROL_PAYLOAD_BYTES as u64 | (Kind::CleanShutdown as u64) << 32;
-    let offset = offset.next_multiple_of(RECORD_ALIGN);
-    let (words, _) = bytes.get(offset + field::PAYLOAD_LEN..)?.as_chunks::<RECORD_ALIGN>();
-    let mut found: Option<Marks> = None;
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        if word != COMMIT && word != CLEAN {
-            continue;
-        }
-        let at = offset + index * RECORD_ALIGN;
-        // The seed that fitted the last record most likely fits this one.
-        let likely = found.map_or(0, |found| found.seed_index);
-        let mut order = (likely..seeds.len()).chain(0..likely);
-        let fitting = order.find_map(|seed_index| {
-            let record = parse(bytes, at, seeds[seed_index]).ok()?;
-            Some((seed_index, control_value(bytes, &record, segment_start).ok()?))
-        });
-        if let Some((seed_index, mark)) = fitting {
-            let highest = found.map_or(mark, |found| found.highest.max(mark));
-            found = Some(Marks { highest, seed_index });
-        }
-    }
-    found
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::header::{self, FEATURES_KNOWN, HEADER_BYTES, HEADER_COPIES, MAGIC};
 use super::record::{self, CONTROL_PAYLOAD_BYTES, RECORD_ALIGN};
+use super::remains::Remains;
 use super::*;
 use crate::limits::{EPOCH_STEP_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, TAIL_RESERVE_BYTES};
 use crate::tests::page::{PAGE, check_fields, table};
@@ -123,6 +124,7 @@ fn sample_header() -> SegmentHeader {
         durable_mark: 0x2_0000,
         created_ms: 1_700_000_000_000,
         base: 0x1_0000,
+        rest: Rest::Zero,
     }
 }
 
@@ -250,7 +252,8 @@ fn records_made_to_deceive_are_refused() {
 }
 
 fn highest(bytes: &[u8], offset: usize, seed: Seed, segment_start: u64) -> Option<u64> {
-    marks_in(bytes, offset, &[seed], segment_start).map(|marks| marks.highest)
+    let remains = remains_in(bytes, offset, &Seeds::new(vec![seed]), segment_start);
+    remains.map(|remains| remains.mark).filter(|mark| *mark > 0)
 }
 
 #[test]
@@ -264,12 +267,14 @@ fn the_seed_of_the_marks_is_told() {
         let mut bytes = segment_with(seed, 4096, Kind::Commit, &start.to_le_bytes());
         let later = segment_with(seed, 9000, Kind::Commit, &(start + 8).to_le_bytes());
         bytes[9000..9024].copy_from_slice(&later[9000..9024]);
-        let found = marks_in(&bytes, 4096, &seeds, start).unwrap();
-        assert_eq!((found.highest, found.seed_index), (start + 8, right));
+        let found = remains_in(&bytes, 4096, &Seeds::new(seeds.clone()), start).unwrap();
+        let expected = Remains { mark: start + 8, end: 9024, seed_index: right };
+        assert_eq!(found, expected);
         let others = [&seeds[..right], &seeds[right + 1..]].concat();
-        assert_eq!(marks_in(&bytes, 4096, &others, start), None);
+        assert_eq!(remains_in(&bytes, 4096, &Seeds::new(others), start), None);
     }
-    assert_eq!(marks_in(&segment_with(seeds[0], 4096, Kind::Commit, &[0; 8]), 0, &[], start), None);
+    let commit = segment_with(seeds[0], 4096, Kind::Commit, &[0; 8]);
+    assert_eq!(remains_in(&commit, 0, &Seeds::new(Vec::new()), start), None);
 }
 
 #[test]

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::format::{HEADER_PAGE_BYTES, HeaderPage, Place, SegmentHeader, VERSION, decode_page};
+use crate::format::{
+    HEADER_PAGE_BYTES, HeaderPage, Place, Rest, SegmentHeader, VERSION, decode_page,
+};
 use crate::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::snapshot::Identity;
 use crate::storage::{Directory, Storage};
@@ -89,6 +91,16 @@ impl Layout {
 
     pub(crate) fn place(&self, index: u64) -> Place {
         Place { index, segment_bytes: self.segment_bytes }
+    }
+
+    /// What may lie behind the records of a segment whose header is lost. Where a segment was
+    /// released, its file may be prepared for use again.
+    pub(crate) fn rest_if_lost(&self) -> Rest {
+        match self.files.keys().next() {
+            Some(0) if self.base == 0 => Rest::Zero,
+            _ if self.log.is_none() => Rest::Zero,
+            _ => Rest::Stale,
+        }
     }
 
     /// Numbers of the segments that are not released: the first and the last that have a file.

@@ -9,8 +9,8 @@ use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 
 use crate::format::{
-    BadRecord, HEADER_PAGE_BYTES, Kind, Parsed, Place, RECORD_ALIGN, Seed, control_value, parse,
-    parse_checked,
+    BadRecord, HEADER_PAGE_BYTES, Kind, Parsed, Place, RECORD_ALIGN, Rest, Seed, Seeds,
+    control_value, parse, parse_checked,
 };
 use crate::lsn::Lsn;
 use crate::recovery::{seeds_after, used_len};
@@ -251,9 +251,10 @@ impl<'a> Walk<'a> {
                 format!("the file has {} bytes, not {}", slot.len_bytes, place.segment_bytes);
             self.gap(index, image.len..image.bytes.len(), &reason, visit);
         }
+        let rest = slot.header().map_or(self.files.layout.rest_if_lost(), |header| header.rest);
         let Some(seed) = seed else {
             let used = used_len(&image.bytes[HEADER_PAGE_BYTES..]);
-            if used > 0 {
+            if used > 0 && rest == Rest::Zero {
                 let rest = HEADER_PAGE_BYTES..HEADER_PAGE_BYTES + used;
                 self.gap(index, rest, "no record among these bytes", visit);
             }
@@ -268,7 +269,7 @@ impl<'a> Walk<'a> {
             let to = place.segment_bytes as usize;
             self.gap(index, from..to, "the records end without a seal", visit);
         }
-        self.records(image, records, limit, seed, place, visit);
+        self.records(image, records, limit, (seed, rest), place, visit);
     }
 
     fn records(
@@ -276,7 +277,7 @@ impl<'a> Walk<'a> {
         image: &Image,
         records: &[u8],
         limit: Option<usize>,
-        seed: Seed,
+        (seed, rest): (Seed, Rest),
         place: Place,
         visit: Visit<'_>,
     ) {
@@ -307,6 +308,8 @@ impl<'a> Walk<'a> {
             let end = match (next, limit) {
                 (Some(next), _) => next,
                 (None, Some(limit)) => limit,
+                // What is left of another segment cannot be told from a record that was cut off.
+                (None, None) if rest == Rest::Stale => break,
                 (None, None) => match used_len(&records[at..]) {
                     0 => break,
                     used => at + used,
@@ -412,15 +415,16 @@ impl<'a> Walk<'a> {
         if used_len(records) <= HEADER_PAGE_BYTES {
             return None;
         }
-        let seeds = seeds_after(self.epoch, place, &log);
+        let seeds = Seeds::new(seeds_after(self.epoch, place, &log));
         let at = (HEADER_PAGE_BYTES..records.len()).step_by(RECORD_ALIGN);
         let mut plausible = at.filter(|at| is_plausible(records, *at));
-        let fitting = plausible.find_map(|at| {
-            seeds.iter().position(|seed| checked(records, at, *seed, place).is_ok())
+        let (fitting, seed) = plausible.find_map(|at| {
+            let (fitting, seed) = seeds.of_header(records, at)?;
+            checked(records, at, seed, place).is_ok().then_some((fitting, seed))
         })?;
         // The list begins with the epoch of the segment before.
         self.epoch += fitting as u64;
-        Some(seeds[fitting])
+        Some(seed)
     }
 
     fn survey(self, first: u64) -> Survey {

@@ -12,7 +12,7 @@ use std::error::Error;
 use std::io;
 
 use crate::error::OpenError;
-use crate::format::{HEADER_PAGE_BYTES, Place, Seed, SegmentHeader, marks_in};
+use crate::format::{HEADER_PAGE_BYTES, Place, Rest, Seed, Seeds, SegmentHeader, remains_in};
 use crate::limits::EPOCH_STEP_MAX;
 use crate::lsn::Lsn;
 use crate::segment::Segment;
@@ -362,7 +362,7 @@ impl Stop {
 struct Residue {
     /// Highest durable mark there.
     mark: u64,
-    /// Bytes up to the last one that is not zero, in each segment.
+    /// Bytes up to the last one that a crash left, in each segment.
     bytes: u64,
     leftovers: Vec<Leftover>,
 }
@@ -448,7 +448,7 @@ impl<'a> Chain<'a> {
                         let reason = "the next segment names another end of this one";
                         return stop(end, reason.to_owned());
                     }
-                    self.sealed(place, end, next, report)?;
+                    self.sealed(place, end, header.rest, next, report)?;
                 }
             }
         }
@@ -459,6 +459,7 @@ impl<'a> Chain<'a> {
         &self,
         place: Place,
         end: usize,
+        rest: Rest,
         next: Option<&Found>,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
@@ -469,7 +470,7 @@ impl<'a> Chain<'a> {
             return Err(corrupt(self.storage, missing, 0, reason, Lsn(self.mark)));
         }
         let tail = self.segments.last().map(|segment| &segment.mapping.frozen_bytes()[end..]);
-        if tail.is_some_and(|tail| used_len(tail) != 0) {
+        if rest == Rest::Zero && tail.is_some_and(|tail| used_len(tail) != 0) {
             report.warnings.push(format!(
                 "{}: unused bytes after the seal at offset {end} are not zero",
                 self.storage.path(place.index).display()
@@ -516,6 +517,9 @@ impl<'a> Chain<'a> {
         // That of the last segment, also where only its records tell.
         let mut epoch_before = 0;
         let log = all.iter().find_map(Found::header);
+        // Where a segment was released, its file may be prepared for use again.
+        let was_released = log.is_some() && all.first().is_some_and(|it| it.place.index > 0);
+        let rest_if_lost = if was_released { Rest::Stale } else { Rest::Zero };
         for (position, found) in all.iter().enumerate() {
             let header = found.header();
             if let Some(header) = header {
@@ -536,21 +540,28 @@ impl<'a> Chain<'a> {
                 populate(self.storage, found.place, mapping)?;
                 let bytes = mapping.frozen_bytes();
                 used = used_len(&bytes[from..]);
+                let mut end = from;
                 if used > 0 {
                     let seeds = match (header, log) {
                         (Some(header), _) => vec![Seed::new(header)],
                         (None, Some(log)) => seeds_after(epoch_before, found.place, log),
                         (None, None) => Vec::new(),
                     };
+                    let seeds = Seeds::new(seeds);
                     let from = from.max(HEADER_PAGE_BYTES);
-                    if let Some(marks) = marks_in(bytes, from, &seeds, found.place.start()) {
-                        residue.mark = residue.mark.max(marks.highest);
+                    if let Some(remains) = remains_in(bytes, from, &seeds, found.place.start()) {
+                        residue.mark = residue.mark.max(remains.mark);
                         // With a header there is one seed, of its own epoch.
-                        epoch_before += marks.seed_index as u64;
+                        epoch_before += remains.seed_index as u64;
+                        end = remains.end;
                     }
                 }
+                residue.bytes += match header.map_or(rest_if_lost, |header| header.rest) {
+                    Rest::Zero => used as u64,
+                    // Of what is there, records alone are of this log for certain.
+                    Rest::Stale => (end - from) as u64,
+                };
             }
-            residue.bytes += used as u64;
             if position >= self.segments.len() {
                 let is_whole = matches!(found.state, State::Unused { .. });
                 let index = found.place.index;

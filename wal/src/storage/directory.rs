@@ -3,13 +3,13 @@
 //! It must not know what the files hold.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FallocateFlags, IFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::rand::GetRandomFlags;
 
 use super::{Mapping, MappingWriter, SegmentFile, Storage};
@@ -25,6 +25,8 @@ const SNAPSHOT_SUFFIX: &str = ".snap";
 const DRAFT_SUFFIX: &str = ".snap-draft";
 /// Size of the reads that stand in for a population that the kernel does not offer.
 const READ_PIECE_BYTES: usize = 1 << 20;
+/// Distance of the looks that find out whether a file is in memory. Pages are dropped in runs.
+const CACHE_LOOK_BYTES: usize = 256 << 10;
 
 /// A directory on a file system.
 pub(crate) struct Directory {
@@ -76,11 +78,6 @@ impl Storage for Directory {
         let file = options.open(self.path(index))?;
         if file.metadata()?.len() == 0 {
             overwrite_in_place(&file);
-        }
-        // Pages that were read in lie in large groups, and a store into one dirties its whole
-        // group. Without them the caller's writes bring in small ones. Only a hint: it may fail.
-        if let Err(error) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed) {
-            tracing::debug!(%error, "cannot drop cached pages");
         }
         Ok(Box::new(DiskFile(file)))
     }
@@ -169,6 +166,23 @@ impl SegmentFile for DiskFile {
 
     fn is_pinned(&self) -> io::Result<bool> {
         Ok(self.0.metadata()?.nlink() > 1)
+    }
+
+    fn drop_cached(&self) {
+        if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed) {
+            tracing::debug!(%error, "cannot drop cached pages");
+        }
+    }
+
+    /// A file system that cannot tell counts as one that has dropped the pages.
+    fn is_cached(&self, len: u64) -> bool {
+        let is_there = |offset: u64| {
+            let mut byte = [0];
+            let buffers = &mut [IoSliceMut::new(&mut byte)];
+            let read = rustix::io::preadv2(&self.0, buffers, offset, ReadWriteFlags::NOWAIT);
+            matches!(read, Ok(1))
+        };
+        (0..len).step_by(CACHE_LOOK_BYTES).all(is_there)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

@@ -19,7 +19,7 @@ use crate::sync::Arc;
 pub(crate) use directory::{Directory, create_durably};
 pub(crate) use lock::{DirectoryLock, LockError};
 pub(crate) use mapping::{Mapping, MappingWriter};
-pub(crate) use prepare::{Pace, Prepared, Source, prepare, retire};
+pub(crate) use prepare::{Fate, Pace, Prepared, Source, Spare, prepare, retire};
 pub(crate) use staged::Staged;
 
 /// The files of one log, named by segment number.
@@ -34,7 +34,8 @@ pub(crate) trait Storage: Send + Sync {
     /// the cache may hold bytes that the disk does not have.
     fn open_in_place(&self, index: u64) -> io::Result<Box<dyn SegmentFile>>;
 
-    /// Opens a segment file for writing; makes an empty one if there is none.
+    /// Opens a segment file for writing; makes an empty one if there is none. What is cached of it
+    /// stays cached.
     fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>>;
 
     /// Removes a segment file. Durable after [`sync_directory`](Storage::sync_directory).
@@ -99,6 +100,14 @@ pub(crate) trait SegmentFile: Send + Sync {
     /// Whether the file has further names: someone else reads it, and its bytes must stay.
     fn is_pinned(&self) -> io::Result<bool> {
         Ok(false)
+    }
+
+    /// Lets go of the cached pages of a file that is to be written anew. Only a hint.
+    fn drop_cached(&self) {}
+
+    /// Whether the first `len` bytes are in memory, as far as a few looks tell.
+    fn is_cached(&self, _len: u64) -> bool {
+        true
     }
 
     /// Reserves the disk space of the first `len` bytes and makes the file at least that long.

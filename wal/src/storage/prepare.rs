@@ -1,4 +1,4 @@
-//! Makes a segment ready for appends: space reserved, zeros written and durable, pages present.
+//! Makes a segment ready for appends: space reserved, every block written, pages present.
 //!
 //! After it a store into the segment can neither run out of space nor raise a signal, on a file
 //! system that overwrites blocks in place; `docs/file-format.md` names those that do not. It must
@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use super::{MappingWriter, SegmentFile, Storage};
 use crate::limits::{PREPARE_PIECE_BYTES, PREPARE_SYNC_BYTES, PREPARE_SYNC_BYTES_HURRIED};
 
-/// A segment whose bytes are all zero, durably.
+/// A segment whose first piece is zero, durably.
 pub(crate) struct Prepared {
     pub(crate) index: u64,
+    /// All other bytes are zero as well, durably. Otherwise they are what was in the file before.
+    pub(crate) is_zero: bool,
     pub(crate) file: Box<dyn SegmentFile>,
     pub(crate) writer: MappingWriter,
 }
@@ -32,16 +34,27 @@ pub(crate) trait Pace {
 pub(crate) enum Source {
     /// A new file, or the one that has the segment's number already.
     New,
-    /// The file of the segment of this number, which [`retire`] has kept.
-    Spare(u64),
+    /// The file that [`retire`] has kept.
+    Spare(Spare),
+}
+
+/// A released segment that is kept to be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spare {
+    /// The number that its file has.
+    pub(crate) number: u64,
+    /// Its bytes stay. Otherwise all of it is zeroed.
+    pub(crate) stays: bool,
 }
 
 /// Makes segment `index`, or wipes the one that is there.
 ///
 /// The first piece of a file that was there is wiped last, after all others are zero durably: for
 /// as long as something is left of the records, so is what the file says about them. A spare has
-/// lost its first piece before. It gets its new number when all of it is zero, so no file of a
-/// number that the log may use ever holds the records of another.
+/// lost its first piece before, so whatever number it gets, no recovery takes it for a segment.
+///
+/// A spare whose bytes stay is written once instead of twice, and its pages are in memory. What is
+/// left in it can never pass as records of its new number: their checksums are of the old one.
 ///
 /// If anything fails, a file that this call created is removed again; one that was there stays.
 pub(crate) fn prepare(
@@ -51,13 +64,14 @@ pub(crate) fn prepare(
     source: Source,
     pace: &dyn Pace,
 ) -> io::Result<Prepared> {
-    let number = match source {
-        Source::New => index,
-        Source::Spare(number) => number,
+    let (number, is_zero) = match source {
+        Source::New => (index, true),
+        Source::Spare(spare) => (spare.number, !spare.stays),
     };
     let file = storage.create(number)?;
     let created = file.len_bytes()? == 0;
-    let filled = fill(file.as_ref(), segment_len, created, pace).and_then(|()| {
+    let filled = if is_zero { fill(file.as_ref(), segment_len, created, pace) } else { Ok(()) };
+    let filled = filled.and_then(|()| {
         if number != index {
             storage.rename(number, index)?;
         }
@@ -66,7 +80,7 @@ pub(crate) fn prepare(
         file.map_write(segment_len)
     });
     match filled {
-        Ok(writer) => Ok(Prepared { index, file, writer }),
+        Ok(writer) => Ok(Prepared { index, is_zero, file, writer }),
         Err(error) => {
             drop(file);
             if created && let Err(error) = storage.remove(number) {
@@ -78,22 +92,38 @@ pub(crate) fn prepare(
     }
 }
 
-/// Puts the file of a released segment away: keeps it as a spare, or removes it. True: it is kept.
-/// A file that a backup has pinned is removed, so that its bytes stay under the other name.
+/// What may become of the file of a released segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is removed.
+    Removed,
+    /// It is kept, to be zeroed.
+    Kept,
+    /// It is kept with its bytes, if they are in memory. All of it was written by this opening, and
+    /// its pages never left memory, unless this can tell.
+    KeptAsItIs,
+}
+
+/// Puts the file of a released segment away: keeps it as a spare, or removes it. A file that a
+/// backup has pinned is removed, so that its bytes stay under the other name.
 ///
 /// A spare loses its header before anything else of it changes, so that no recovery takes what is
 /// left for a segment.
-pub(crate) fn retire(storage: &dyn Storage, index: u64, keep: bool) -> io::Result<bool> {
-    if keep {
+///
+/// Its bytes stay only if its pages are those that were written: pages that were read in lie in
+/// large groups, and a store into one dirties its whole group.
+pub(crate) fn retire(storage: &dyn Storage, index: u64, fate: Fate) -> io::Result<Option<Spare>> {
+    if fate != Fate::Removed {
         let file = storage.open_in_place(index)?;
         if !file.is_pinned()? {
+            let stays = fate == Fate::KeptAsItIs && file.is_cached(file.len_bytes()?);
             file.write_at(&[0; PREPARE_PIECE_BYTES], 0)?;
             file.sync()?;
-            return Ok(true);
+            return Ok(Some(Spare { number: index, stays }));
         }
     }
     storage.remove(index)?;
-    Ok(false)
+    Ok(None)
 }
 
 fn fill(
@@ -103,6 +133,8 @@ fn fill(
     pace: &dyn Pace,
 ) -> io::Result<()> {
     let segment_bytes = segment_len as u64;
+    // Without cached pages the writes below bring in small ones.
+    file.drop_cached();
     file.allocate(segment_bytes)?;
     let zeros = [0; PREPARE_PIECE_BYTES];
     let mut offset = if created { 0 } else { zeros.len() as u64 };

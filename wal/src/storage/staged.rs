@@ -176,6 +176,14 @@ impl SegmentFile for StagedFile {
         self.file.len_bytes()
     }
 
+    fn drop_cached(&self) {
+        self.file.drop_cached();
+    }
+
+    fn is_cached(&self, len: u64) -> bool {
+        self.file.is_cached(len)
+    }
+
     fn allocate(&self, len: u64) -> io::Result<()> {
         self.file.allocate(len)
     }

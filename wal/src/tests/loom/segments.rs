@@ -26,7 +26,8 @@ impl World {
             notify: notify_me(),
             next_index: 1,
             segment_bytes: SEGMENT_BYTES,
-            spare: None,
+            spares: std::collections::VecDeque::new(),
+            read_in_below: std::cell::Cell::new(0),
         };
         let body = move || preparer.run();
         let preparer = thread::Builder::new().name("prepare".to_owned()).spawn(body).unwrap();
