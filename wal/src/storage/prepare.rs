@@ -64,12 +64,15 @@ pub(crate) fn prepare(
     source: Source,
     pace: &dyn Pace,
 ) -> io::Result<Prepared> {
-    let (number, is_zero) = match source {
-        Source::New => (index, true),
-        Source::Spare(spare) => (spare.number, !spare.stays),
+    let (number, stays) = match source {
+        Source::New => (index, false),
+        Source::Spare(spare) => (spare.number, spare.stays),
     };
     let file = storage.create(number)?;
-    let created = file.len_bytes()? == 0;
+    let len_bytes = file.len_bytes()?;
+    let created = len_bytes == 0;
+    // A try that failed after its rename leaves no spare of that number, and this is a new file.
+    let is_zero = !stays || len_bytes != segment_len as u64;
     let filled = if is_zero { fill(file.as_ref(), segment_len, created, pace) } else { Ok(()) };
     let filled = filled.and_then(|()| {
         if number != index {
@@ -158,4 +161,61 @@ fn fill(
         file.sync()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Directory;
+
+    const SEGMENT_BYTES: usize = 64 << 10;
+
+    struct AtOnce;
+
+    impl Pace for AtOnce {
+        fn is_hurried(&self) -> bool {
+            true
+        }
+
+        fn pause(&self, _: Duration) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn bytes_of(storage: &Directory, index: u64) -> Vec<u8> {
+        std::fs::read(storage.path(index)).unwrap()
+    }
+
+    #[test]
+    fn a_spare_is_used_with_its_bytes_or_zeroed() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Directory::open(dir.path()).unwrap();
+        for (number, fate, byte) in [(1, Fate::KeptAsItIs, 7), (2, Fate::Kept, 0)] {
+            std::fs::write(storage.path(number), [7; SEGMENT_BYTES]).unwrap();
+            let spare = retire(&storage, number, fate).unwrap().unwrap();
+            let index = 10 + number;
+            let prepared =
+                prepare(&storage, index, SEGMENT_BYTES, Source::Spare(spare), &AtOnce).unwrap();
+            assert_eq!((prepared.index, prepared.is_zero), (index, byte == 0));
+            let mut expected = [byte; SEGMENT_BYTES];
+            expected[..PREPARE_PIECE_BYTES].fill(0);
+            assert!(bytes_of(&storage, index) == expected);
+            assert!(!storage.path(number).exists());
+        }
+        std::fs::write(storage.path(3), [7; SEGMENT_BYTES]).unwrap();
+        assert_eq!(retire(&storage, 3, Fate::Removed).unwrap(), None);
+        assert!(!storage.path(3).exists());
+    }
+
+    /// A try that failed after its rename has taken the spare's file away.
+    #[test]
+    fn a_spare_that_is_gone_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Directory::open(dir.path()).unwrap();
+        std::fs::write(storage.path(5), [7; SEGMENT_BYTES]).unwrap();
+        let source = Source::Spare(Spare { number: 1, stays: true });
+        let prepared = prepare(&storage, 5, SEGMENT_BYTES, source, &AtOnce).unwrap();
+        assert!(prepared.is_zero);
+        assert!(bytes_of(&storage, 5) == [0; SEGMENT_BYTES]);
+    }
 }
