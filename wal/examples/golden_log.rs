@@ -1,5 +1,6 @@
 //! Writes the log that is kept for each format version in `tests/golden`, into the directory that
-//! is named. To be run once, when a new version is made.
+//! is named. To be run once, when a new version is made. With a second word, `stale`, the log is one
+//! that lies in segments that were used before.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let work = tempfile::tempdir()?;
     // A clean end, a kill, and records of many sizes over several segments.
     let mut log = open(work.path())?;
+    if env::args().nth(2).is_some_and(|way| way == "stale") {
+        turn_over(&mut log)?;
+    }
     for number in 0..40_usize {
         append(&mut log, &payload(number))?;
         log.commit();
@@ -37,6 +41,31 @@ fn main() -> Result<(), Box<dyn Error>> {
             fs::write(target.join(name), &bytes[..used])?;
         }
     }
+    Ok(())
+}
+
+/// Fills segments and gives them back, until the next ones are those.
+fn turn_over(log: &mut Log) -> Result<(), Box<dyn Error>> {
+    let segment_bytes = log.segment_bytes();
+    for index in 1..12 {
+        while log.appended().0 < index * segment_bytes {
+            append(log, &[0x5a; 3000])?;
+            log.commit();
+        }
+        log.release(log.appended())?;
+        let head = log.releasing();
+        while log.head() < head {
+            log.commit();
+            std::thread::yield_now();
+        }
+        wait(log, |log| log.shortage().is_none());
+    }
+    // The segment in use holds some of them, too. From the next one on there are none.
+    while log.appended().0 < 12 * segment_bytes {
+        append(log, &[0x5a; 3000])?;
+        log.commit();
+    }
+    log.release(log.appended())?;
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Bug {
     UnsyncedHeader,
     /// A release takes effect before its record is durable.
     EarlyRelease,
+    /// The checksums of records say nothing of their segment.
+    LooseSeed,
 }
 
 thread_local! {
@@ -70,6 +72,11 @@ pub(crate) fn mark(durable: Lsn) -> Lsn {
 /// In the log, around the durable position up to which releases take effect.
 pub(crate) fn released(durable: Lsn, appended: Lsn) -> Lsn {
     if is(Bug::EarlyRelease) { appended } else { durable }
+}
+
+/// In the checksums of records, around the number and the epoch of their segment.
+pub(crate) fn seeded(index: u64, epoch: u64) -> (u64, u64) {
+    if is(Bug::LooseSeed) { (0, 0) } else { (index, epoch) }
 }
 
 /// In the opening, around the file of the segment that it begins.

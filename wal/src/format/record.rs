@@ -62,10 +62,13 @@ pub(crate) struct Seed(u32);
 
 impl Seed {
     pub(crate) fn new(header: &SegmentHeader) -> Self {
+        let (index, epoch) = (header.place.index, header.epoch);
+        #[cfg(test)]
+        let (index, epoch) = crate::planted::seeded(index, epoch);
         let mut bytes = [0; 26];
         bytes[..2].copy_from_slice(&header.shard.to_le_bytes());
-        bytes[2..10].copy_from_slice(&header.place.index.to_le_bytes());
-        bytes[10..18].copy_from_slice(&header.epoch.to_le_bytes());
+        bytes[2..10].copy_from_slice(&index.to_le_bytes());
+        bytes[10..18].copy_from_slice(&epoch.to_le_bytes());
         bytes[18..].copy_from_slice(&header.salt.to_le_bytes());
         Seed(crc32c(&bytes))
     }

@@ -172,10 +172,18 @@ fn unusable_header_pages_are_told_apart() {
     let first = SegmentHeader { version: 1, base: 0, ..sample_header() };
     let read = decode_page(&first.encode_page());
     assert_eq!(read, HeaderPage::Used { header: first, damaged_copy: None });
+    let stale = SegmentHeader { rest: Rest::Stale, ..sample_header() };
+    let read = edited(|copy| copy[12] = 1, true);
+    assert_eq!(read, HeaderPage::Used { header: stale, damaged_copy: None });
+    assert_eq!(read, decode_page(&stale.encode_page()));
     assert_eq!(edited(|copy| copy[12] = 4, true), HeaderPage::UnknownFeatures { features: 4 });
     for (what, page) in [
         ("version 0", edited(|copy| copy[8] = 0, true)),
         ("version 1 with a base", edited(|copy| copy[8] = 1, true)),
+        (
+            "version 1 with a feature",
+            edited(|copy| (copy[8], copy[12], copy[81], copy[82]) = (1, 1, 0, 0), true),
+        ),
         ("no magic", edited(|copy| copy[0] = 0, true)),
         ("no checksum", edited(|copy| copy[40] ^= 1, false)),
         ("padding", edited(|copy| copy[27] = 1, true)),

@@ -3,6 +3,7 @@
 mod fuzz;
 mod misplaced;
 mod released;
+mod stale;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -137,3 +137,9 @@ fn a_planted_opening_without_its_sync_is_found() {
 fn a_planted_early_release_is_found() {
     check_found(Bug::EarlyRelease, 1000);
 }
+
+/// What an earlier segment left in a file is there, and only the seed keeps it from passing.
+#[test]
+fn planted_checksums_without_a_place_are_found() {
+    check_found(Bug::LooseSeed, 4000);
+}
