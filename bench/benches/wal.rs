@@ -10,11 +10,12 @@ use std::{
 };
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group};
+use hdrhistogram::Histogram;
 use tickwheel_bench::{
     BenchError,
     wal::{
-        Appends, BareSyncs, Copies, Groups, Opening, Paced, Plan, RECORD_BYTES, ROUND, Recovered,
-        Sustained, disk_bytes_per_commit,
+        Appends, BareSyncs, Cleaned, Cleaning, Copies, Groups, Opening, Paced, Plan, RECORD_BYTES,
+        ROUND, Recovered, Sustained, disk_bytes_per_commit,
     },
 };
 use tickwheel_wal::Durability;
@@ -36,6 +37,9 @@ const RELEASED_RECORDS: u64 = 10_000_000;
 const RELEASED_SEGMENTS: u64 = 4;
 const GROUPS: u32 = 1000;
 const PLAN: Plan = Plan { per_second: 1_000_000, records: 4_000_000 };
+const CLEANED_PLAN: Plan = Plan { per_second: 300_000, records: 1_800_000 };
+/// A hundred and twenty megabytes: three times that is six segments.
+const LIVE_RECORDS: usize = 600_000;
 const RECOVERED_RECORDS: u64 = 3_000_000;
 const COUNTED_COMMITS: u32 = 500;
 
@@ -107,11 +111,12 @@ criterion_group!(benches, wal);
 type Table = fn(&Path) -> Result<(), BenchError>;
 
 fn tables(wanted: &str) -> Result<(), BenchError> {
-    let all: [(&str, Table); 5] = [
+    let all: [(&str, Table); 6] = [
         ("commit-bytes", commit_bytes),
         ("commit-groups", commit_groups),
         ("sustained", sustained),
         ("paced", paced),
+        ("cleaning", cleaning),
         ("recovery", recovery),
     ];
     for (name, table) in all.iter().filter(|(name, _)| name.contains(wanted)) {
@@ -195,18 +200,48 @@ fn paced(parent: &Path) -> Result<(), BenchError> {
             ("memcpy+crc32c: the call", &copies.call_ns),
             ("memcpy+crc32c: behind the plan", &copies.behind_ns),
         ] {
-            let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-            println!(
-                "  {name:32} p50 {:9.3}  p99 {:9.3}  p99.9 {:9.3}  p99.99 {:9.3}  max {:9.3}",
-                at(0.5),
-                at(0.99),
-                at(0.999),
-                at(0.9999),
-                histogram.max() as f64 / 1e3
-            );
+            quantiles(name, histogram);
         }
     }
     Ok(())
+}
+
+fn cleaning(parent: &Path) -> Result<(), BenchError> {
+    let Plan { per_second, records } = CLEANED_PLAN;
+    println!("{records} records at {per_second} a second, {LIVE_RECORDS} live; times in µs");
+    let mut ratios = Vec::new();
+    for run in 1..=RUNS {
+        let mut p999 = Vec::new();
+        for how in [Cleaning::Off, Cleaning::On] {
+            let plan = CLEANED_PLAN;
+            let run = Cleaned::run(parent, SEGMENT_BYTES, INTERVAL, plan, LIVE_RECORDS, how)?;
+            let Cleaned { paced, rewritten, released, .. } = run;
+            let (waits, waited) = (paced.waits, millis(paced.waited));
+            println!(
+                "  cleaning {how:?}: {rewritten} records again, {released} segments given back, \
+                 {waits} waits for segments, {waited:.1} ms"
+            );
+            quantiles("    the call", &paced.call_ns);
+            quantiles("    behind the plan", &paced.behind_ns);
+            p999.push(paced.call_ns.value_at_quantile(0.999) as f64);
+        }
+        println!("run {run}: p99.9 of the call is {:.2} times as long", p999[1] / p999[0]);
+        ratios.push(p999[1] / p999[0]);
+    }
+    line("p99.9 of the call, with cleaning / without", ratios);
+    Ok(())
+}
+
+fn quantiles(name: &str, histogram: &Histogram<u64>) {
+    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+    println!(
+        "  {name:32} p50 {:9.3}  p99 {:9.3}  p99.9 {:9.3}  p99.99 {:9.3}  max {:9.3}",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(0.9999),
+        histogram.max() as f64 / 1e3
+    );
 }
 
 fn recovery(parent: &Path) -> Result<(), BenchError> {

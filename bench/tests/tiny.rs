@@ -9,7 +9,7 @@ use tickwheel_bench::{
     cron::{RULES, Reader, Searches, ZONES},
     engine::Trips,
     wal::{
-        Appends, BareSyncs, Copies, Groups, Paced, Plan, Recovered, Sustained,
+        Appends, BareSyncs, Cleaned, Cleaning, Copies, Groups, Paced, Plan, Recovered, Sustained,
         disk_bytes_per_commit, killed,
         staged::{self, Place, Way},
     },
@@ -117,6 +117,8 @@ fn appends_are_sustained_through_rotations() {
     let run = Sustained::log(dir.path(), SEGMENT_BYTES, INTERVAL, 20_000).unwrap();
     assert!(run.segments > 3, "{run:?}");
     assert!(run.durable >= run.appended);
+    let run = Sustained::released(dir.path(), SEGMENT_BYTES, INTERVAL, 60_000, 3).unwrap();
+    assert!(run.segments < 60_000 * 200 / SEGMENT_BYTES, "nothing was given back: {run:?}");
     assert!(Sustained::bare(dir.path(), 20_001).unwrap() > Duration::ZERO);
 }
 
@@ -132,6 +134,18 @@ fn a_plan_is_kept() {
         assert_eq!([run.call_ns.len(), run.behind_ns.len()], [plan.records; 2]);
         // Nothing runs ahead of its plan.
         assert!(run.elapsed > planned, "{:?}", run.elapsed);
+    }
+}
+
+#[test]
+fn a_log_is_cleaned_while_it_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan { per_second: 1_000_000, records: 60_000 };
+    for cleaning in [Cleaning::Off, Cleaning::On] {
+        let run = Cleaned::run(dir.path(), SEGMENT_BYTES, INTERVAL, plan, 5000, cleaning).unwrap();
+        assert_eq!(run.paced.call_ns.len(), plan.records);
+        assert_eq!(run.released > 0, cleaning == Cleaning::On, "{} released", run.released);
+        assert!(run.rewritten < plan.records / 2, "{} again", run.rewritten);
     }
 }
 

@@ -2,11 +2,12 @@
 //! It knows the calls of the log, never its format.
 //!
 //! [`Appends`], [`Copies`] and [`BareSyncs`] are measured per operation. [`Sustained`], [`Groups`],
-//! [`Paced`] and [`Recovered`] are the results of runs of a given size. [`staged`] and [`killed`] compare
+//! [`Paced`], [`Cleaned`] and [`Recovered`] are the results of runs of a given size. [`staged`] and [`killed`] compare
 //! two ways of writing.
 
 mod appends;
 mod bare;
+mod cleaned;
 mod groups;
 pub mod killed;
 mod open_log;
@@ -17,6 +18,7 @@ mod sustained;
 
 pub use appends::Appends;
 pub use bare::{BareSyncs, Copies};
+pub use cleaned::{Cleaned, Cleaning};
 pub use groups::{Groups, disk_bytes_per_commit};
 pub use paced::{Paced, Plan};
 pub use recovery::{Opening, Recovered};
