@@ -9,7 +9,12 @@ use std::{
 
 use tickwheel_wal::{Durability, Log, Lsn};
 
-use super::{Paced, Plan, RECORD_BYTES, ROUND, open_log::OpenLog, paced::run, payload};
+use super::{
+    Paced, Plan, RECORD_BYTES, ROUND,
+    open_log::{OpenLog, Waits},
+    paced::run,
+    payload,
+};
 use crate::{BenchError, random::Random};
 
 /// A log with more segments than this is cleaned...
@@ -67,6 +72,7 @@ impl Cleaned {
         }
         open.settle()?;
         open.wait_until_ready()?;
+        open.waits = Waits::default();
         let head = open.log.head();
         let mut in_group = 0;
         let mut paced = run(plan, || {
