@@ -220,12 +220,12 @@ impl Worker {
             if self.random.within(0..4) > 0 {
                 log.commit();
             }
-            // Released files go once their release is durable. One is kept for the next segment.
+            // Released files go once their release is durable. Two are kept for the next segments.
             let head = log.head().0 / SEGMENT_BYTES;
             wait("end of the released files", || {
                 let files = read_all(&log_dir);
                 let numbers = files.keys().filter_map(|name| segment_number(name));
-                numbers.filter(|number| *number < head).count() <= 1
+                numbers.filter(|number| *number < head).count() <= 2
             });
             self.copy(&log);
         }

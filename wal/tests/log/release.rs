@@ -86,7 +86,7 @@ fn a_log_that_is_released_as_it_grows_keeps_its_size() {
         fixture.wait_for_pool(&log);
         files_max = files_max.max(fixture.segments().len());
     }
-    // The one in use, two ready, one spare, and those that are being put away.
+    // The one in use, two ready, two spares, and those that are being put away.
     assert!(files_max <= 6, "{files_max}");
     let records = fill_to(&fixture, &mut log, 40);
     drop(log);
