@@ -1,11 +1,13 @@
 //! What each stage of a job's life took, as HDR histograms in nanoseconds.
 //!
-//! Each thread records into histograms of its own; a reader merges them. Nothing is averaged.
+//! Each thread records into cells of its own, without a lock; a reader sums them. Nothing is averaged.
 
+mod cells;
 mod report;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use cells::Cells;
 pub use hdrhistogram::Histogram;
 pub use report::{Percentiles, plot, table};
 
@@ -24,17 +26,23 @@ pub enum Stage {
     Run,
     /// From the handler's end until that is in the log: with `sync`, until it is on the disk.
     CompletionAck,
+    /// One pass of a shard over all that there was to do; passes that found nothing do not count.
+    Pass,
+    /// From the time at which a shard wanted to be woken to the time at which its thread ran.
+    Wake,
 }
 
 impl Stage {
     /// All stages, in the order of a job's life.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::SubmitAck,
         Self::Lateness,
         Self::Ready,
         Self::Dispatch,
         Self::Run,
         Self::CompletionAck,
+        Self::Pass,
+        Self::Wake,
     ];
 
     /// Its name in reports and JSON.
@@ -47,6 +55,8 @@ impl Stage {
             Self::Dispatch => "dispatch",
             Self::Run => "run",
             Self::CompletionAck => "completion_ack",
+            Self::Pass => "pass",
+            Self::Wake => "wake",
         }
     }
 }
@@ -82,20 +92,6 @@ impl Latency {
     pub fn stage(&self, stage: Stage) -> &Histogram<u64> {
         &self.stages[stage as usize]
     }
-
-    fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.stages.iter_mut().zip(&other.stages) {
-            // Both have the same bounds, so that an addition has no way to fail.
-            let added = mine.add(theirs);
-            debug_assert!(added.is_ok());
-        }
-    }
-
-    fn reset(&mut self) {
-        for histogram in &mut self.stages {
-            histogram.reset();
-        }
-    }
 }
 
 impl std::fmt::Debug for Latency {
@@ -105,37 +101,70 @@ impl std::fmt::Debug for Latency {
     }
 }
 
-/// One thread's histograms. The lock is taken by that thread and, rarely, by a reader.
-#[derive(Clone, Debug)]
-pub(crate) struct Recorder(Arc<Mutex<Latency>>);
+/// One thread's counts: that thread alone may record.
+#[derive(Clone)]
+pub(crate) struct Recorder(Arc<Recorded>);
+
+struct Recorded {
+    stages: [Cells; Stage::ALL.len()],
+    /// What was there at the last reset.
+    before: Mutex<Option<Latency>>,
+}
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Latency::new())))
+        let stages = std::array::from_fn(|_| Cells::new());
+        Self(Arc::new(Recorded { stages, before: Mutex::new(None) }))
     }
 
-    /// Records several spans of one stage under one lock.
+    /// Records several spans of one stage.
     pub(crate) fn record_all(&self, stage: Stage, spans_ns: impl IntoIterator<Item = u64>) {
-        let mut latency = self.lock();
-        let histogram = &mut latency.stages[stage as usize];
+        let cells = &self.0.stages[stage as usize];
         for span_ns in spans_ns {
-            histogram.saturating_record(span_ns);
+            cells.record(span_ns, 1);
         }
     }
 
     /// Records `span_ns` `count` times.
     pub(crate) fn record_many(&self, stage: Stage, span_ns: u64, count: u64) {
-        self.lock().stages[stage as usize].saturating_record_n(span_ns, count);
+        self.0.stages[stage as usize].record(span_ns, count);
     }
 
     pub(crate) fn record_run(&self, dispatch_ns: u64, run_ns: u64) {
-        let mut latency = self.lock();
-        latency.stages[Stage::Dispatch as usize].saturating_record(dispatch_ns);
-        latency.stages[Stage::Run as usize].saturating_record(run_ns);
+        self.record_many(Stage::Dispatch, dispatch_ns, 1);
+        self.record_many(Stage::Run, run_ns, 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Latency> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Adds what was recorded since the last reset.
+    fn add_to(&self, sum: &mut Latency) {
+        // Held while the cells are read: a reset meanwhile would take away more than was read.
+        let before = self.0.before.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stage, (cells, sum)) in self.0.stages.iter().zip(&mut sum.stages).enumerate() {
+            let Some(before) = before.as_ref() else {
+                cells.add_to(sum);
+                continue;
+            };
+            let mut since = histogram();
+            cells.add_to(&mut since);
+            // Counts only rise, and all have the same bounds, so that neither has a way to fail.
+            let subtracted = since.subtract(&before.stages[stage]);
+            let added = sum.add(since);
+            debug_assert!(subtracted.is_ok() && added.is_ok());
+        }
+    }
+
+    fn reset(&self) {
+        let mut before = self.0.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = before.insert(Latency::new());
+        for (cells, now) in self.0.stages.iter().zip(&mut now.stages) {
+            cells.add_to(now);
+        }
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
     }
 }
 
@@ -143,7 +172,7 @@ impl Recorder {
 pub(crate) fn merged<'r>(recorders: impl Iterator<Item = &'r Recorder>) -> Latency {
     let mut sum = Latency::new();
     for recorder in recorders {
-        sum.merge(&recorder.lock());
+        recorder.add_to(&mut sum);
     }
     sum
 }
@@ -151,6 +180,27 @@ pub(crate) fn merged<'r>(recorders: impl Iterator<Item = &'r Recorder>) -> Laten
 /// Starts all of `recorders` anew.
 pub(crate) fn reset<'r>(recorders: impl Iterator<Item = &'r Recorder>) {
     for recorder in recorders {
-        recorder.lock().reset();
+        recorder.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_hides_what_was_before_it_and_nothing_after_it() {
+        let recorders = [Recorder::new(), Recorder::new()];
+        let counts = |latency: &Latency| Stage::ALL.map(|stage| latency.stage(stage).len());
+        recorders[0].record_many(Stage::Run, 1000, 5);
+        recorders[1].record_all(Stage::Run, [2000, 3000]);
+        assert_eq!(merged(&recorders).stage(Stage::Run).len(), 7);
+        reset(&recorders);
+        assert_eq!(counts(&merged(&recorders)), [0; 8]);
+        recorders[1].record_run(7, 50_000);
+        let latency = merged(&recorders);
+        assert_eq!((latency.stage(Stage::Run).len(), latency.stage(Stage::Dispatch).len()), (1, 1));
+        let run = latency.stage(Stage::Run);
+        assert!(run.min() <= 50_000 && run.max() >= 50_000 && run.min() > 49_900);
     }
 }

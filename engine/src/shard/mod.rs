@@ -122,6 +122,10 @@ impl Shard {
         loop {
             let now = clock::now();
             let worked = self.pass(now);
+            if worked {
+                let span_ns = clock::mono_ns().saturating_sub(now.mono.0);
+                self.recorder.record_many(Stage::Pass, span_ns, 1);
+            }
             if self.may_end(now) {
                 return self.end();
             }
@@ -536,7 +540,13 @@ impl Shard {
                 self.offset_ns = None;
                 self.lay_clock_anew(now);
             }
-            Ok(_) => {}
+            Ok(_) => {
+                // Woken by the timer, or later than it would have been.
+                let now_ns = clock::mono_ns();
+                if let Some(late_ns) = mono.and_then(|wanted| now_ns.checked_sub(wanted.0)) {
+                    self.recorder.record_many(Stage::Wake, late_ns, 1);
+                }
+            }
             Err(error) => {
                 // Without a timer nothing can be triggered in time.
                 eprintln!("tickwheel: a shard cannot sleep: {error}");
