@@ -194,11 +194,11 @@ mod tests {
         let counts = |latency: &Latency| Stage::ALL.map(|stage| latency.stage(stage).len());
         recorders[0].record_many(Stage::Run, 1000, 5);
         recorders[1].record_all(Stage::Run, [2000, 3000]);
-        assert_eq!(merged(&recorders).stage(Stage::Run).len(), 7);
-        reset(&recorders);
-        assert_eq!(counts(&merged(&recorders)), [0; 8]);
+        assert_eq!(merged(recorders.iter()).stage(Stage::Run).len(), 7);
+        reset(recorders.iter());
+        assert_eq!(counts(&merged(recorders.iter())), [0; 8]);
         recorders[1].record_run(7, 50_000);
-        let latency = merged(&recorders);
+        let latency = merged(recorders.iter());
         assert_eq!((latency.stage(Stage::Run).len(), latency.stage(Stage::Dispatch).len()), (1, 1));
         let run = latency.stage(Stage::Run);
         assert!(run.min() <= 50_000 && run.max() >= 50_000 && run.min() > 49_900);
