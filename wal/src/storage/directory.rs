@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FallocateFlags, IFlags};
@@ -13,7 +14,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustix::rand::GetRandomFlags;
 
 use super::{Mapping, MappingWriter, SegmentFile, Storage};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// Digits in a file's name.
 const NAME_DIGITS: usize = 20;
@@ -25,6 +26,8 @@ const SNAPSHOT_SUFFIX: &str = ".snap";
 const DRAFT_SUFFIX: &str = ".snap-draft";
 /// Size of the reads that stand in for a population that the kernel does not offer.
 const READ_PIECE_BYTES: usize = 1 << 20;
+/// Pages are let go in multiples of this, which is one of any size of pages.
+const LET_GO_BYTES: usize = 64 << 10;
 /// Distance of the looks that find out whether a file is in memory. Pages are dropped in runs.
 const CACHE_LOOK_BYTES: usize = 256 << 10;
 
@@ -64,12 +67,12 @@ impl Storage for Directory {
     }
 
     fn open(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
-        Ok(Box::new(DiskFile(File::open(self.path(index))?)))
+        Ok(Box::new(DiskFile::new(File::open(self.path(index))?)))
     }
 
     fn open_in_place(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
         let file = OpenOptions::new().read(true).write(true).open(self.path(index))?;
-        Ok(Box::new(DiskFile(file)))
+        Ok(Box::new(DiskFile::new(file)))
     }
 
     fn create(&self, index: u64) -> io::Result<Box<dyn SegmentFile>> {
@@ -79,7 +82,7 @@ impl Storage for Directory {
         if file.metadata()?.len() == 0 {
             overwrite_in_place(&file);
         }
-        Ok(Box::new(DiskFile(file)))
+        Ok(Box::new(DiskFile::new(file)))
     }
 
     fn remove(&self, index: u64) -> io::Result<()> {
@@ -97,7 +100,7 @@ impl Storage for Directory {
     fn create_draft(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
-        Ok(Box::new(DiskFile(options.open(self.file(lsn, DRAFT_SUFFIX))?)))
+        Ok(Box::new(DiskFile::new(options.open(self.file(lsn, DRAFT_SUFFIX))?)))
     }
 
     fn publish_draft(&self, lsn: u64) -> io::Result<()> {
@@ -112,7 +115,7 @@ impl Storage for Directory {
     }
 
     fn open_snapshot(&self, lsn: u64) -> io::Result<Box<dyn SegmentFile>> {
-        Ok(Box::new(DiskFile(File::open(self.snapshot_path(lsn))?)))
+        Ok(Box::new(DiskFile::new(File::open(self.snapshot_path(lsn))?)))
     }
 
     fn remove_snapshot(&self, lsn: u64) -> io::Result<()> {
@@ -157,19 +160,51 @@ fn overwrite_in_place(file: &File) {
 }
 
 /// A file of the operating system.
-struct DiskFile(File);
+struct DiskFile {
+    file: File,
+    /// Where stores into it go, once it is mapped for them.
+    stored: OnceLock<Stored>,
+}
+
+/// A mapping that is stored into.
+struct Stored {
+    mapping: Arc<Mapping>,
+    /// Its pages below were let go.
+    let_go: AtomicUsize,
+}
+
+impl DiskFile {
+    fn new(file: File) -> Self {
+        DiskFile { file, stored: OnceLock::new() }
+    }
+}
+
+impl Stored {
+    /// Lets go of pages that are full, all in one call. The sync that follows takes the right to
+    /// write away from each page that is still mapped for it, one after the other, and interrupts the
+    /// other processors each time: with a million appends a second that takes more time than the
+    /// appends do.
+    fn let_go(&self) {
+        let end = self.mapping.frozen_len();
+        let end = end - end % LET_GO_BYTES;
+        let begin = self.let_go.fetch_max(end, Ordering::Relaxed);
+        if begin < end {
+            self.mapping.let_go(begin, end - begin);
+        }
+    }
+}
 
 impl SegmentFile for DiskFile {
     fn len_bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn is_pinned(&self) -> io::Result<bool> {
-        Ok(self.0.metadata()?.nlink() > 1)
+        Ok(self.file.metadata()?.nlink() > 1)
     }
 
     fn drop_cached(&self) {
-        if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed) {
+        if let Err(error) = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed) {
             tracing::debug!(%error, "cannot drop cached pages");
         }
     }
@@ -179,7 +214,7 @@ impl SegmentFile for DiskFile {
         let is_there = |offset: u64| {
             let mut byte = [0];
             let buffers = &mut [IoSliceMut::new(&mut byte)];
-            let read = rustix::io::preadv2(&self.0, buffers, offset, ReadWriteFlags::NOWAIT);
+            let read = rustix::io::preadv2(&self.file, buffers, offset, ReadWriteFlags::NOWAIT);
             matches!(read, Ok(1))
         };
         (0..len).step_by(CACHE_LOOK_BYTES).all(is_there)
@@ -187,7 +222,7 @@ impl SegmentFile for DiskFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         loop {
-            match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -198,7 +233,7 @@ impl SegmentFile for DiskFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -209,25 +244,31 @@ impl SegmentFile for DiskFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        if let Some(stored) = self.stored.get() {
+            stored.let_go();
+        }
+        self.file.sync_data()
     }
 
     fn map_read(&self, len: usize) -> io::Result<Arc<Mapping>> {
-        Mapping::read_only(&self.0, len)
+        Mapping::read_only(&self.file, len)
     }
 
     fn map_write(&self, len: usize) -> io::Result<MappingWriter> {
-        let writer = MappingWriter::new(&self.0, len)?;
+        let writer = MappingWriter::new(&self.file, len)?;
         self.populate(writer.mapping())?;
+        let mapping = Arc::clone(writer.mapping());
+        // A file is mapped for stores once; if not, its pages are not let go, which is slower.
+        let _ = self.stored.set(Stored { mapping, let_go: AtomicUsize::new(0) });
         Ok(writer)
     }
 
     fn map_write_lazily(&self, len: usize) -> io::Result<MappingWriter> {
-        MappingWriter::new(&self.0, len)
+        MappingWriter::new(&self.file, len)
     }
 
     fn populate(&self, mapping: &Mapping) -> io::Result<()> {

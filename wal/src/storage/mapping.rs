@@ -50,6 +50,27 @@ impl Mapping {
         }
     }
 
+    /// Takes the pages of a range of frozen bytes out of the mapping; the next reader of each brings it
+    /// in again. The file and its cached pages stay as they are. Only a hint.
+    ///
+    /// # Panics
+    /// If a byte of the range is not frozen.
+    pub(crate) fn let_go(&self, offset: usize, len: usize) {
+        let frozen = self.frozen_len();
+        assert!(offset <= frozen && len <= frozen - offset, "only frozen pages are let go");
+        // SAFETY: of a shared mapping of a file, no byte changes by this: what was stored is with the
+        // file's cached pages, from which a page that is used again is mapped again. The range is
+        // frozen, so there is no store into it at the same time; loads see the same bytes before and
+        // after. Memory of this process alone would lose its bytes: a `Mapping` of such memory
+        // belongs to no file, and files alone call this.
+        let done = unsafe {
+            self.raw.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, len)
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "cannot let go of pages");
+        }
+    }
+
     /// Number of frozen bytes.
     #[inline]
     pub(crate) fn frozen_len(&self) -> usize {
@@ -172,6 +193,23 @@ mod tests {
         writer.write(3, b"xyz");
         writer.freeze(6);
         assert_eq!(reader.frozen_bytes(), b"abcxyz");
+    }
+
+    #[test]
+    fn pages_that_are_let_go_come_back_as_they_were() {
+        let file = file_of(1 << 20);
+        let mut writer = MappingWriter::new(&file, 1 << 20).unwrap();
+        let reader = Arc::clone(writer.mapping());
+        let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        writer.write(0, &bytes);
+        writer.freeze(bytes.len());
+        reader.let_go(0, 65_536);
+        reader.let_go(65_536, 131_072);
+        writer.write(bytes.len(), b"more");
+        writer.freeze(bytes.len() + 4);
+        assert_eq!(reader.frozen_bytes()[..bytes.len()], bytes);
+        let beyond = std::panic::AssertUnwindSafe(|| reader.let_go(0, 1 << 20));
+        std::panic::catch_unwind(beyond).unwrap_err();
     }
 
     #[test]
