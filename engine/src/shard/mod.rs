@@ -527,7 +527,10 @@ impl Shard {
         let cleaning = self.compaction.wake().filter(|_| self.failed.is_none());
         let (mono, wall) = match &self.stopping {
             Some(stopping) => (Some(MonoTime(stopping.deadline_ns)), None),
-            None if self.paused => (cleaning, None),
+            // Nothing is handed out, but a wait that is over is answered.
+            None if self.paused => {
+                ([cleaning, self.fetches.deadline()].into_iter().flatten().min(), None)
+            }
             None => {
                 let waits = [cleaning, self.fetches.deadline()];
                 (wake.mono.into_iter().chain(waits.into_iter().flatten()).min(), wake.wall)

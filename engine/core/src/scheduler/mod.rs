@@ -124,6 +124,8 @@ pub struct Scheduler {
     running: u32,
     /// Attempts that workers have fetched.
     fetched: u32,
+    /// Tokens of attempts that are fetched from here on are at least this.
+    token_floor: u32,
     failed: bool,
     /// Dispatch waits for room in the journal.
     starved: bool,
@@ -159,6 +161,7 @@ impl Scheduler {
             next_sequence: 1,
             running: 0,
             fetched: 0,
+            token_floor: 0,
             failed: false,
             starved: false,
             counts: Counts::default(),
@@ -256,6 +259,9 @@ impl Scheduler {
         let of_epoch = epoch.saturating_mul(IDS_PER_EPOCH);
         let next_sequence = skipped.max(of_epoch).min(JobId::SEQUENCE_MAX / 2);
         self.next_sequence = self.next_sequence.max(next_sequence);
+        // A worker may hold an attempt whose event was lost with the last process: the same token
+        // must not be given to another. An attempt of an executor ended with its process.
+        self.token_floor = (epoch as u32 & 0xffff) << 16;
         let mut lost = 0;
         for slot in (0..self.table.slots()).map(Slot) {
             let record = *self.table.get(slot);

@@ -190,7 +190,11 @@ impl Scheduler {
         journal: &mut impl Journal,
         dispatches: &mut Vec<Dispatch>,
     ) {
-        let next = |record: &Record| Token(record.token.0.wrapping_add(1));
+        let floor = match by {
+            By::Executor => 0,
+            By::Worker => self.token_floor,
+        };
+        let next = |record: &Record| Token(record.token.0.wrapping_add(1).max(floor));
         let at = now.wall.0;
         let count = self.hints.len() as u32;
         match (by, &*self.hints) {
