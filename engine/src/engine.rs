@@ -19,7 +19,7 @@ use crate::{
     executor::Pool,
     job::NewJob,
     latency::{self, Latency, Recorder},
-    limits,
+    limits, route,
     schedule::Schedule,
     shard::{Batch, BatchAnswer, Found, Message, ShardEnd, ShardHandle, ShardStats, Started},
 };
@@ -373,7 +373,7 @@ impl Engine {
     }
 
     fn shard_of_name(&self, name: &str) -> usize {
-        (tickwheel_core::id::hash_text(name) % self.shards.len() as u64) as usize
+        route::shard_of_name(name, self.shards.len())
     }
 
     pub(crate) fn send(&self, shard: usize, message: Message) -> Result<(), CallError> {

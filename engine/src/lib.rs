@@ -50,6 +50,7 @@ mod keyed;
 pub mod latency;
 pub mod ledger;
 pub mod limits;
+mod route;
 mod schedule;
 mod shard;
 mod shutdown;

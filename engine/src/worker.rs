@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tickwheel_core::{JobId, Key, QueueView, Refusal};
 use tickwheel_wal::{ReadError, RecordHandle};
 
-use crate::{clock, engine::Engine, error::CallError, job::NewJob, limits, shard::Message};
+use crate::{clock, engine::Engine, error::CallError, job::NewJob, limits, route, shard::Message};
 
 pub use crate::keyed::key_of;
 
@@ -213,8 +213,7 @@ impl Engine {
     /// The shard that has, or will have, the job with this key.
     #[must_use]
     pub fn shard_of(&self, key: Key) -> usize {
-        let [low, ..] = key.0.as_chunks::<8>().0 else { return 0 };
-        (u64::from_le_bytes(*low) % self.shards() as u64) as usize
+        route::shard_of_key(key, self.shards())
     }
 
     /// Carries out `orders` on one shard, in their order, and calls `then` once with a reply to each,
