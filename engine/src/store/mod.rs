@@ -33,6 +33,7 @@
 
 mod backup;
 mod describe;
+mod draft;
 mod read;
 mod repair;
 mod verify;

@@ -12,42 +12,26 @@ use std::{
     ops::ControlFlow,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        mpsc::{Receiver, channel},
-    },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tickwheel_core::{
-    Cleaned, JobId, JobState, Journal as _, Lsn as CoreLsn, NoRoom, Scheduler,
+    JobId, JobState, Lsn as CoreLsn, Scheduler,
     event::{Attempts, Event, KeptState},
 };
-use tickwheel_wal::{
-    Durability, LogOptions,
-    inspect::{EntryKind, Item, LogFiles},
-};
+use tickwheel_wal::inspect::{EntryKind, Item, LogFiles};
 
 use super::{
     Damage, Lsn, Progress, ShardVerdict, Store, StoreError, Unapplied,
+    draft::{Draft, sequence_after},
     read::Track,
     verify::{failure, scheduler, verify_shard},
 };
-use crate::{Counts, clock, limits, shard::Journal};
+use crate::{Counts, clock};
 
 /// Lies in a folder of a repair that is not finished: such a folder can be removed.
 const UNFINISHED: &str = "UNFINISHED";
-/// Numbers of jobs that are skipped, so that none is given out twice: what was lost may have
-/// been the newest. As many as the scheduler skips after a crash.
-const SKIPPED_IDS: u64 = 1 << 24;
-/// And at least this times the epoch.
-const IDS_PER_EPOCH: u64 = 1 << 28;
-/// Records between two commits of the new log.
-const COMMIT_RECORDS: u64 = 256;
-/// Longest wait for a segment of the new log.
-const SEGMENT_PATIENCE: Duration = Duration::from_secs(60);
-
 /// Whether a repair is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepairMode {
@@ -296,19 +280,9 @@ impl Salvage {
         draft: &Path,
         progress: &mut dyn Progress,
     ) -> Result<(), StoreError> {
-        let (tell, notices) = channel();
-        let notify = Arc::new(move || {
-            // Nobody listens at the end.
-            let _ = tell.send(());
-        });
-        let log = LogOptions::new(draft)
-            .shard(files.shard().unwrap_or(0))
-            .segment_bytes(files.segment_bytes())
-            .record_bytes_max(limits::RECORD_BYTES_MAX)
-            .durability(Durability::Os)
-            .open(notify, &mut |_| Ok(()))
-            .map_err(|error| unrepairable(draft, &error))?;
-        let mut new = NewLog { journal: Journal { log }, notices, appended: 0 };
+        let (shard, bytes) = (files.shard().unwrap_or(0), files.segment_bytes());
+        let mut new =
+            Draft::create(draft, shard, bytes).map_err(|error| unrepairable(draft, &error))?;
         let mut failed = None;
         let mut track = Track::begin(files, "writing", progress);
         files.walk(self.head, &mut |item| {
@@ -328,18 +302,16 @@ impl Salvage {
         if let Some(error) = failed {
             return Err(io_error("write", draft, error));
         }
-        new.base(&self.base()).map_err(|e| io_error("write", draft, e))?;
-        new.journal.log.close().map_err(|error| unrepairable(draft, &error))
+        new.append(&self.base(), &[]).map_err(|e| io_error("write", draft, e))?;
+        new.close().map_err(|error| unrepairable(draft, &error))
     }
 
     /// Totals that fit what is held, and a number for the next job that no lost one had.
     fn base(&self) -> Event<'static> {
         let counts = self.core.counts();
-        let skipped = self.next_sequence.saturating_add(SKIPPED_IDS);
-        let of_epoch = (self.epoch + 1).saturating_mul(IDS_PER_EPOCH);
         Event::Base {
             at: clock::now().wall.0,
-            next_sequence: skipped.max(of_epoch).min(JobId::SEQUENCE_MAX / 2),
+            next_sequence: sequence_after(self.next_sequence, self.epoch),
             added: counts.pending + counts.succeeded + counts.dead + counts.cancelled,
             succeeded: counts.succeeded,
             dead: counts.dead,
@@ -378,54 +350,6 @@ fn jobs_named(event: &Event<'_>, list: &[u8]) -> Vec<JobId> {
             Attempts::new(*count, list).map_while(Result::ok).map(|listed| listed.job).collect()
         }
         _ => Vec::new(),
-    }
-}
-
-/// The log that is being built.
-struct NewLog {
-    journal: Journal,
-    notices: Receiver<()>,
-    appended: u64,
-}
-
-impl NewLog {
-    /// Writes what the record held again, if it is needed.
-    fn keep(&mut self, core: &mut Scheduler, lsn: Lsn, content: &[u8]) -> io::Result<()> {
-        loop {
-            match core.clean(clock::now(), CoreLsn(lsn.0), content, &mut self.journal) {
-                Ok(Cleaned::NoRoom) => self.wait_for_room()?,
-                Ok(Cleaned::Moved { .. }) => {
-                    self.appended += 1;
-                    if self.appended.is_multiple_of(COMMIT_RECORDS) {
-                        self.journal.log.commit();
-                    }
-                    return Ok(());
-                }
-                // What is no event was listed before.
-                Ok(Cleaned::Dead) | Err(_) => return Ok(()),
-            }
-        }
-    }
-
-    fn base(&mut self, base: &Event<'_>) -> io::Result<()> {
-        let mut head = Vec::new();
-        let len = base.encode(&mut head);
-        while self.journal.available_bytes() < self.journal.record_bytes(len) {
-            self.wait_for_room()?;
-        }
-        self.journal.append(&head[..len], &[]);
-        Ok(())
-    }
-
-    fn wait_for_room(&mut self) -> io::Result<()> {
-        self.journal.log.commit();
-        match self.journal.shortage() {
-            NoRoom::NotYet => {}
-            NoRoom::Full => return Err(io::ErrorKind::StorageFull.into()),
-            NoRoom::Failed => return Err(io::Error::other("a sync failed")),
-        }
-        let patience = self.notices.recv_timeout(SEGMENT_PATIENCE);
-        patience.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
     }
 }
 
@@ -526,5 +450,3 @@ pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
 fn unrepairable(dir: &Path, error: &dyn std::error::Error) -> StoreError {
     StoreError::Unrepairable { dir: dir.to_owned(), reason: error.to_string() }
 }
-
-const _: () = assert!(IDS_PER_EPOCH > SKIPPED_IDS);
