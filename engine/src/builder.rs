@@ -78,7 +78,8 @@ impl Builder {
     }
 
     /// Number of shards: 1 to 256. Default: as many as the directory holds; a new one gets half the
-    /// number of processors, at least one. It cannot be changed for a directory that has some.
+    /// number of processors, at least one. A directory keeps
+    /// its number until [`store::reshard`](crate::store::reshard()) changes it.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
@@ -209,7 +210,9 @@ impl Builder {
         self.check()?;
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let shards_default = (processors / 2).clamp(1, limits::SHARDS_MAX);
-        let shards = data_dir::prepare(&self.data_dir, self.shards, shards_default)?;
+        // Held until all shards have come up.
+        let prepared = data_dir::prepare(&self.data_dir, self.shards, shards_default)?;
+        let shards = prepared.shards;
         let executors = self.executors.unwrap_or(processors);
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let spin = self.spin_on(processors, shards + executors);

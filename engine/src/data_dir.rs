@@ -2,9 +2,12 @@
 //!
 //! The number is written, durably, before the first folder is made: a folder that is missing later
 //! was lost, and its jobs with it, so that an engine must not quietly make an empty one.
+//!
+//! The number is changed by [`crate::store::reshard()`] only. A file says that its change has begun to
+//! take effect; until it is gone again, what lies in the directory is not to be started on.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -14,6 +17,17 @@ use crate::{error::StartError, limits};
 
 /// Name of the file that holds the number of shards, as text.
 const COUNT_FILE: &str = "SHARDS";
+/// Lies in the directory while the folders of another number of shards are put in place.
+const RESHARD_FILE: &str = "RESHARD";
+
+/// A directory that is ready to be started on.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// How many shards it has.
+    pub(crate) shards: usize,
+    /// Held until each shard has taken its own lock: the number of shards does not change meanwhile.
+    _starting: Option<File>,
+}
 
 /// Makes the directory if it is not there, and says how many shards it has: those that it holds,
 /// or `asked`, or `default` for a new one.
@@ -21,9 +35,32 @@ pub(crate) fn prepare(
     dir: &Path,
     asked: Option<usize>,
     default: usize,
-) -> Result<usize, StartError> {
+) -> Result<Prepared, StartError> {
     let failed = |source| StartError::DataDir { path: dir.to_owned(), source };
     create(dir).map_err(failed)?;
+    let lock = File::open(dir).map_err(failed)?;
+    let starting = match lock.try_lock_shared() {
+        Ok(()) => Some(lock),
+        Err(TryLockError::WouldBlock) => {
+            return Err(StartError::ReshardUnderWay { path: dir.to_owned() });
+        }
+        // A file system without such locks: those of the shards are what counts.
+        Err(TryLockError::Error(_)) => None,
+    };
+    if is_resharding(dir).map_err(failed)? {
+        return Err(StartError::ReshardUnfinished { path: dir.to_owned() });
+    }
+    let shards = count_and_folders(dir, asked, default)?;
+    Ok(Prepared { shards, _starting: starting })
+}
+
+/// The number of shards, whose folders are there once this returns.
+fn count_and_folders(
+    dir: &Path,
+    asked: Option<usize>,
+    default: usize,
+) -> Result<usize, StartError> {
+    let failed = |source| StartError::DataDir { path: dir.to_owned(), source };
     let held = read_count(dir).map_err(failed)?;
     let folders = shard_folders(dir).map_err(failed)?;
     match (held, asked) {
@@ -50,6 +87,16 @@ pub(crate) fn prepare(
             make_folders(dir, shards).map_err(failed)
         }
     }
+}
+
+/// Where the file lies that says that the number of shards is being changed.
+pub(crate) fn reshard_file(dir: &Path) -> PathBuf {
+    dir.join(RESHARD_FILE)
+}
+
+/// Whether a change of the number of shards has begun to take effect and has not ended.
+pub(crate) fn is_resharding(dir: &Path) -> io::Result<bool> {
+    fs::exists(reshard_file(dir))
 }
 
 /// The folder of one shard.
@@ -146,8 +193,8 @@ mod tests {
     fn the_number_of_shards_is_kept_and_cannot_be_changed() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("a/b");
-        assert_eq!(prepare(&dir, Some(3), 1).unwrap(), 3);
-        assert_eq!(prepare(&dir, None, 1).unwrap(), 3);
+        assert_eq!(prepare(&dir, Some(3), 1).unwrap().shards, 3);
+        assert_eq!(prepare(&dir, None, 1).unwrap().shards, 3);
         let error = prepare(&dir, Some(2), 1).unwrap_err();
         assert!(matches!(error, StartError::ShardCount { found: 3, asked: 2, .. }), "{error}");
     }
@@ -157,10 +204,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write_count(dir.path(), 4).unwrap();
         fs::create_dir(shard_dir(dir.path(), 1)).unwrap();
-        assert_eq!(prepare(dir.path(), None, 1).unwrap(), 4);
+        assert_eq!(prepare(dir.path(), None, 1).unwrap().shards, 4);
         // All folders are there before one has a log: the others may still be empty.
         used(dir.path(), 0);
-        assert_eq!(prepare(dir.path(), None, 1).unwrap(), 4);
+        assert_eq!(prepare(dir.path(), None, 1).unwrap().shards, 4);
     }
 
     #[test]

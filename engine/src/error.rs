@@ -31,7 +31,7 @@ pub enum StartError {
     },
     /// The directory holds another number of shards.
     #[error(
-        "{} holds {found} shards, {asked} were asked for: leave the number of shards unset, or use another directory",
+        "{} holds {found} shards, {asked} were asked for: leave the number of shards unset, use another directory, or change the number with `tickwheel reshard`",
         path.display()
     )]
     ShardCount {
@@ -41,6 +41,24 @@ pub enum StartError {
         found: usize,
         /// Shards that were asked for.
         asked: usize,
+    },
+    /// The number of shards is being changed.
+    #[error(
+        "the number of shards of {} is being changed: wait until `tickwheel reshard` has ended",
+        path.display()
+    )]
+    ReshardUnderWay {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A change of the number of shards was cut off after it had begun to take effect.
+    #[error(
+        "a change of the number of shards of {} was cut off: run `tickwheel reshard` on it again, which finishes it",
+        path.display()
+    )]
+    ReshardUnfinished {
+        /// The directory.
+        path: PathBuf,
     },
     /// The folder of a shard is not there, while others are: its jobs are not either.
     #[error(

@@ -3,7 +3,8 @@
 //! A [`Store`] is the logs of a data directory, or that of a single shard. [`Store::stat`] and
 //! [`Store::dump`] only read, also while an engine runs there. [`Store::verify`] reads every byte and
 //! applies every event. [`Store::repair`] makes a damaged log one that opens again, and
-//! [`Store::backup`] copies a store, also one that is in use.
+//! [`Store::backup`] copies a store, also one that is in use. [`reshard()`] changes the number of
+//! shards.
 //!
 //! The logs know bytes and positions; what the bytes mean is known here. This folder must not know
 //! how anything is shown.
@@ -36,6 +37,7 @@ mod describe;
 mod draft;
 mod read;
 mod repair;
+mod reshard;
 mod verify;
 
 use std::{
@@ -47,6 +49,7 @@ pub use backup::{Backup, ShardBackup};
 pub use describe::{Description, describe};
 pub use read::{DumpLine, DumpRange, ShardStat};
 pub use repair::{RepairMode, RepairOutcome, ShardRepair};
+pub use reshard::{Resharded, Resharding, reshard};
 pub use tickwheel_wal::{
     Lsn, SnapshotInfo,
     backup::Copied,
@@ -114,6 +117,46 @@ pub enum StoreError {
         dir: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// A log has to be repaired first; nothing was changed.
+    #[error(
+        "{} is damaged: look at it with `tickwheel wal verify`, and restore a backup or run \
+         `tickwheel wal repair` first",
+        dir.display()
+    )]
+    NeedsRepair {
+        /// The directory of the shard.
+        dir: PathBuf,
+    },
+    /// The number of shards was not changed, nor anything else.
+    #[error("the number of shards of {} cannot be changed: {reason}", dir.display())]
+    NotResharded {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A change of the number of shards was cut off after it had begun to take effect.
+    #[error(
+        "a change of the number of shards of {} was cut off: run `tickwheel reshard` on it again, \
+         which finishes it",
+        dir.display()
+    )]
+    ReshardUnfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A change of the number of shards has begun to take effect and could not be finished.
+    #[error(
+        "{source}; the new logs of {} are whole, and not all of them are in their places: run \
+         `tickwheel reshard` on it again once the cause is gone",
+        dir.display()
+    )]
+    ReshardStopped {
+        /// The directory.
+        dir: PathBuf,
+        /// The cause.
+        source: io::Error,
     },
     /// A repaired log was not put in its place, on a file system that cannot exchange two folders.
     #[error(
@@ -193,6 +236,9 @@ impl Store {
                 is_data_dir: false,
                 concerns: Vec::new(),
             });
+        }
+        if data_dir::is_resharding(dir).map_err(failed)? {
+            return Err(StoreError::ReshardUnfinished { dir: dir_owned });
         }
         let mut numbers = Vec::new();
         for entry in fs::read_dir(dir).map_err(failed)? {

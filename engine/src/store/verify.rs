@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use tickwheel_core::{Config, Lsn as CoreLsn, Restore, Scheduler, ShardId};
+use tickwheel_core::{Config, Lsn as CoreLsn, Now, Restore, Scheduler, ShardId};
 use tickwheel_wal::inspect::LogFiles;
 
 use super::{InspectError, Lsn, Progress, Store, StoreError, Verdict, describe, read::Track};
@@ -129,7 +129,17 @@ pub(super) fn verify_shard(
     files: &LogFiles,
     progress: &mut dyn Progress,
 ) -> Result<ShardVerdict, StoreError> {
-    let mut core = scheduler(files);
+    Ok(examine_shard(files, clock::now(), progress)?.0)
+}
+
+/// Checks the log of one shard; also the state that its events come to at `now`, which is of use
+/// only where nothing needs repair.
+pub(super) fn examine_shard(
+    files: &LogFiles,
+    now: Now,
+    progress: &mut dyn Progress,
+) -> Result<(ShardVerdict, Scheduler), StoreError> {
+    let mut core = Scheduler::new(config(files), now);
     let mut unapplied = Vec::new();
     let mut events = 0;
     let mut track = Track::begin(files, "checking", progress);
@@ -147,7 +157,7 @@ pub(super) fn verify_shard(
     }
     let bad_snapshots = restore_all(files, &log)?;
     let counts = (is_replayed && unapplied.is_empty()).then(|| core.counts());
-    Ok(ShardVerdict {
+    let verdict = ShardVerdict {
         dir: files.dir().to_owned(),
         shard: files.shard(),
         log,
@@ -155,7 +165,8 @@ pub(super) fn verify_shard(
         unapplied,
         bad_snapshots,
         counts,
-    })
+    };
+    Ok((verdict, core))
 }
 
 /// An empty scheduler for the shard of a log.

@@ -312,6 +312,13 @@ impl Scheduler {
         })
     }
 
+    /// The number that the next job gets: no job of this shard has had it or a higher one, as far
+    /// as the journal tells.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// Whether this shard ever gave out `id`, for a job that may have ended since.
     #[must_use]
     pub fn has_issued(&self, id: JobId) -> bool {
