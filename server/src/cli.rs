@@ -12,7 +12,7 @@ use crate::logging;
 use crate::next::{self, NextError};
 use crate::problem::printable;
 use crate::serve::{self, ServeError, ServeOptions};
-use crate::store::{self, BackupArgs, StoreCommandError, WalArgs};
+use crate::store::{self, BackupArgs, ReshardArgs, StoreCommandError, WalArgs};
 
 /// Exit code of a failure at run time.
 const FAILED: u8 = 1;
@@ -36,7 +36,7 @@ Examples:
   tickwheel wal verify tickwheel-data                      is the log whole?
 
 Exit codes: 0 well, 1 failure at run time, 2 bad input (usage, configuration, cron expression),
-3 a demonstration lost a job or ran one early. `wal` and `backup` have their own: see their help."
+3 a demonstration lost a job or ran one early. `wal`, `backup` and `reshard` have their own: see their help."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -55,6 +55,8 @@ enum Command {
     Wal(WalArgs),
     /// Copy a data directory, also while a server runs on it
     Backup(BackupArgs),
+    /// Change the number of shards of a data directory
+    Reshard(ReshardArgs),
     /// Print a script that completes this command line in a shell
     #[command(after_help = "\
 Examples:
@@ -134,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo_command(&args),
         Command::Next(args) => next_command(&args),
         Command::Wal(args) => return store_command(|out| store::run_wal(&args, out)),
+        Command::Reshard(args) => return store_command(|out| store::run_reshard(&args, out)),
         Command::Backup(args) => return store_command(|out| store::run_backup(&args, out)),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,4 +1,4 @@
-//! `tickwheel wal …` and `tickwheel backup` from outside, on data directories of a real engine.
+//! `tickwheel wal …`, `tickwheel backup` and `tickwheel reshard` from outside, on data directories of a real engine.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,6 +170,11 @@ fn help_teaches_and_wrong_directories_are_named() {
         check(&["wal", verb, "--help"], 0, &["Examples:", "Exit codes:", "--json"]);
     }
     check(&["backup", "--help"], 0, &["Examples:", "Exit codes:", "The server may run"]);
+    check(
+        &["reshard", "--help"],
+        0,
+        &["Examples:", "Exit codes:", "must not run", "moved-ids.tsv"],
+    );
     let empty = tempfile::tempdir().unwrap();
     let dir = empty.path().to_str().unwrap();
     for verb in ["stat", "dump", "verify", "repair"] {
@@ -177,6 +182,10 @@ fn help_teaches_and_wrong_directories_are_named() {
         check(&["wal", verb, "/nowhere"], 3, &["/nowhere"]);
     }
     check(&["backup", dir, "/nowhere"], 3, &["holds no log"]);
+    check(&["reshard", dir, "--shards", "2"], 3, &["holds no log"]);
+    for number in ["0", "257", "two"] {
+        check(&["reshard", dir, "--shards", number], 2, &[]);
+    }
 }
 
 #[test]
@@ -481,4 +490,75 @@ fn a_backup_while_the_log_is_cleaned_is_whole_and_bad_snapshots_are_put_aside() 
         assert_eq!(is_there, *job != lost, "job {job}");
     }
     engine.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn another_number_of_shards_is_shown_and_its_list_of_ids_holds() {
+    let data = Data::new(3, 300);
+    let path = data.dir();
+    let dir = path.to_str().unwrap();
+    let engine = start(&path, None);
+    check(&["reshard", dir, "--shards", "2"], 3, &["in use by"]);
+    engine.shutdown(PATIENCE).unwrap();
+    let before = files_in(&path);
+    check(&["reshard", dir, "--shards", "3"], 0, &["it has 3 shards; nothing to do"]);
+    let same = check_json(&["reshard", dir, "--shards", "3"], 0);
+    assert_eq!((&same["outcome"], &same["originals"]), (&"unchanged".into(), &Value::Null));
+    assert!(files_in(&path) == before, "something was changed");
+    let done = check_json(&["reshard", dir, "--shards", "2"], 0);
+    let numbers = (done["from"].as_u64(), done["to"].as_u64(), done["moved_jobs"].as_u64());
+    assert_eq!(numbers, (Some(3), Some(2), Some(100)), "{done:#}");
+    let pending = |shard: &Value| shard["pending_jobs"].as_u64().unwrap();
+    let shards: Vec<u64> = done["shards"].as_array().unwrap().iter().map(pending).collect();
+    assert_eq!(shards, [150, 150]);
+    let originals = PathBuf::from(done["originals"].as_str().unwrap());
+    let kept = files_in(&originals);
+    for (path, bytes) in &before {
+        let path = originals.join(path.strip_prefix(data.dir()).unwrap());
+        assert!(kept.get(&path) == Some(bytes), "{} was changed", path.display());
+    }
+    let list = fs::read_to_string(done["moved_ids"].as_str().unwrap()).unwrap();
+    let moved: BTreeMap<JobId, JobId> = list
+        .lines()
+        .map(|line| line.split_once('\t').unwrap())
+        .map(|(old, new)| (old.parse().unwrap(), new.parse().unwrap()))
+        .collect();
+    let jobs = data.jobs.iter().map(|job| *moved.get(job).unwrap_or(job)).collect();
+    check(&["wal", "verify", dir], 0, &["clean"]);
+    check_jobs(&path, &jobs).shutdown(PATIENCE).unwrap();
+    check(
+        &["reshard", dir, "--shards", "1"],
+        0,
+        &[
+            "shard 0: 300 pending jobs, 0 schedules",
+            "150 jobs have another id",
+            "1 shard instead of 2",
+        ],
+    );
+    // What was there at first can still be started on.
+    check_jobs(&originals, &data.jobs.iter().copied().collect()).shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_damaged_log_is_not_resharded_and_a_change_that_was_cut_off_is_finished() {
+    let data = Data::new(1, 100);
+    let path = data.dir();
+    let dir = path.to_str().unwrap();
+    let text = check(&["reshard", dir, "--shards", "2"], 0, &["2 shards instead of 1"]);
+    let folder = text.rsplit('/').next().unwrap().trim();
+    assert!(folder.starts_with("reshard-"), "{text}");
+    // As a kill right before the end leaves it.
+    fs::write(path.join("RESHARD"), format!("{folder} 1 2\n")).unwrap();
+    let again = "run `tickwheel reshard` on it again";
+    check(&["wal", "verify", dir], 3, &[again]);
+    check(&["backup", dir, data.root.path().join("copy").to_str().unwrap()], 3, &[again]);
+    check(&["serve", "--crontab", "/dev/null", "--data-dir", dir], 1, &[]);
+    check(&["reshard", dir, "--shards", "2"], 0, &["cut off is done", folder, "nothing to do"]);
+    check(&["wal", "verify", dir], 0, &["clean"]);
+    data.flip(data.records_of("kept")[&data.jobs[50]], 25);
+    let before = files_in(&path);
+    check(&["reshard", dir, "--shards", "1"], 3, &["shard-000 is damaged", "wal repair"]);
+    assert!(files_in(&path) == before, "something was changed");
+    check(&["wal", "repair", dir, "--yes"], 0, &["repaired"]);
+    check(&["reshard", dir, "--shards", "1"], 0, &["shard 0: 99 pending jobs"]);
 }

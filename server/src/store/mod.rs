@@ -1,4 +1,5 @@
-//! `tickwheel wal …` and `tickwheel backup`: a data directory looked into, checked, repaired, copied.
+//! `tickwheel wal …`, `tickwheel backup` and `tickwheel reshard`: a data directory looked into, checked,
+//! repaired, copied, and given another number of shards.
 //!
 //! The engine does the work; this folder owns how it is asked for and shown, as text for a person and
 //! as one JSON document for a program. The fields of the documents are listed in
@@ -8,6 +9,7 @@ mod backup;
 mod bar;
 mod dump;
 mod repair;
+mod reshard;
 mod stat;
 mod verify;
 
@@ -23,6 +25,7 @@ use tickwheel_engine::store::{RepairMode, Store, StoreError};
 use crate::problem::printable;
 pub(crate) use backup::{BackupArgs, run_backup};
 use bar::Bar;
+pub(crate) use reshard::{ReshardArgs, run_reshard};
 
 /// All is well, or was done.
 pub(crate) const WELL: u8 = 0;
