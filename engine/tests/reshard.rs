@@ -89,7 +89,7 @@ struct Told {
     schedules: Vec<ScheduleInfo>,
     paused: Vec<Box<str>>,
     /// Without the due time, which is read from the log.
-    jobs: BTreeMap<String, (JobState, String, u16, u16, u8, Option<String>)>,
+    jobs: BTreeMap<String, String>,
 }
 
 fn tell(engine: &Engine, jobs: &BTreeMap<String, Logged>) -> Told {
@@ -107,7 +107,8 @@ fn tell(engine: &Engine, jobs: &BTreeMap<String, Logged>) -> Told {
             }) => {
                 // Whether it has been seen to be due is a matter of the moment.
                 let state = if state == JobState::Ready { JobState::Scheduled } else { state };
-                let job = (state, kind, attempts, attempts_max, priority, schedule);
+                let tries = format!("attempt {attempts} of {attempts_max}");
+                let job = format!("{state} {kind} {tries}, {priority}, {schedule:?}");
                 told.insert(payload.clone(), job);
             }
             other => assert!(matches!(other, Some(JobInfo::Ended)), "{payload}: {other:?}"),
@@ -145,7 +146,7 @@ fn fill(dir: &Path, ran: &Ran) {
     let mut ids = Vec::new();
     for number in 0..30 {
         let job = NewJob::new("fails").payload(format!("retry {number}")).backoff(hourly);
-        engine.submit(job.key(&format!("retry {number}"))).unwrap();
+        engine.submit(job.key(format!("retry {number}"))).unwrap();
         engine.submit(NewJob::new("work").payload(format!("ended {number}"))).unwrap();
         let job = NewJob::new("work").payload(format!("cancelled {number}")).delay(HOUR);
         ids.push(engine.submit(job).unwrap());
@@ -155,13 +156,13 @@ fn fill(dir: &Path, ran: &Ran) {
         let job = NewJob::new("work").payload("of an hour");
         engine.put_schedule(Schedule::every(format!("every {number}"), HOUR, job)).unwrap();
         let mail = NewJob::new("work").queue("letters").payload(format!("letter {number}"));
-        engine.submit(mail.key(&format!("letter {number}"))).unwrap();
+        engine.submit(mail.key(format!("letter {number}"))).unwrap();
     }
     ids.iter().for_each(|id| assert!(engine.cancel(*id).unwrap().is_some()));
     engine.submit(NewJob::new("dies").payload("dead")).unwrap();
     engine.pause_queue("shut", true).unwrap();
     wait_until(&engine, |it| (it.succeeded, it.dead, it.failed_attempts) == (30, 1, 31));
-    wait_until(&engine, |_| engine.schedules().unwrap().iter().all(|it| once_has_fired(it)));
+    wait_until(&engine, |_| engine.schedules().unwrap().iter().all(once_has_fired));
     let queues = ["letters"].map(Box::from).into();
     let fetched = engine.fetch_wait(&Fetch { queues, max: 10, wait: PATIENCE }).unwrap();
     assert_eq!(fetched.len(), 10);
@@ -176,7 +177,7 @@ fn fill(dir: &Path, ran: &Ran) {
         engine.submit(job("delayed").delay(Duration::from_millis(10)).attempts_max(3)).unwrap();
         engine.submit(job("far").delay(HOUR).timeout(HOUR)).unwrap();
         engine.submit(job("shut").queue("shut")).unwrap();
-        engine.submit(job("keyed").key(&format!("keyed {number}")).delay(HOUR)).unwrap();
+        engine.submit(job("keyed").key(format!("keyed {number}")).delay(HOUR)).unwrap();
     }
     engine.submit(NewJob::new("work").payload(LONG).delay(HOUR)).unwrap();
     engine.shutdown(PATIENCE).unwrap();

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{reshard, swap, write_all};
+use super::{claim, reshard, swap, write_all};
 use crate::{
     Engine, NewJob, StartError,
     store::{Store, StoreError},
@@ -29,7 +29,7 @@ fn data() -> TempDir {
     fs::write(root.path().join("SHARDS"), "2\n").unwrap();
     let engine = start(root.path()).unwrap();
     for number in 0..JOBS {
-        engine.submit(NewJob::new("wait").key(&format!("{number}")).delay(HOUR)).unwrap();
+        engine.submit(NewJob::new("wait").key(format!("{number}")).delay(HOUR)).unwrap();
     }
     engine.shutdown(HOUR).unwrap();
     root
@@ -121,6 +121,17 @@ fn a_change_that_was_never_decided_has_changed_nothing() {
     assert!(kept.exists());
     assert!(!left.exists() || done.done.unwrap().originals == left, "what was left is still there");
     check(dir, 1);
+}
+
+#[test]
+fn while_one_works_no_engine_starts_and_no_other_works() {
+    let root = data();
+    let dir = root.path();
+    let alone = claim(dir).unwrap();
+    assert!(matches!(start(dir), Err(StartError::ReshardUnderWay { .. })));
+    assert!(matches!(reshard(dir, 1, &mut ()), Err(StoreError::InUse { .. })));
+    drop(alone);
+    check(dir, 2);
 }
 
 #[test]
