@@ -78,8 +78,8 @@ impl Builder {
     }
 
     /// Number of shards: 1 to 256. Default: as many as the directory holds; a new one gets half the
-    /// number of processors, at least one. A directory keeps
-    /// its number until [`store::reshard`](crate::store::reshard()) changes it.
+    /// number of processors, at least one. A directory keeps its number until
+    /// [`store::reshard`](crate::store::reshard()) changes it.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
