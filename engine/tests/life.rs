@@ -91,7 +91,13 @@ fn a_job_runs_once_and_is_known_to_have_ended() {
     let stats = world.engine.stats().unwrap();
     assert_eq!((stats.counts.added, stats.counts.succeeded, stats.counts.pending), (1, 1, 0));
     for stage in Stage::ALL {
-        assert_eq!(world.engine.latency().stage(stage).len(), 1, "{}", stage.name());
+        let count = world.engine.latency().stage(stage).len();
+        match stage {
+            // These are the shard's own: as many as there happen to be.
+            Stage::Pass => assert!(count > 0),
+            Stage::Wake => {}
+            _ => assert_eq!(count, 1, "{}", stage.name()),
+        }
     }
     world.engine.shutdown(PATIENCE).unwrap();
     assert_eq!(world.engine.submit(text("late")), Err(CallError::ShuttingDown.into()));
