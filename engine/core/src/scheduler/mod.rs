@@ -47,6 +47,9 @@ use replay::Memory;
 const SKIPPED_IDS: u64 = 1 << 24;
 /// Ids go on from this times the epoch if that is higher.
 const IDS_PER_EPOCH: u64 = 1 << 28;
+/// So many openings in a row begin at ids that differ by [`IDS_PER_EPOCH`] at least, wherever the
+/// sequence stands.
+const OPENINGS_APART: u64 = 256;
 
 /// Settings of a shard's scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -255,7 +258,9 @@ impl Scheduler {
         debug_assert!(self.memory.is_settled(), "an error of the replay was not asked for");
         self.offset_ns = now.offset_ns();
         self.step_mono = now.mono;
-        let skipped = self.next_sequence + SKIPPED_IDS;
+        // Of two openings in a row that both lose all they wrote, each begins elsewhere.
+        let of_turn = (epoch % OPENINGS_APART) * IDS_PER_EPOCH;
+        let skipped = self.next_sequence + SKIPPED_IDS + of_turn;
         let of_epoch = epoch.saturating_mul(IDS_PER_EPOCH);
         let next_sequence = skipped.max(of_epoch).min(JobId::SEQUENCE_MAX / 2);
         self.next_sequence = self.next_sequence.max(next_sequence);

@@ -748,3 +748,27 @@ proptest! {
         prop_assert_eq!(census(&replayed), census(&world));
     }
 }
+
+/// Each process loses all that it wrote, and callers have seen its ids.
+#[test]
+fn openings_that_lose_everything_never_give_out_an_id_twice() {
+    let mut world = World::new();
+    // Far above what the epochs come to.
+    world.core.next_sequence = 1 << 45;
+    world.submit(&job());
+    let mut seen = Vec::new();
+    for epoch in 2..200 {
+        let (journal, wall) = (world.journal.clone(), START_WALL + epoch * SECOND);
+        let mut next = World::with(journal, SECOND, wall);
+        for (number, event) in next.journal.events.iter().enumerate() {
+            next.core.replay(Lsn(number as u64), event).unwrap();
+        }
+        next.core.replayed().unwrap();
+        next.core.recovered(next.now, epoch, &mut next.journal, &mut next.out);
+        seen.extend((0..3).map(|_| next.submit(&job())));
+    }
+    let given = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), given);
+}
