@@ -34,6 +34,7 @@ pub struct Builder {
     pin: bool,
     paused: bool,
     served: Option<Vec<String>>,
+    homes: Vec<(String, String)>,
     handlers: Handlers,
     duplicate: Option<String>,
     observer: Option<Observer>,
@@ -55,6 +56,7 @@ impl Builder {
             pin: true,
             paused: false,
             served: None,
+            homes: Vec::new(),
             handlers: Handlers::default(),
             duplicate: None,
             observer: None,
@@ -142,6 +144,15 @@ impl Builder {
     #[must_use]
     pub fn serve_queues(mut self, queues: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.served = Some(queues.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Jobs of `kind` without a key stand in `queue` once they are due, whatever queue they were added
+    /// to: so that a program that begins to use [`Builder::serve_queues`] still runs what an earlier
+    /// version of it has added.
+    #[must_use]
+    pub fn home(mut self, kind: impl Into<String>, queue: impl Into<String>) -> Self {
+        self.homes.push((kind.into(), queue.into()));
         self
     }
 
@@ -233,6 +244,7 @@ impl Builder {
                 segment_bytes: self.segment_bytes,
                 paused: self.paused,
                 served: self.served.clone(),
+                homes: self.homes.clone(),
                 running_max: self.running_max,
                 jobs_max: self.jobs_max,
                 executors: executors.div_ceil(shards),

@@ -188,3 +188,30 @@ fn a_batch_of_keyed_jobs_is_answered_in_its_order_by_several_shards() {
     let unknown = engine.submit(NewJob::new("unheard of").key("k"));
     assert!(matches!(unknown, Err(SubmitError::UnknownKind(_))), "{unknown:?}");
 }
+
+#[test]
+fn jobs_of_a_kind_are_brought_home_from_the_queue_that_an_earlier_start_added_them_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = || Engine::builder().data_dir(dir.path()).shards(1).segment_bytes(8 << 20);
+    let engine = builder().paused(true).handler("local", |_| Ok(())).start().unwrap();
+    for _ in 0..3 {
+        engine.submit(NewJob::new("local")).unwrap();
+    }
+    engine.shutdown(SECOND).unwrap();
+
+    let engine = builder()
+        .serve_queues(["here"])
+        .home("local", "here")
+        .handler("local", |_| Ok(()))
+        .start()
+        .unwrap();
+    // One with a key is a worker's, whatever its kind says.
+    let job = NewJob::new("local").key("k");
+    add(&engine, job, key("k")).unwrap();
+    let fetched = engine.fetch_wait(&fetch(&["default"], 9, 30 * SECOND)).unwrap();
+    assert_eq!(fetched.iter().map(|job| job.key).collect::<Vec<_>>(), [Some(key("k"))]);
+    let done = Order::Finish { key: key("k"), outcome: Finish::Succeeded };
+    order(&engine, key("k"), done);
+    assert!(engine.drain(30 * SECOND));
+    assert_eq!(engine.stats().unwrap().counts.succeeded, 4);
+}

@@ -1,10 +1,11 @@
 //! The command line: what may be said, and which exit code each end has.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::demo::{self, DemoArgs, DemoError};
@@ -45,7 +46,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run schedules and one-off jobs from a configuration or from crontabs
+    /// Run schedules and one-off jobs from files, and serve workers in any language
     Serve(ServeArgs),
     /// Put a million delayed jobs through an engine and show what became of them
     Demo(DemoArgs),
@@ -69,9 +70,9 @@ Examples:
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("input").required(true).multiple(true).args(["config", "crontabs"])))]
 #[command(after_help = "\
 Examples:
+  tickwheel serve                                     serve workers at 127.0.0.1:7419
   tickwheel serve --config tickwheel.toml --check
   tickwheel serve --config tickwheel.toml --data-dir /var/lib/tickwheel
   tickwheel serve --crontab my.crontab
@@ -84,6 +85,9 @@ A configuration:
   zone = \"Europe/Berlin\"
   command = [\"pg_dump\", \"-Fc\", \"app\"]
   retries = 3
+
+Workers are served if --listen or `listen` in [work] says where, or if no file is given. Any address but
+a loopback one needs a password, in TICKWHEEL_PASSWORD or in the file.
 
 SIGTERM and SIGINT end the server: it starts nothing more, waits for what runs, and exits with 0.
 RUST_LOG sets what is logged, e.g. RUST_LOG=debug; the default is info.")]
@@ -100,6 +104,9 @@ struct ServeArgs {
     /// Where the log lives; overrides the file [default: ./tickwheel-data]
     #[arg(long, value_name = "DIR", env = "TICKWHEEL_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Serve workers at this address; overrides the file [default without files: 127.0.0.1:7419]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
     /// Only read, print what was understood, and run nothing
     #[arg(long)]
     check: bool,
@@ -161,8 +168,10 @@ struct Exit {
 
 fn serve_command(args: ServeArgs) -> Result<(), Exit> {
     logging::start("info");
-    let ServeArgs { config, crontabs, system, data_dir, check } = args;
-    let options = ServeOptions { config, crontabs, system, data_dir };
+    let ServeArgs { config, crontabs, system, data_dir, listen, check } = args;
+    // Not an argument: the command line of a process can be read by others.
+    let password = std::env::var("TICKWHEEL_PASSWORD").ok();
+    let options = ServeOptions { config, crontabs, system, data_dir, listen, password };
     let result =
         if check { serve::check(&options).map(Some) } else { serve::run(&options).map(|()| None) };
     match result {

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 fn tickwheel(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tickwheel"));
     command.env("TZ", "Europe/Berlin").env_remove("TICKWHEEL_DATA_DIR").env_remove("RUST_LOG");
+    command.env_remove("TICKWHEEL_PASSWORD");
     command.args(arguments).output().unwrap()
 }
 
@@ -45,8 +46,8 @@ fn help_teaches() {
 #[test]
 fn wrong_usage_exits_with_two() {
     check(&[], 2, &["Usage: tickwheel"]);
-    check(&["serve"], 2, &["--config", "--crontab"]);
-    check(&["serve", "--check"], 2, &["--config", "--crontab"]);
+    check(&["serve", "--listen", "nowhere"], 2, &["--listen", "invalid socket address"]);
+    check(&["serve", "--listen", "0.0.0.0:7419"], 2, &["--listen", "TICKWHEEL_PASSWORD"]);
     check(&["serve", "--config", "x", "--system"], 2, &["--crontab"]);
     check(&["next", "@daily", "-n", "0"], 2, &["1..=10000"]);
     check(&["completions", "basic"], 2, &["bash"]);
@@ -108,7 +109,7 @@ fn what_is_wrong_cannot_steer_the_terminal() {
 fn exit_codes_do_not_depend_on_standard_error() {
     for (arguments, code) in [
         (&["next", "x"][..], 2),
-        (&["serve"], 2),
+        (&["serve", "--system"], 2),
         (&["serve", "--config", "/no/such.toml"], 2),
         (&["demo", "--exit", "--data-dir", "/dev/null/x"], 1),
         (&["serve", "--crontab", "/dev/null", "--data-dir", "/dev/null/x"], 1),
@@ -154,4 +155,24 @@ fn check_prints_what_was_understood() {
         ["t.toml:1: a", "every 1m30s", "[\"a\", \"b c\"]", "once, at 2030-01-02T03:04:05+00:00"];
     check(&["serve", "--config", &config, "--check"], 0, &parts);
     assert!(!folder.path().join("tickwheel-data").exists(), "nothing is made by a check");
+}
+
+#[test]
+fn without_files_workers_are_served_at_the_loopback_address() {
+    check(&["serve", "--check"], 0, &["workers are served at 127.0.0.1:7419, without a password"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "t.toml", "[work]\nlisten = \"0.0.0.0:1\"\n");
+    check(
+        &["serve", "--config", &file, "--check"],
+        2,
+        &["t.toml", "0.0.0.0:1", "TICKWHEEL_PASSWORD"],
+    );
+    let arguments = ["serve", "--config", &file, "--check", "--listen", "[::1]:2"];
+    check(&arguments, 0, &["workers are served at [::1]:2, without"]);
+    let text = "[work]\nlisten = \"0.0.0.0:1\"\npassword = \"hunter2\"\n";
+    let file = write(folder.path(), "u.toml", text);
+    let text = check(&["serve", "--config", &file, "--check"], 0, &["0.0.0.0:1, with a password"]);
+    assert!(!text.contains("hunter2"), "{text}");
+    let file = write(folder.path(), "v.toml", "[work]\npassword = \"\"\nio_threads = 17\n");
+    check(&["serve", "--config", &file, "--check"], 2, &["`password`", "`io_threads`", "1 to 16"]);
 }

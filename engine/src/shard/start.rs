@@ -39,6 +39,8 @@ pub(crate) struct ShardSetup {
     pub(crate) paused: bool,
     /// Queues that executors serve; `None`: all.
     pub(crate) served: Option<Vec<String>>,
+    /// Queues of keyless jobs of some kinds, whatever they say.
+    pub(crate) homes: Vec<(String, String)>,
     pub(crate) running_max: u32,
     pub(crate) jobs_max: u32,
     /// The shard's share of the executors.
@@ -201,6 +203,11 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     core.replayed().map_err(StartError::Replay)?;
     for queue in setup.served.iter().flatten() {
         if !core.serve(queue, true) {
+            return Err(StartError::TooManyQueues);
+        }
+    }
+    for (kind, queue) in &setup.homes {
+        if !core.home(kind, queue) {
             return Err(StartError::TooManyQueues);
         }
     }

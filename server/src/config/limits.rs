@@ -1,6 +1,7 @@
 //! The bounds of everything that a configuration or a crontab may say. `docs/operations.md` lists
 //! them.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::command::LogOutput;
@@ -39,6 +40,21 @@ pub const EXECUTORS: (u64, u64) = (1, 256);
 /// Smallest and largest `output_limit`.
 pub const OUTPUT_BYTES: (u64, u64) = (0, 16 * 1024 * 1024);
 
+/// Fewest and most `io_threads`.
+pub const IO_THREADS: (u64, u64) = (1, 16);
+/// Fewest and most `connections_max` and `connections_per_address_max`.
+pub const CONNECTIONS: (u64, u64) = (1, 1_000_000);
+/// Bytes of a password at the most.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Where the server listens for workers if it is told to and not told where.
+pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7419));
+/// Unset `io_threads`.
+pub const IO_THREADS_DEFAULT: usize = 1;
+/// Unset `connections_max`.
+pub const CONNECTIONS_DEFAULT: usize = 10_000;
+/// Unset `connections_per_address_max`.
+pub const CONNECTIONS_PER_ADDRESS_DEFAULT: usize = 5000;
 /// Unset `timeout` of a schedule or job.
 pub const TIMEOUT_DEFAULT: Duration = minutes(60);
 /// Timeout of a crontab's entry, which cannot set one.

@@ -9,6 +9,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 pub mod value;
+mod work;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,6 +18,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 pub use settings::Settings;
+pub use work::{Secret, Work};
 
 use self::reader::{Report, Section};
 use self::settings::Defaults;
@@ -24,10 +26,12 @@ use crate::plan::Entry;
 use crate::problem::{LoadError, refuse_if_any};
 
 /// A configuration in which everything was checked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
     /// How the server itself runs.
     pub settings: Settings,
+    /// How workers are served.
+    pub work: Work,
     /// The schedules and jobs, in the order of the file; names are unique.
     pub entries: Vec<Entry>,
 }
@@ -65,16 +69,10 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, LoadError> {
     }
     // What the parser made up to recover would only cause problems that are not there.
     if !errors.is_empty() {
-        return refuse_if_any(Config::empty(), report.into_problems());
+        return refuse_if_any(Config::default(), report.into_problems());
     }
     let config = read(document.get_ref(), &mut report);
     refuse_if_any(config, report.into_problems())
-}
-
-impl Config {
-    fn empty() -> Self {
-        Self { settings: Settings::default(), entries: Vec::new() }
-    }
 }
 
 fn read(document: &DeTable<'_>, report: &mut Report<'_>) -> Config {
@@ -84,6 +82,11 @@ fn read(document: &DeTable<'_>, report: &mut Report<'_>) -> Config {
         .ok()
         .flatten()
         .map(|table| settings::read(table, offset_of(document, "engine"), report));
+    let work = root
+        .field(report, "work", "[work]", reader::table)
+        .ok()
+        .flatten()
+        .map(|table| work::read(table, offset_of(document, "work"), report));
     let defaults = root
         .field(report, "defaults", "[defaults]", reader::table)
         .ok()
@@ -103,7 +106,11 @@ fn read(document: &DeTable<'_>, report: &mut Report<'_>) -> Config {
     for (table, offset) in jobs.unwrap_or_default() {
         found.job(table, offset, report);
     }
-    Config { settings: settings.unwrap_or_default(), entries: found.finish() }
+    Config {
+        settings: settings.unwrap_or_default(),
+        work: work.unwrap_or_default(),
+        entries: found.finish(),
+    }
 }
 
 fn offset_of(document: &DeTable<'_>, key: &str) -> usize {

@@ -33,7 +33,7 @@ fn check_refused(text: &str, parts: &[&str]) {
 #[test]
 fn an_empty_file_is_all_defaults() {
     let config = good("");
-    assert_eq!(config, Config::empty());
+    assert_eq!(config, Config::default());
     assert_eq!(config.settings.durability, Durability::Sync);
     assert_eq!(config.settings.executors, 16);
     assert_eq!(config.settings.shutdown_grace, Duration::from_secs(30));

@@ -13,7 +13,7 @@ use crate::next::unix_ns;
 use crate::plan::{Entry, Timing};
 
 /// Reads what the options name and says how it was understood: per entry where it stands, its name,
-/// its timing in words, its next fire time and its command.
+/// its timing in words, its next fire time and its command; and where workers are served.
 ///
 /// # Errors
 /// [`ServeError::Load`], with all problems of all files.
@@ -23,6 +23,11 @@ pub fn check(options: &ServeOptions) -> Result<String, ServeError> {
     let mut report = String::new();
     for entry in &loaded.entries {
         report.push_str(&describe(entry, now));
+    }
+    if let Some(front) = &loaded.front {
+        let password = if front.password.is_some() { "with" } else { "without" };
+        report
+            .push_str(&format!("workers are served at {}, {password} a password\n", front.listen));
     }
     for warning in &loaded.warnings {
         report.push_str(&format!("warning: {warning}\n"));

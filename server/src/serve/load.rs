@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::{ServeOptions, schedules};
-use crate::config::{self, Config, Settings, limits};
+use crate::config::{self, Config, Secret, Settings, Work, limits};
 use crate::crontab::{self, Format, Host};
+use crate::front::{Front, FrontOptions};
 use crate::plan::Entry;
 use crate::problem::{LoadError, Problem, refuse_if_any};
+use tickwheel_protocol::Password;
 
 /// Everything that is to run, and how.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) settings: Settings,
     pub(super) data_dir: PathBuf,
+    /// How workers are served, if they are.
+    pub(super) front: Option<FrontOptions>,
     /// Names are unique: those of crontabs have a prefix that the configuration may not use.
     pub(super) entries: Vec<Entry>,
     pub(super) warnings: Vec<Problem>,
@@ -26,8 +30,8 @@ pub(super) fn load(options: &ServeOptions) -> Result<Loaded, LoadError> {
     let crontabs = (!options.crontabs.is_empty())
         .then(|| crontab::load(&options.crontabs, format, &Host::detect()));
     let crontabs = gather(crontabs, &mut problems)?.unwrap_or_default();
-    let Config { settings, mut entries } =
-        config.unwrap_or_else(|| Config { settings: Settings::default(), entries: Vec::new() });
+    let Config { settings, work, mut entries } = config.unwrap_or_default();
+    let front = front(options, &work, &mut problems);
     entries.extend(crontabs.entries);
     if entries.len() > limits::ENTRIES_MAX {
         let reason = format!("more than {} schedules, jobs and entries", limits::ENTRIES_MAX);
@@ -42,7 +46,35 @@ pub(super) fn load(options: &ServeOptions) -> Result<Loaded, LoadError> {
     }
     let data_dir = options.data_dir.clone().or_else(|| settings.data_dir.clone());
     let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(limits::DATA_DIR_DEFAULT));
-    refuse_if_any(Loaded { settings, data_dir, entries, warnings: crontabs.warnings }, problems)
+    let warnings = crontabs.warnings;
+    refuse_if_any(Loaded { settings, data_dir, front, entries, warnings }, problems)
+}
+
+/// How workers are served: if an address is given, or if nothing else is there to do.
+fn front(options: &ServeOptions, work: &Work, problems: &mut Vec<Problem>) -> Option<FrontOptions> {
+    let has_files = options.config.is_some() || !options.crontabs.is_empty();
+    let unasked = (!has_files).then_some(limits::LISTEN_DEFAULT);
+    let listen = options.listen.or(work.listen).or(unasked)?;
+    let password = match options.password.as_deref().map(Secret::new) {
+        Some(Ok(password)) => Some(password),
+        Some(Err(error)) => {
+            problems.push(Problem::new(Path::new("TICKWHEEL_PASSWORD"), error));
+            return None;
+        }
+        None => work.password.clone(),
+    };
+    let front = FrontOptions {
+        listen,
+        password: password.map(|password| Password::new(password.reveal())),
+        io_threads: work.io_threads,
+        connections_max: work.connections_max,
+        per_address_max: work.connections_per_address_max,
+    };
+    if let Err(error) = Front::check(&front) {
+        let place = options.config.as_deref().filter(|_| options.listen.is_none());
+        problems.push(Problem::new(place.unwrap_or(Path::new("--listen")), error));
+    }
+    Some(front)
 }
 
 /// Keeps problems for later, so that those of the next file are found too.

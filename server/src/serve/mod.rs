@@ -9,6 +9,7 @@ mod load;
 mod runner;
 mod schedules;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -19,11 +20,13 @@ use tickwheel_engine::{CallError, Engine, ShutdownError, StartError, SubmitError
 use tracing::{error, info, warn};
 
 pub use check::check;
+pub(crate) use schedules::COMMANDS_QUEUE;
 
 use self::ending::{Failure, Reason};
 use self::load::Loaded;
 use self::runner::Runner;
 use crate::data_dir;
+use crate::front::{Front, ListenError};
 use crate::plan::Origin;
 use crate::problem::LoadError;
 
@@ -35,8 +38,14 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(300);
 /// empty space.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
+/// Size of a log segment of a server for workers, which may push a hundred megabytes a second.
+const WORK_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// How often the end looks whether workers have ended what they had.
+const LEASE_LOOK: Duration = Duration::from_millis(20);
+
 /// What the command line says.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct ServeOptions {
     /// The configuration file.
     pub config: Option<PathBuf>,
@@ -46,6 +55,10 @@ pub struct ServeOptions {
     pub system: bool,
     /// Where the log lives, over what the configuration says.
     pub data_dir: Option<PathBuf>,
+    /// Where to listen for workers, over what the configuration says.
+    pub listen: Option<SocketAddr>,
+    /// What clients have to know, over what the configuration says.
+    pub password: Option<String>,
 }
 
 /// Why the server did not start, or did not end well.
@@ -66,6 +79,9 @@ pub enum ServeError {
     /// The engine did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Workers cannot be listened for.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The engine refused an entry.
     #[error("{}:{}: {name:?} was refused: {source}", origin.file.display(), origin.line)]
     Put {
@@ -106,7 +122,7 @@ fn log_failure(error: &CallError) -> String {
     }
 }
 
-/// Runs what the options name until SIGTERM or SIGINT, or until the log fails.
+/// Runs what the options name, and serves workers, until SIGTERM or SIGINT, or until the log fails.
 ///
 /// # Errors
 /// [`ServeError::Load`] before anything is started, the others at run time.
@@ -115,14 +131,14 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    if loaded.entries.is_empty() {
+    if loaded.entries.is_empty() && loaded.front.is_none() {
         warn!("nothing is configured: this server will do nothing");
     }
     serve(loaded)
 }
 
 fn serve(loaded: Loaded) -> Result<(), ServeError> {
-    let Loaded { settings, data_dir, entries, .. } = loaded;
+    let Loaded { settings, data_dir, front, entries, .. } = loaded;
     let concern = data_dir::prepare(&data_dir)
         .map_err(|source| ServeError::DataDir { dir: data_dir.clone(), source })?;
     if let Some(concern) = concern {
@@ -141,17 +157,26 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
         // is the commands.
         .shards(1)
         .pin(false)
-        .segment_bytes(SEGMENT_BYTES)
+        .segment_bytes(if front.is_some() { WORK_SEGMENT_BYTES } else { SEGMENT_BYTES })
         // A lease begins when an attempt is handed out, so none is before an executor is free.
         .running_max(u32::try_from(settings.executors).unwrap_or(u32::MAX))
+        // All other queues are the workers'. Commands of a start before they had a queue of their own
+        // are in the default one.
+        .serve_queues([COMMANDS_QUEUE])
+        .home(schedules::KIND, COMMANDS_QUEUE)
         .handler(schedules::KIND, runner::handler(&runner))
         .observer(runner::observer())
         .on_failure(move |error| on_failure.happened(error))
         // What is due must follow this configuration, not the one of an earlier start.
         .paused(true)
         .start()?;
+    let engine = Arc::new(engine);
     schedules::apply(&engine, &entries)?;
     engine.resume()?;
+    let front = front.map(|options| Front::start(&options, &engine)).transpose()?;
+    if let Some(front) = &front {
+        info!(address = %front.address(), "listening for workers");
+    }
     info!(
         entries = entries.len(),
         data_dir = %data_dir.display(),
@@ -169,7 +194,7 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
             signals = ending::signals()?;
         }
     }
-    let ended = end(&engine, &runner, signals, &reason, grace);
+    let ended = end(&engine, front.as_ref(), &runner, signals, &reason, grace);
     match (reason, ended) {
         (Reason::Signal(_), ended) => ended,
         (Reason::Failure(failed), Ok(())) => Err(ServeError::Log(failed)),
@@ -180,9 +205,11 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
     }
 }
 
-/// Lets running commands end within the grace, or until a second signal, and stops the engine.
+/// Lets workers and running commands end within the grace, or until a second signal, and stops the
+/// engine.
 fn end(
     engine: &Engine,
+    front: Option<&Front>,
     runner: &Runner,
     mut signals: Signals,
     reason: &Reason,
@@ -202,7 +229,14 @@ fn end(
             // An engine whose log failed starts nothing more, and does not wait for what runs.
             runner.wait(grace);
         }
-        let ended = engine.shutdown(grace);
+        if let Some(front) = front {
+            front.drain();
+            if let Reason::Signal(_) = reason {
+                await_leases(engine, front, runner, first + grace);
+            }
+            front.end();
+        }
+        let ended = engine.shutdown((first + grace).saturating_duration_since(Instant::now()));
         waiting.close();
         ended
     });
@@ -211,4 +245,13 @@ fn end(
     let report = ended?;
     info!(abandoned = report.abandoned, "ended");
     Ok(())
+}
+
+/// Waits until workers have ended what they had, or until none is connected: the leases of those that
+/// are gone outlive the server.
+fn await_leases(engine: &Engine, front: &Front, runner: &Runner, until: Instant) {
+    let has_leases = || engine.stats().is_ok_and(|stats| stats.counts.fetched > 0);
+    while front.has_workers() && has_leases() && !runner.is_stopped() && Instant::now() < until {
+        thread::sleep(LEASE_LOOK);
+    }
 }

@@ -81,7 +81,8 @@ impl Runner {
         self.changed.notify_all();
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether [`Runner::cancel`] was called.
+    pub(super) fn is_stopped(&self) -> bool {
         self.lock().stopped
     }
 

@@ -14,6 +14,9 @@ use crate::plan::{self, Entry, Timing};
 /// The one kind of job that this server runs.
 pub(super) const KIND: &str = "command";
 
+/// The queue of commands. Its name has a space, so that no client of the work protocol can name it.
+pub(crate) const COMMANDS_QUEUE: &str = "tickwheel commands";
+
 /// How much longer a lease is than what the command and its end may take.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
@@ -95,6 +98,7 @@ fn cron_grace(cron: &Cron) -> Duration {
 fn job(entry: &Entry) -> NewJob {
     let spec = &entry.spec;
     NewJob::new(KIND)
+        .queue(COMMANDS_QUEUE)
         .payload(spec.to_payload())
         .priority(entry.priority)
         .attempts_max(entry.attempts_max)

@@ -118,6 +118,8 @@ pub struct Scheduler {
     keys: Keys,
     pub(crate) schedules: ScheduleTable,
     kinds: Names,
+    /// Queues of keyless jobs of some kinds; see [`Scheduler::home`].
+    homes: Vec<(KindId, QueueId)>,
     /// How far the wall clock is ahead of the monotonic one, as of the last step.
     offset_ns: i64,
     /// The monotonic clock as of the last step.
@@ -159,6 +161,7 @@ impl Scheduler {
             keys: Keys::new(),
             schedules: ScheduleTable::new(),
             kinds: Names::new(limits::KINDS_MAX),
+            homes: Vec::new(),
             offset_ns: now.offset_ns(),
             step_mono: now.mono,
             next_sequence: 1,
@@ -401,6 +404,17 @@ impl Scheduler {
     pub fn serve(&mut self, name: &str, is_served: bool) -> bool {
         let Some(queue) = self.queues.intern(name) else { return false };
         self.queues.serve(queue, is_served);
+        true
+    }
+
+    /// Lets keyless jobs of `kind` stand in the queue `name` once they are due, whatever they say: for
+    /// jobs that were added before the queue was chosen. Said again after each start, before time
+    /// goes on. `false` if there are too many queues or kinds.
+    pub fn home(&mut self, kind: &str, name: &str) -> bool {
+        let (Some(kind), Some(queue)) = (self.kinds.intern(kind), self.queues.intern(name)) else {
+            return false;
+        };
+        self.homes.push((KindId(kind), queue));
         true
     }
 

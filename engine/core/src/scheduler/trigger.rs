@@ -54,6 +54,12 @@ impl Scheduler {
             (Role::Job, JobState::Scheduled) => {
                 record.state = JobState::Ready;
                 record.ready_ns = now.mono.0;
+                let home = self.homes.iter().find(|(kind, _)| *kind == record.kind);
+                if let Some((_, home)) = home
+                    && self.keys.of(slot).is_none()
+                {
+                    record.queue = *home;
+                }
                 let (queue, priority) = (record.queue, record.priority());
                 let now_ns = on_clock(now, record.clock());
                 out.lateness_ns.push(now_ns.saturating_sub(record.due_ns));

@@ -1,0 +1,108 @@
+//! `[work]`: whether and how workers in any language are served.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use toml::de::{DeTable, DeValue};
+
+use super::limits;
+use super::reader::{self, Report, Section};
+use super::value::{self, ValueError, rule};
+
+/// How workers are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    /// Where the server listens. `None` leaves it to the command line.
+    pub listen: Option<SocketAddr>,
+    /// What clients have to know. `TICKWHEEL_PASSWORD` goes before it.
+    pub password: Option<Secret>,
+    /// I/O threads. Default 1, 1 to 16.
+    pub io_threads: usize,
+    /// Connections at the most. Default 10,000, 1 to 1,000,000.
+    pub connections_max: usize,
+    /// Connections from one address at the most. Default 5000, 1 to 1,000,000.
+    pub connections_per_address_max: usize,
+}
+
+/// A text that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Takes the text as it is.
+    ///
+    /// # Errors
+    /// If it is empty or too long.
+    pub fn new(text: &str) -> Result<Self, ValueError> {
+        if text.is_empty() || text.len() > limits::PASSWORD_BYTES_MAX {
+            return Err(rule("a password has 1 to 1024 bytes"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text, for whoever has to compare it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            password: None,
+            io_threads: limits::IO_THREADS_DEFAULT,
+            connections_max: limits::CONNECTIONS_DEFAULT,
+            connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_DEFAULT,
+        }
+    }
+}
+
+/// Reads `[work]`. What is wrong is reported and left at its default.
+pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) -> Work {
+    let mut section = Section::new(table, "[work]", offset);
+    let unset = Work::default();
+    let listen = section.field(report, "listen", r#"listen = "127.0.0.1:7419""#, |value| {
+        let text = reader::text(value)?;
+        text.parse::<SocketAddr>()
+            .map_err(|_| rule(format!("{text:?} is not an IP address with a port")))
+    });
+    let password = section.field(report, "password", r#"password = "…""#, |value| {
+        // What is refused is not shown: it may be the password with a slip.
+        Secret::new(reader::text(value)?)
+    });
+    let io_threads = section
+        .field(report, "io_threads", "io_threads = 1", |value| count(value, limits::IO_THREADS));
+    let connections_max =
+        section.field(report, "connections_max", "connections_max = 10000", |value| {
+            count(value, limits::CONNECTIONS)
+        });
+    let example = "connections_per_address_max = 5000";
+    let per_address = section.field(report, "connections_per_address_max", example, |value| {
+        count(value, limits::CONNECTIONS)
+    });
+    // Whatever it finds is in the report.
+    let _ = section.finish(report);
+    Work {
+        listen: listen.ok().flatten(),
+        password: password.ok().flatten(),
+        io_threads: io_threads.ok().flatten().unwrap_or(unset.io_threads),
+        connections_max: connections_max.ok().flatten().unwrap_or(unset.connections_max),
+        connections_per_address_max: per_address
+            .ok()
+            .flatten()
+            .unwrap_or(unset.connections_per_address_max),
+    }
+}
+
+fn count(value: &DeValue<'_>, limits: (u64, u64)) -> Result<usize, ValueError> {
+    let count = value::number_within(reader::number(value)?, limits)?;
+    usize::try_from(count).map_err(rule)
+}

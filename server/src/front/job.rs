@@ -1,0 +1,117 @@
+//! A job of the wire as one of the engine: what of it the engine has to know, and what it cannot do
+//! yet. The engine's payload is the job's own JSON.
+
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
+
+use jiff::Timestamp;
+use tickwheel_engine::NewJob;
+use tickwheel_protocol::{Edits, Job, Retry};
+
+/// Attempts that the engine gives a job at the most.
+const ATTEMPTS_MAX: u32 = 10_000;
+
+/// What the job asks for and the engine does not do yet.
+pub(super) fn not_supported(job: &Job<'_>) -> Option<&'static str> {
+    let custom = &job.custom;
+    if custom.unique_for.is_some() {
+        Some("`custom.unique_for` is not supported yet; leave it out")
+    } else if custom.expires_at.is_some() || custom.expires_in.is_some() {
+        Some("`custom.expires_at` and `custom.expires_in` are not supported yet; leave them out")
+    } else if custom.bid.is_some() {
+        Some("`custom.bid` is not supported yet, as batches are not; leave it out")
+    } else {
+        None
+    }
+}
+
+/// The job as the engine takes it, but for its payload, which is appended to `payloads`.
+pub(super) fn to_engine(
+    job: &Job<'_>,
+    now: Timestamp,
+    payloads: &mut Vec<u8>,
+) -> (NewJob, Range<usize>) {
+    let begin = payloads.len();
+    let edits = Edits {
+        created_at: (!job.has_created_at()).then_some(now),
+        // One that is due later is in no queue yet.
+        enqueued_at: (job.at.is_none() && !job.has_enqueued_at()).then_some(now),
+        ..Edits::default()
+    };
+    job.write_with(edits, payloads);
+    let attempts_max = match job.retry {
+        Retry::Never | Retry::Bury => 1,
+        Retry::Times(times) => times.saturating_add(1).min(ATTEMPTS_MAX) as u16,
+    };
+    let mut new = NewJob::new(job.jobtype.to_string())
+        .key(job.jid.as_bytes())
+        .timeout(Duration::from_secs(job.reserve_seconds.into()))
+        .attempts_max(attempts_max);
+    if job.queue != tickwheel_protocol::limits::QUEUE_DEFAULT {
+        new = new.queue(job.queue.to_string());
+    }
+    if let Some(priority) = job.priority {
+        new = new.priority(priority);
+    }
+    if let Some(at) = job.at {
+        new = new.at(system_time(at));
+    }
+    (new, begin..payloads.len())
+}
+
+/// An instant before 1970 is as good as 1970: it has passed.
+fn system_time(at: Timestamp) -> SystemTime {
+    let since = Duration::try_from(at.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + since
+}
+
+/// The present instant.
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // Microseconds are what clients send; more would only make jobs longer.
+    let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_added_where_they_are_missing_and_all_else_stays() {
+        let now: Timestamp = "2026-11-21T00:30:22.5Z".parse().unwrap();
+        let check = |raw: &str, expected: &str| {
+            let mut payloads = b"before".to_vec();
+            let (_, range) = to_engine(&Job::parse(raw, 1 << 20).unwrap(), now, &mut payloads);
+            assert_eq!(std::str::from_utf8(&payloads[range]), Ok(expected));
+        };
+        check(
+            r#"{"jid":"12345678","jobtype":"a","args":[1.0],"x":{}}"#,
+            r#"{"jid":"12345678","jobtype":"a","args":[1.0],"x":{},"created_at":"2026-11-21T00:30:22.5Z","enqueued_at":"2026-11-21T00:30:22.5Z"}"#,
+        );
+        let later = r#"{"jid":"12345678","jobtype":"a","args":[],"at":"2027-01-01T00:00:00Z","created_at":"mine"}"#;
+        check(later, later);
+    }
+
+    #[test]
+    fn instants_come_through_and_those_before_the_epoch_have_passed() {
+        let at = |text: &str| system_time(text.parse().unwrap());
+        assert_eq!(at("1950-01-01T00:00:00Z"), SystemTime::UNIX_EPOCH);
+        let expected = SystemTime::UNIX_EPOCH + Duration::new(951_868_800, 250_000_000);
+        assert_eq!(at("2000-03-01T00:00:00.25Z"), expected);
+    }
+
+    #[test]
+    fn the_longest_job_fits_with_its_times() {
+        use super::super::limits;
+        let frame = r#"{"jid":"12345678","jobtype":"a","args":[""]}"#;
+        let fill = "x".repeat(limits::REQUEST.job_bytes_max - frame.len());
+        let raw = format!(r#"{{"jid":"12345678","jobtype":"a","args":["{fill}"]}}"#);
+        let job = Job::parse(&raw, limits::REQUEST.job_bytes_max).unwrap();
+        let mut payloads = Vec::new();
+        to_engine(&job, now(), &mut payloads);
+        assert!(payloads.len() > raw.len() && payloads.len() <= limits::PAYLOAD_BYTES_MAX);
+    }
+}

@@ -1,0 +1,337 @@
+//! A round: what one read of a connection asked of the engine, as one list of orders per shard, and
+//! the replies in the order of the requests. It must not know sockets.
+
+use std::{collections::BTreeMap, ops::Range, vec};
+
+use tickwheel_engine::{
+    Bytes, CallError, Engine, NewJob, Refusal,
+    worker::{Order, OrderReply, key_of},
+};
+use tickwheel_protocol::{Job, JobError, PushBatch, reply};
+
+use super::job;
+
+/// Requests that are gathered.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    items: Vec<Item>,
+    plans: Vec<(usize, Plan)>,
+    /// JSON of the jobs to add, one behind the other: their payloads share one allocation.
+    payloads: Vec<u8>,
+    /// Replies that need no engine, one behind the other.
+    texts: Vec<u8>,
+}
+
+/// A round that was given to the engine.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    items: Vec<Item>,
+    payloads: Bytes,
+    texts: Vec<u8>,
+    /// By shard, once it has answered.
+    answers: Vec<Option<Result<vec::IntoIter<OrderReply>, CallError>>>,
+    /// Shards that have not answered.
+    missing: usize,
+}
+
+#[derive(Debug)]
+enum Plan {
+    Add(NewJob, Range<usize>),
+    Order(Order),
+}
+
+/// One request: how the answers of shards become its reply.
+#[derive(Debug)]
+enum Item {
+    /// The next so many bytes of the texts.
+    Text(usize),
+    Push(usize),
+    PushBatch {
+        jobs: Vec<(usize, Range<usize>)>,
+        refused: BTreeMap<String, String>,
+    },
+    Ack(usize),
+    AckBatch(Vec<usize>),
+    /// `EXTEND` or `CANCEL`.
+    Change(usize, Box<str>),
+    Track(usize, Box<str>),
+}
+
+impl Round {
+    /// Whether nothing was asked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// A request that is answered without the engine.
+    pub(super) fn text(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let begin = self.texts.len();
+        write(&mut self.texts);
+        let len = self.texts.len() - begin;
+        // Replies that follow each other are one.
+        match self.items.last_mut() {
+            Some(Item::Text(last)) => *last += len,
+            _ => self.items.push(Item::Text(len)),
+        }
+    }
+
+    /// A request that is refused.
+    pub(super) fn refuse(&mut self, why: impl std::fmt::Display) {
+        self.text(|out| reply::error(out, "ERR", why));
+    }
+
+    pub(super) fn push(&mut self, engine: &Engine, job: &Job<'_>, now: jiff::Timestamp) {
+        match job::not_supported(job) {
+            Some(why) => self.refuse(why),
+            None => {
+                let (shard, _) = self.add(engine, job, now);
+                self.items.push(Item::Push(shard));
+            }
+        }
+    }
+
+    pub(super) fn push_batch(
+        &mut self,
+        engine: &Engine,
+        batch: &PushBatch<'_>,
+        now: jiff::Timestamp,
+    ) {
+        let mut refused = BTreeMap::new();
+        let mut jobs = Vec::with_capacity(batch.jobs.len());
+        for job in &batch.jobs {
+            match job {
+                Ok(job) => match job::not_supported(job) {
+                    Some(why) => drop(refused.insert(job.jid.to_string(), why.to_owned())),
+                    None => jobs.push(self.add(engine, job, now)),
+                },
+                Err(bad) => drop(refused.insert(bad.jid.to_string(), error_text(&bad.error))),
+            }
+        }
+        self.items.push(Item::PushBatch { jobs, refused });
+    }
+
+    fn add(
+        &mut self,
+        engine: &Engine,
+        job: &Job<'_>,
+        now: jiff::Timestamp,
+    ) -> (usize, Range<usize>) {
+        let shard = shard_of(engine, &job.jid);
+        let (new, range) = job::to_engine(job, now, &mut self.payloads);
+        self.plans.push((shard, Plan::Add(new, range.clone())));
+        (shard, range)
+    }
+
+    pub(super) fn ack(&mut self, engine: &Engine, jid: &str) {
+        let shard = self.order(engine, jid, succeeded);
+        self.items.push(Item::Ack(shard));
+    }
+
+    pub(super) fn ack_batch(&mut self, engine: &Engine, jids: &[impl AsRef<str>]) {
+        let shards = jids.iter().map(|jid| self.order(engine, jid.as_ref(), succeeded)).collect();
+        self.items.push(Item::AckBatch(shards));
+    }
+
+    /// `EXTEND`, `CANCEL`: an order about one job, which has to be there.
+    pub(super) fn change(
+        &mut self,
+        engine: &Engine,
+        jid: &str,
+        order: impl FnOnce(tickwheel_engine::Key) -> Order,
+    ) {
+        let shard = self.order(engine, jid, order);
+        self.items.push(Item::Change(shard, jid.into()));
+    }
+
+    /// `TRACK GET`.
+    pub(super) fn track(&mut self, engine: &Engine, jid: &str) {
+        let shard = self.order(engine, jid, |key| Order::Look { key });
+        self.items.push(Item::Track(shard, jid.into()));
+    }
+
+    fn order(
+        &mut self,
+        engine: &Engine,
+        jid: &str,
+        order: impl FnOnce(tickwheel_engine::Key) -> Order,
+    ) -> usize {
+        let key = key_of(jid.as_bytes());
+        let shard = if engine.shards() == 1 { 0 } else { engine.shard_of(key) };
+        self.plans.push((shard, Plan::Order(order(key))));
+        shard
+    }
+
+    /// The orders by shard, and what waits for their answers.
+    pub(super) fn divide(self, shards: usize) -> (Vec<(usize, Vec<Order>)>, Waiting) {
+        let payloads = Bytes::from(self.payloads);
+        let mut orders: Vec<Vec<Order>> = (0..shards).map(|_| Vec::new()).collect();
+        if let [only] = &mut orders[..] {
+            only.reserve(self.plans.len());
+        }
+        for (shard, plan) in self.plans {
+            orders[shard].push(match plan {
+                Plan::Add(job, range) => Order::Add(job.payload(payloads.slice(range))),
+                Plan::Order(order) => order,
+            });
+        }
+        let orders: Vec<(usize, Vec<Order>)> =
+            orders.into_iter().enumerate().filter(|(_, orders)| !orders.is_empty()).collect();
+        let waiting = Waiting {
+            items: self.items,
+            payloads,
+            texts: self.texts,
+            answers: (0..shards).map(|_| None).collect(),
+            missing: orders.len(),
+        };
+        (orders, waiting)
+    }
+}
+
+impl Waiting {
+    /// Whether all shards have answered.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// A shard has answered.
+    pub(super) fn answered(&mut self, shard: usize, replies: Result<Vec<OrderReply>, CallError>) {
+        let answer = self.answers.get_mut(shard).filter(|answer| answer.is_none());
+        if let Some(answer) = answer {
+            *answer = Some(replies.map(Vec::into_iter));
+            self.missing -= 1;
+        }
+    }
+
+    /// Appends the replies to all requests, in their order.
+    pub(super) fn write(mut self, out: &mut Vec<u8>) {
+        let mut texts = &self.texts[..];
+        let mut answers = Answers(&mut self.answers);
+        for item in self.items {
+            match item {
+                Item::Text(len) => {
+                    let (text, rest) = texts.split_at(len);
+                    out.extend_from_slice(text);
+                    texts = rest;
+                }
+                Item::Push(shard) => match answers.added(shard) {
+                    Ok(()) => reply::ok(out),
+                    Err(why) => reply::error(out, "ERR", why),
+                },
+                Item::PushBatch { jobs, mut refused } => {
+                    for (shard, range) in jobs {
+                        if let Err(why) = answers.added(shard) {
+                            let raw = std::str::from_utf8(&self.payloads[range]);
+                            let jid = raw.ok().and_then(Job::jid_of).unwrap_or_default();
+                            refused.insert(jid.into_owned(), why);
+                        }
+                    }
+                    write_refused(out, &refused);
+                }
+                Item::Ack(shard) => match answers.finished(shard) {
+                    Ok(_) => reply::ok(out),
+                    Err(why) => reply::error(out, "ERR", why),
+                },
+                Item::AckBatch(shards) => {
+                    let failed = shards.into_iter().filter_map(|s| answers.finished(s).err());
+                    // A shard that cannot answer answers none: the first reason is the only one.
+                    match failed.collect::<Vec<_>>().first() {
+                        None => write_refused(out, &BTreeMap::new()),
+                        Some(why) => reply::error(out, "ERR", why),
+                    }
+                }
+                Item::Change(shard, jid) => match answers.changed(shard) {
+                    Ok(true) => reply::ok(out),
+                    Ok(false) => reply::error(out, "ERR", format_args!("Job not found {jid}")),
+                    Err(why) => reply::error(out, "ERR", why),
+                },
+                Item::Track(shard, jid) => match answers.state(shard) {
+                    Ok(state) => write_state(out, &jid, state),
+                    Err(why) => reply::error(out, "ERR", why),
+                },
+            }
+        }
+    }
+}
+
+/// The answers that were not used yet, by shard.
+struct Answers<'a>(&'a mut [Option<Result<vec::IntoIter<OrderReply>, CallError>>]);
+
+impl Answers<'_> {
+    fn next(&mut self, shard: usize) -> Result<OrderReply, String> {
+        match &mut self.0[shard] {
+            Some(Ok(replies)) => replies.next().ok_or_else(|| "the engine gave no answer".into()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the engine gave no answer".into()),
+        }
+    }
+
+    fn added(&mut self, shard: usize) -> Result<(), String> {
+        match self.next(shard)? {
+            // A client that heard no answer sends the job again.
+            OrderReply::Added(Ok(_) | Err(Refusal::KeyHeld(_))) => Ok(()),
+            OrderReply::Added(Err(refusal)) | OrderReply::Refused(refusal) => {
+                Err(refusal.to_string())
+            }
+            _ => Err(Refusal::Busy.to_string()),
+        }
+    }
+
+    fn finished(&mut self, shard: usize) -> Result<bool, String> {
+        match self.next(shard)? {
+            OrderReply::Finished(was_running) => Ok(was_running),
+            OrderReply::Refused(refusal) => Err(refusal.to_string()),
+            _ => Err(Refusal::Busy.to_string()),
+        }
+    }
+
+    fn changed(&mut self, shard: usize) -> Result<bool, String> {
+        match self.next(shard)? {
+            OrderReply::Extended(done) | OrderReply::Cancelled(done) => Ok(done),
+            OrderReply::Refused(refusal) => Err(refusal.to_string()),
+            _ => Err(Refusal::Busy.to_string()),
+        }
+    }
+
+    fn state(&mut self, shard: usize) -> Result<&'static str, String> {
+        match self.next(shard)? {
+            OrderReply::Looked(None) => Ok("unknown"),
+            OrderReply::Looked(Some(seen)) if seen.is_running => Ok("working"),
+            OrderReply::Looked(Some(seen)) if seen.attempts > 0 => Ok("failed"),
+            OrderReply::Looked(Some(_)) => Ok("enqueued"),
+            _ => Err(Refusal::Busy.to_string()),
+        }
+    }
+}
+
+/// Appends the reply to a batch: what was refused, by jid.
+pub(super) fn write_refused(out: &mut Vec<u8>, refused: &BTreeMap<String, String>) {
+    reply::bulk_with(out, |out| {
+        // Texts as keys and values always become JSON, and memory takes all of it.
+        let _ = serde_json::to_writer(out, refused);
+    });
+}
+
+fn write_state(out: &mut Vec<u8>, jid: &str, state: &str) {
+    #[derive(serde::Serialize)]
+    struct Tracked<'t> {
+        jid: &'t str,
+        state: &'t str,
+        updated_at: &'t str,
+    }
+    reply::bulk_with(out, |out| {
+        let _ = serde_json::to_writer(out, &Tracked { jid, state, updated_at: "" });
+    });
+}
+
+fn succeeded(key: tickwheel_engine::Key) -> Order {
+    Order::Finish { key, outcome: tickwheel_engine::worker::Finish::Succeeded }
+}
+
+/// The shard of a job; with one shard no hash has to be computed for it.
+pub(super) fn shard_of(engine: &Engine, jid: &str) -> usize {
+    if engine.shards() == 1 { 0 } else { engine.shard_of(key_of(jid.as_bytes())) }
+}
+
+fn error_text(error: &JobError) -> String {
+    error.to_string()
+}

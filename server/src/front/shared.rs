@@ -1,0 +1,102 @@
+//! What all I/O threads share: how the front-end was set up, its phase, and who is connected.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tickwheel_protocol::Password;
+
+use super::{FrontOptions, workers::Workers};
+
+/// What the front-end does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// Everything.
+    Open,
+    /// It accepts no connection and hands out no job; workers are told to be quiet.
+    Draining,
+    /// It answers what was asked and closes.
+    Ending,
+}
+
+/// What all I/O threads share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) password: Option<Password>,
+    pub(super) workers: Workers,
+    pub(super) started: Instant,
+    /// Commands that were read.
+    pub(super) commands: AtomicU64,
+    phase: AtomicU8,
+    connections_max: usize,
+    per_address_max: usize,
+    connections: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Shared {
+    pub(super) fn new(options: &FrontOptions) -> Self {
+        Self {
+            password: options.password.clone(),
+            workers: Workers::default(),
+            started: Instant::now(),
+            commands: AtomicU64::new(0),
+            phase: AtomicU8::new(Phase::Open as u8),
+            connections_max: options.connections_max,
+            per_address_max: options.per_address_max,
+            connections: AtomicUsize::new(0),
+            by_address: Mutex::default(),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Open,
+            1 => Phase::Draining,
+            _ => Phase::Ending,
+        }
+    }
+
+    /// Goes on to a later phase; an earlier one is not gone back to.
+    pub(super) fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// Counts a new connection, unless there are too many: then why.
+    pub(super) fn admit(&self, address: IpAddr) -> Result<(), &'static str> {
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.connections.load(Ordering::Relaxed) >= self.connections_max {
+            return Err("too many connections; try again later");
+        }
+        let count = by_address.entry(address).or_insert(0);
+        if *count >= self.per_address_max {
+            return Err("too many connections from your address; close some");
+        }
+        *count += 1;
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A connection that was admitted has ended.
+    pub(super) fn left(&self, address: IpAddr) {
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&address);
+            }
+        }
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}

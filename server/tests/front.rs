@@ -1,0 +1,11 @@
+//! The TCP front-end of the real server, spoken to by the protocol's client and by raw sockets.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod front {
+    mod clients;
+    mod connections;
+    mod jobs;
+    mod restart;
+    mod server;
+    mod stream;
+}

@@ -1,0 +1,184 @@
+//! The life of a job as clients see it.
+
+use tickwheel_protocol::request::Fail;
+
+use super::server::{Server, Start, folder, jid, jid_of, job};
+
+#[test]
+fn a_job_is_pushed_once_fetched_as_it_came_and_acknowledged() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let mut producer = server.producer();
+    let raw = r#"{"jid":"12345678","jobtype":"a","args":[1.0,{"b":"\u00e4"}],"mine":{"x":1e400},"created_at":"c","enqueued_at":"e"}"#;
+    producer.push(raw.as_bytes()).unwrap();
+    // The same again while it lives is no error and no second job.
+    producer.push(raw.as_bytes()).unwrap();
+    let mut worker = server.worker("worker-1");
+    assert_eq!(worker.fetch(&["default"]).unwrap().unwrap(), raw.as_bytes());
+    assert_eq!(
+        server.open().ask("TRACK GET 12345678"),
+        r#"{"jid":"12345678","state":"working","updated_at":""}"#
+    );
+    worker.ack("12345678").unwrap();
+    worker.ack("12345678").unwrap();
+    assert_eq!(
+        server.open().ask("TRACK GET 12345678"),
+        r#"{"jid":"12345678","state":"unknown","updated_at":""}"#
+    );
+    assert_eq!(worker.fetch(&["default"]).unwrap(), None);
+    server.end();
+}
+
+#[test]
+fn queues_are_taken_in_their_order_and_priorities_within_one() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let mut client = server.open();
+    for (number, more) in [
+        (1, r#","queue":"low""#),
+        (2, r#","queue":"high","priority":1"#),
+        (3, r#","queue":"high","priority":9"#),
+        (4, r#","queue":"other""#),
+    ] {
+        assert_eq!(client.ask(&format!("PUSH {}", job(number, more))), "+OK");
+    }
+    for number in [3, 2, 1] {
+        assert_eq!(jid_of(client.ask("FETCH high low").as_bytes()), jid(number));
+    }
+    assert_eq!(client.ask("QUEUE PAUSE other"), "+OK");
+    assert_eq!(client.ask(r#"FETCHB {"n":9,"wait_ms":10,"queues":["other"]}"#), "[]");
+    assert_eq!(client.ask("QUEUE RESUME *"), "+OK");
+    assert_eq!(jid_of(client.ask("FETCH other").as_bytes()), jid(4));
+    let info: serde_json::Value = serde_json::from_str(&client.ask("INFO")).unwrap();
+    assert_eq!(info["faktory"]["queues"], serde_json::json!({"high":0,"low":0,"other":0}));
+    assert_eq!(info["faktory"]["sets"]["working"], 4);
+    assert_eq!(info["server"]["faktory_version"], "1.9.0");
+}
+
+#[test]
+fn a_failure_stands_in_the_job_when_it_comes_again_and_its_retries_end() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let mut worker = server.worker("worker-1");
+    let raw = job(1, r#","retry":1,"backtrace":1,"mine":"kept""#);
+    worker.push(raw.as_bytes()).unwrap();
+    assert_eq!(jid_of(&worker.fetch(&["default"]).unwrap().unwrap()), jid(1));
+    let jid = jid(1);
+    let fail =
+        Fail { jid: &jid, errtype: "Timeout", message: "no \"route\"", backtrace: &["a", "b"] };
+    worker.fail(&fail).unwrap();
+    let state = server.open().ask(&format!("TRACK GET {jid}"));
+    assert!(state.contains(r#""state":"failed""#), "{state}");
+    // It comes again after its back-off.
+    let again = loop {
+        if let Some(job) = worker.fetch(&["default"]).unwrap() {
+            break job;
+        }
+    };
+    let again: serde_json::Value = serde_json::from_slice(&again).unwrap();
+    let failure = &again["failure"];
+    assert_eq!((&again["mine"], &failure["message"]), (&"kept".into(), &"no \"route\"".into()));
+    assert_eq!((&failure["retry_count"], &failure["remaining"]), (&0.into(), &1.into()));
+    assert_eq!(
+        (&failure["errtype"], &failure["backtrace"]),
+        (&"Timeout".into(), &serde_json::json!(["a"]))
+    );
+    worker.fail(&fail).unwrap();
+    let refused = worker.fail(&fail).unwrap_err().to_string();
+    assert!(refused.contains("Job not found"), "{refused}");
+    let unknown = Fail { jid: "never seen", ..Fail::default() };
+    let refused = worker.fail_batch(&[unknown]).unwrap();
+    assert_eq!(
+        refused.into_iter().collect::<Vec<_>>(),
+        [("never seen".to_owned(), "Job not found never seen".to_owned())]
+    );
+    let state = server.open().ask(&format!("TRACK GET {jid}"));
+    assert!(state.contains(r#""state":"unknown""#), "{state}");
+}
+
+#[test]
+fn batches_are_taken_in_part_and_fetched_whole() {
+    let folder = folder();
+    let server = Server::with(folder.path(), &Start::default());
+    let mut worker = server.worker("worker-1");
+    let mut jobs: Vec<String> = (0..1000).map(|number| job(number, "")).collect();
+    jobs[7] = r#"{"jid":"job-no-args","jobtype":"a"}"#.to_owned();
+    jobs[8] = job(8, r#","custom":{"unique_for":60}"#);
+    let refused = worker.push_batch(&jobs).unwrap();
+    let refused: std::collections::BTreeMap<String, String> = refused.into_iter().collect();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused["job-no-args"].contains("args") && refused[&jid(8)].contains("not supported"));
+    let mut seen = Vec::new();
+    while seen.len() < 998 {
+        let got = worker.fetch_batch(&["default"], 256, std::time::Duration::from_secs(2)).unwrap();
+        assert!(!got.is_empty() && got.len() <= 256);
+        let jids: Vec<String> = got.iter().map(|job| jid_of(job.get().as_bytes())).collect();
+        let names: Vec<&str> = jids.iter().map(String::as_str).collect();
+        assert_eq!(worker.ack_batch(&names).unwrap().into_iter().count(), 0);
+        seen.extend(jids);
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 998);
+}
+
+#[test]
+fn leases_are_extended_jobs_cancelled_and_what_is_missing_is_refused_clearly() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let mut client = server.open();
+    assert_eq!(client.ask(&format!("PUSH {}", job(1, ""))), "+OK");
+    assert_eq!(
+        client.ask(r#"EXTEND {"jid":"job-00000001","seconds":60}"#),
+        "-ERR Job not found job-00000001"
+    );
+    assert_eq!(jid_of(client.ask("FETCH default").as_bytes()), jid(1));
+    assert_eq!(client.ask(r#"EXTEND {"jid":"job-00000001","seconds":60}"#), "+OK");
+    assert_eq!(client.ask(r#"CANCEL {"jid":"job-00000001"}"#), "+OK");
+    assert_eq!(client.ask(r#"CANCEL {"jid":"job-00000001"}"#), "-ERR Job not found job-00000001");
+    for (line, answer) in [
+        ("FETCH", "-ERR FETCH takes"),
+        ("FLUSH", "-ERR FLUSH is not supported yet"),
+        (r#"MUTATE {"cmd":"clear","target":"dead"}"#, "-ERR MUTATE is not supported yet"),
+        ("QUEUE REMOVE a", "-ERR QUEUE REMOVE is not supported yet"),
+        ("BATCH STATUS b-12345678", "-ERR BATCH is not supported yet"),
+        ("CRON LIST", "-ERR CRON is not supported yet"),
+        (r#"TRACK SET {"jid":"12345678","percent":1}"#, "-ERR TRACK SET is not supported yet"),
+        (r#"HELLO {"v":2}"#, "-ERR HELLO was said already"),
+        (r#"BEAT {"wid":"nobody"}"#, "-ERR Unknown worker nobody"),
+        (
+            r#"PUSH {"jid":"12345678","jobtype":"a","args":[],"custom":{"bid":"b"}}"#,
+            "-ERR `custom.bid` is not",
+        ),
+        (
+            r#"PUSH {"jid":"12345678","jobtype":"a","args":[],"reserve_for":86401}"#,
+            "-ERR the job's `reserve_for`",
+        ),
+        (
+            r#"PUSH {"jid":"12345678","jobtype":"a","args":[],"at":"2500-01-01T00:00:00Z"}"#,
+            "-ERR the due time",
+        ),
+    ] {
+        let got = client.ask(line);
+        assert!(got.starts_with(answer), "{line}: {got}");
+    }
+    assert_eq!(client.ask(&format!("PUSH {}", job(2, ""))), "+OK");
+}
+
+#[test]
+fn a_job_of_the_future_comes_in_its_time_to_whoever_waits() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let mut client = server.open();
+    let at = jiff::Timestamp::from_nanosecond(
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
+            as i128
+            + 300_000_000,
+    )
+    .unwrap();
+    assert_eq!(client.ask(&format!("PUSH {}", job(1, &format!(r#","at":"{at}""#)))), "+OK");
+    assert_eq!(client.ask(r#"FETCHB {"n":1,"wait_ms":0,"queues":["default"]}"#), "[]");
+    assert_eq!(jid_of(client.ask("FETCH default").as_bytes()), jid(1));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(now.as_nanos() as i128 >= at.as_nanosecond(), "it came early");
+}
