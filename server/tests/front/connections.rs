@@ -41,7 +41,7 @@ fn a_client_that_does_not_finish_its_handshake_is_cut() {
     slow.send(b"HELLO {");
     assert!(silent.rest().starts_with("+HI "));
     assert!(slow.rest().starts_with("+HI "));
-    assert_eq!(server.open().ask("INFO").is_empty(), false);
+    assert!(server.open().ask("INFO").contains("faktory"));
 }
 
 #[test]
