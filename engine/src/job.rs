@@ -142,6 +142,15 @@ impl Backoff {
     /// at most 49 days.
     #[must_use]
     pub fn exponential(base: Duration, max: Duration) -> Self {
-        Self { inner: core::Backoff { base_ms: saturating_ms(base), max_ms: saturating_ms(max) } }
+        // A base above the longest wait would say nothing, and is how another sort is written.
+        let (base_ms, max_ms) = (saturating_ms(base.min(max)), saturating_ms(max));
+        Self { inner: core::Backoff { base_ms, max_ms } }
+    }
+
+    /// That of the work protocol: n⁴ + 15 seconds after `n` earlier failures, and up to 30·(n + 1)
+    /// seconds more, drawn; at most 49 days.
+    #[must_use]
+    pub fn quartic() -> Self {
+        Self { inner: core::Backoff::QUARTIC }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
 use super::limits;
 use super::reader::{self, Report, Section};
+use super::settings::duration_in;
 use super::value::{self, ValueError, rule};
 
 /// How workers are served.
@@ -16,6 +18,9 @@ pub struct Work {
     pub listen: Option<SocketAddr>,
     /// What clients have to know. `TICKWHEEL_PASSWORD` goes before it.
     pub password: Option<Secret>,
+    /// Wait after the first failure and the longest wait, of jobs that were pushed; `None` is the work
+    /// protocol's own rule.
+    pub backoff: Option<(Duration, Duration)>,
     /// I/O threads. Default 1, 1 to 16.
     pub io_threads: usize,
     /// Connections at the most. Default 10,000, 1 to 1,000,000.
@@ -58,6 +63,7 @@ impl Default for Work {
         Self {
             listen: None,
             password: None,
+            backoff: None,
             io_threads: limits::IO_THREADS_DEFAULT,
             connections_max: limits::CONNECTIONS_DEFAULT,
             connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_DEFAULT,
@@ -78,6 +84,19 @@ pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) 
         // What is refused is not shown: it may be the password with a slip.
         Secret::new(reader::text(value)?)
     });
+    let backoff = section.field(report, "backoff", r#"backoff = "10s""#, |value| {
+        duration_in(value, limits::BACKOFF)
+    });
+    let backoff_max = section.field(report, "backoff_max", r#"backoff_max = "10m""#, |value| {
+        duration_in(value, limits::BACKOFF)
+    });
+    let backoff = match (backoff.ok().flatten(), backoff_max.ok().flatten()) {
+        (None, None) => None,
+        (base, max) => {
+            let base = base.unwrap_or(limits::BACKOFF_DEFAULT);
+            Some((base, max.unwrap_or(limits::BACKOFF_MAX_DEFAULT).max(base)))
+        }
+    };
     let io_threads = section
         .field(report, "io_threads", "io_threads = 1", |value| count(value, limits::IO_THREADS));
     let connections_max =
@@ -93,6 +112,7 @@ pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) 
     Work {
         listen: listen.ok().flatten(),
         password: password.ok().flatten(),
+        backoff,
         io_threads: io_threads.ok().flatten().unwrap_or(unset.io_threads),
         connections_max: connections_max.ok().flatten().unwrap_or(unset.connections_max),
         connections_per_address_max: per_address

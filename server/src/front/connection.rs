@@ -19,7 +19,8 @@ use tickwheel_protocol::{Decoded, RequestDecoder, reply};
 use super::{
     buffers::{Input, Output},
     fails::Fails,
-    job, limits,
+    job::{self, Terms},
+    limits,
     mailbox::{Address, Letter, Mailbox},
     round::{Round, Waiting},
     session::{Flow, Session},
@@ -296,7 +297,7 @@ impl Connection {
 
     /// Decodes requests and hands them over; the bytes that they took.
     fn decode(&mut self, context: &Context, bytes: &[u8]) -> usize {
-        let now = job::now();
+        let terms = Terms { now: job::now(), backoff: context.shared.backoff };
         let (mut used, mut commands) = (0, 0);
         let (mut round, mut fails) = (Round::default(), Fails::default());
         while !self.is_blocked() {
@@ -327,7 +328,7 @@ impl Connection {
             if is_failure {
                 self.give(context, std::mem::take(&mut round));
             }
-            match self.session.take(context, command, now, &mut round, &mut fails) {
+            match self.session.take(context, command, terms, &mut round, &mut fails) {
                 Flow::Goes => {}
                 Flow::Fetch(fetch, is_batch) => {
                     self.give(context, std::mem::take(&mut round));

@@ -7,11 +7,18 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tickwheel_engine::NewJob;
+use tickwheel_engine::{Backoff, NewJob};
 use tickwheel_protocol::{Edits, Job, Retry};
 
 /// Attempts that the engine gives a job at the most.
 const ATTEMPTS_MAX: u32 = 10_000;
+
+/// What holds for all jobs that are pushed together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) now: Timestamp,
+    pub(super) backoff: Backoff,
+}
 
 /// What the job asks for and the engine does not do yet.
 pub(super) fn not_supported(job: &Job<'_>) -> Option<&'static str> {
@@ -30,14 +37,14 @@ pub(super) fn not_supported(job: &Job<'_>) -> Option<&'static str> {
 /// The job as the engine takes it, but for its payload, which is appended to `payloads`.
 pub(super) fn to_engine(
     job: &Job<'_>,
-    now: Timestamp,
+    terms: Terms,
     payloads: &mut Vec<u8>,
 ) -> (NewJob, Range<usize>) {
     let begin = payloads.len();
     let edits = Edits {
-        created_at: (!job.has_created_at()).then_some(now),
+        created_at: (!job.has_created_at()).then_some(terms.now),
         // One that is due later is in no queue yet.
-        enqueued_at: (job.at.is_none() && !job.has_enqueued_at()).then_some(now),
+        enqueued_at: (job.at.is_none() && !job.has_enqueued_at()).then_some(terms.now),
         ..Edits::default()
     };
     job.write_with(edits, payloads);
@@ -48,7 +55,8 @@ pub(super) fn to_engine(
     let mut new = NewJob::new(job.jobtype.to_string())
         .key(job.jid.as_bytes())
         .timeout(Duration::from_secs(job.reserve_seconds.into()))
-        .attempts_max(attempts_max);
+        .attempts_max(attempts_max)
+        .backoff(terms.backoff);
     if job.queue != tickwheel_protocol::limits::QUEUE_DEFAULT {
         new = new.queue(job.queue.to_string());
     }
@@ -81,10 +89,11 @@ mod tests {
 
     #[test]
     fn times_are_added_where_they_are_missing_and_all_else_stays() {
-        let now: Timestamp = "2026-11-21T00:30:22.5Z".parse().unwrap();
+        let now = "2026-11-21T00:30:22.5Z".parse().unwrap();
+        let terms = Terms { now, backoff: Backoff::quartic() };
         let check = |raw: &str, expected: &str| {
             let mut payloads = b"before".to_vec();
-            let (_, range) = to_engine(&Job::parse(raw, 1 << 20).unwrap(), now, &mut payloads);
+            let (_, range) = to_engine(&Job::parse(raw, 1 << 20).unwrap(), terms, &mut payloads);
             assert_eq!(std::str::from_utf8(&payloads[range]), Ok(expected));
         };
         check(
@@ -111,7 +120,8 @@ mod tests {
         let raw = format!(r#"{{"jid":"12345678","jobtype":"a","args":["{fill}"]}}"#);
         let job = Job::parse(&raw, limits::REQUEST.job_bytes_max).unwrap();
         let mut payloads = Vec::new();
-        to_engine(&job, now(), &mut payloads);
+        let terms = Terms { now: now(), backoff: Backoff::quartic() };
+        to_engine(&job, terms, &mut payloads);
         assert!(payloads.len() > raw.len() && payloads.len() <= limits::PAYLOAD_BYTES_MAX);
     }
 }

@@ -29,7 +29,7 @@ use std::{
 };
 
 use mio::{Interest, net::TcpListener};
-use tickwheel_engine::Engine;
+use tickwheel_engine::{Backoff, Engine};
 use tickwheel_protocol::Password;
 
 pub use error::ListenError;
@@ -49,6 +49,8 @@ pub struct FrontOptions {
     pub listen: SocketAddr,
     /// What clients have to know.
     pub password: Option<Password>,
+    /// How long jobs that were pushed wait after a failure.
+    pub backoff: Backoff,
     /// I/O threads, at least 1.
     pub io_threads: usize,
     /// Connections at the most.

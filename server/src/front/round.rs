@@ -9,7 +9,7 @@ use tickwheel_engine::{
 };
 use tickwheel_protocol::{Job, JobError, PushBatch, reply};
 
-use super::job;
+use super::job::{self, Terms};
 
 /// Requests that are gathered.
 #[derive(Debug, Default)]
@@ -80,29 +80,24 @@ impl Round {
         self.text(|out| reply::error(out, "ERR", why));
     }
 
-    pub(super) fn push(&mut self, engine: &Engine, job: &Job<'_>, now: jiff::Timestamp) {
+    pub(super) fn push(&mut self, engine: &Engine, job: &Job<'_>, terms: Terms) {
         match job::not_supported(job) {
             Some(why) => self.refuse(why),
             None => {
-                let (shard, _) = self.add(engine, job, now);
+                let (shard, _) = self.add(engine, job, terms);
                 self.items.push(Item::Push(shard));
             }
         }
     }
 
-    pub(super) fn push_batch(
-        &mut self,
-        engine: &Engine,
-        batch: &PushBatch<'_>,
-        now: jiff::Timestamp,
-    ) {
+    pub(super) fn push_batch(&mut self, engine: &Engine, batch: &PushBatch<'_>, terms: Terms) {
         let mut refused = BTreeMap::new();
         let mut jobs = Vec::with_capacity(batch.jobs.len());
         for job in &batch.jobs {
             match job {
                 Ok(job) => match job::not_supported(job) {
                     Some(why) => drop(refused.insert(job.jid.to_string(), why.to_owned())),
-                    None => jobs.push(self.add(engine, job, now)),
+                    None => jobs.push(self.add(engine, job, terms)),
                 },
                 Err(bad) => drop(refused.insert(bad.jid.to_string(), error_text(&bad.error))),
             }
@@ -110,14 +105,9 @@ impl Round {
         self.items.push(Item::PushBatch { jobs, refused });
     }
 
-    fn add(
-        &mut self,
-        engine: &Engine,
-        job: &Job<'_>,
-        now: jiff::Timestamp,
-    ) -> (usize, Range<usize>) {
+    fn add(&mut self, engine: &Engine, job: &Job<'_>, terms: Terms) -> (usize, Range<usize>) {
         let shard = shard_of(engine, &job.jid);
-        let (new, range) = job::to_engine(job, now, &mut self.payloads);
+        let (new, range) = job::to_engine(job, terms, &mut self.payloads);
         self.plans.push((shard, Plan::Add(new, range.clone())));
         (shard, range)
     }

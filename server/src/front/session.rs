@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use tickwheel_engine::worker::{Fetch, Order};
 use tickwheel_protocol::{
     Beat, Challenge, Command, Greeting, Hello, Limits, QueueCommand, TrackCommand, reply,
@@ -14,7 +13,9 @@ use tickwheel_protocol::{
 use super::{
     connection::Context,
     fails::Fails,
-    info, limits,
+    info,
+    job::Terms,
+    limits,
     round::Round,
     shared::{Phase, Shared},
 };
@@ -81,7 +82,7 @@ impl Session {
         &mut self,
         context: &Context,
         command: Command<'_>,
-        now: Timestamp,
+        terms: Terms,
         round: &mut Round,
         fails: &mut Fails,
     ) -> Flow {
@@ -102,8 +103,8 @@ impl Session {
         }
         let engine = &context.engine;
         match command {
-            Command::Push(job) => round.push(engine, &job, now),
-            Command::PushBatch(batch) => round.push_batch(engine, &batch, now),
+            Command::Push(job) => round.push(engine, &job, terms),
+            Command::PushBatch(batch) => round.push_batch(engine, &batch, terms),
             Command::Fetch(queues) => {
                 let queues = queues.iter().map(Box::from).collect();
                 return fetch(context, queues, 1, limits::FETCH_WAIT, false);
@@ -176,9 +177,11 @@ fn fetch(
     wait: Duration,
     is_batch: bool,
 ) -> Flow {
-    // While the server ends a worker waits as ever, and gets nothing.
-    let is_open = context.shared.phase() == Phase::Open;
-    let queues = if is_open { queues } else { Arc::default() };
+    // While the server ends a worker waits as for any FETCH, and gets nothing.
+    let (queues, wait) = match context.shared.phase() {
+        Phase::Open => (queues, wait),
+        _ => (Arc::default(), wait.min(limits::FETCH_WAIT)),
+    };
     Flow::Fetch(Fetch { queues, max, wait }, is_batch)
 }
 

@@ -10,6 +10,7 @@ use std::{
     time::Instant,
 };
 
+use tickwheel_engine::Backoff;
 use tickwheel_protocol::Password;
 
 use super::{FrontOptions, workers::Workers};
@@ -30,6 +31,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) password: Option<Password>,
+    pub(super) backoff: Backoff,
     pub(super) workers: Workers,
     pub(super) started: Instant,
     /// Commands that were read.
@@ -45,6 +47,7 @@ impl Shared {
     pub(super) fn new(options: &FrontOptions) -> Self {
         Self {
             password: options.password.clone(),
+            backoff: options.backoff,
             workers: Workers::default(),
             started: Instant::now(),
             commands: AtomicU64::new(0),

@@ -8,6 +8,7 @@ use crate::crontab::{self, Format, Host};
 use crate::front::{Front, FrontOptions};
 use crate::plan::Entry;
 use crate::problem::{LoadError, Problem, refuse_if_any};
+use tickwheel_engine::Backoff;
 use tickwheel_protocol::Password;
 
 /// Everything that is to run, and how.
@@ -66,6 +67,9 @@ fn front(options: &ServeOptions, work: &Work, problems: &mut Vec<Problem>) -> Op
     let front = FrontOptions {
         listen,
         password: password.map(|password| Password::new(password.reveal())),
+        backoff: work
+            .backoff
+            .map_or_else(Backoff::quartic, |(base, max)| Backoff::exponential(base, max)),
         io_threads: work.io_threads,
         connections_max: work.connections_max,
         per_address_max: work.connections_per_address_max,

@@ -78,7 +78,8 @@ fn pyfaktory_pushes_works_fails_and_ends() {
         Err(why) => return skip(&why),
     };
     let folder = folder();
-    let start = Start { password: Some("sesame"), ..Start::default() };
+    let config = "[work]\nbackoff = \"100ms\"\n";
+    let start = Start { password: Some("sesame"), config, ..Start::default() };
     let server = Server::with(folder.path(), &start);
     let (script, done) = (folder.path().join("worker.py"), folder.path().join("done"));
     std::fs::write(&script, PYFAKTORY).unwrap();

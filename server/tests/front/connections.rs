@@ -79,12 +79,9 @@ fn a_client_that_reads_nothing_is_not_fed_with_memory() {
 #[test]
 fn many_idle_connections_take_little_memory_and_the_bound_holds() {
     let folder = folder();
-    std::fs::write(
-        folder.path().join("t.toml"),
-        "[work]\nconnections_max = 2002\nconnections_per_address_max = 2002\nio_threads = 2\n",
-    )
-    .unwrap();
-    let start = Start { arguments: &["--config", "t.toml"], ..Start::default() };
+    let config =
+        "[work]\nconnections_max = 2002\nconnections_per_address_max = 2002\nio_threads = 2\n";
+    let start = Start { config, ..Start::default() };
     let server = Server::with(folder.path(), &start);
     let mut first = server.open();
     first.ask("INFO");

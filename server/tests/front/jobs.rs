@@ -58,7 +58,8 @@ fn queues_are_taken_in_their_order_and_priorities_within_one() {
 #[test]
 fn a_failure_stands_in_the_job_when_it_comes_again_and_its_retries_end() {
     let folder = folder();
-    let server = Server::start(folder.path());
+    let config = "[work]\nbackoff = \"100ms\"\n";
+    let server = Server::with(folder.path(), &Start { config, ..Start::default() });
     let mut worker = server.worker("worker-1");
     let raw = job(1, r#","retry":1,"backtrace":1,"mine":"kept""#);
     worker.push(raw.as_bytes()).unwrap();

@@ -90,7 +90,7 @@ fn at_the_end_workers_are_told_to_be_quiet_and_may_finish() {
     waits.send(b"FETCHB {\"n\":1,\"wait_ms\":60000,\"queues\":[\"default\"]}\r\n");
     server.signal(Signal::TERM);
     server.expect("ending");
-    // Its wait is over at once, and nothing is handed out any more.
+    // Its wait is over soon, and nothing is handed out any more.
     assert_eq!(waits.reply(), "[]");
     assert_eq!(worker.beat("worker-1", 1000).unwrap().as_deref(), Some("quiet"));
     worker.push(job(2, "").as_bytes()).unwrap();
@@ -109,8 +109,7 @@ fn at_the_end_workers_are_told_to_be_quiet_and_may_finish() {
 fn commands_run_beside_workers_and_out_of_their_reach() {
     let folder = folder();
     let config = "[[schedule]]\nname = \"pulse\"\nevery = \"1s\"\ncommand = [\"true\"]\n";
-    std::fs::write(folder.path().join("t.toml"), config).unwrap();
-    let start = Start { arguments: &["--config", "t.toml"], ..Start::default() };
+    let start = Start { config, ..Start::default() };
     let mut server = Server::with(folder.path(), &start);
     let mut client = server.open();
     let raw = r#"{"jid":"12345678","jobtype":"command","args":[]}"#;

@@ -26,11 +26,12 @@ pub(crate) struct Server {
 /// How a server is started.
 #[derive(Default)]
 pub(crate) struct Start<'a> {
-    pub(crate) arguments: &'a [&'a str],
     pub(crate) password: Option<&'a str>,
     /// Descriptors at the most.
     pub(crate) descriptors: Option<u32>,
     pub(crate) port: u16,
+    /// Text of the configuration.
+    pub(crate) config: &'a str,
 }
 
 impl Server {
@@ -53,7 +54,11 @@ impl Server {
             }
         };
         command.args(["serve", "--listen", &format!("127.0.0.1:{}", start.port)]);
-        command.args(start.arguments).arg("--data-dir").arg(folder.join("data"));
+        if !start.config.is_empty() {
+            std::fs::write(folder.join("t.toml"), start.config).unwrap();
+            command.args(["--config", "t.toml"]);
+        }
+        command.arg("--data-dir").arg(folder.join("data"));
         command.env_remove("RUST_LOG").env_remove("TICKWHEEL_PASSWORD");
         if let Some(password) = start.password {
             command.env("TICKWHEEL_PASSWORD", password);
