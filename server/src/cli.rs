@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::config::PASSWORD_VARIABLE;
 use crate::demo::{self, DemoArgs, DemoError};
 use crate::logging;
 use crate::next::{self, NextError};
@@ -170,7 +171,7 @@ fn serve_command(args: ServeArgs) -> Result<(), Exit> {
     logging::start("info");
     let ServeArgs { config, crontabs, system, data_dir, listen, check } = args;
     // Not an argument: the command line of a process can be read by others.
-    let password = std::env::var("TICKWHEEL_PASSWORD").ok();
+    let password = std::env::var(PASSWORD_VARIABLE).ok();
     let options = ServeOptions { config, crontabs, system, data_dir, listen, password };
     let result =
         if check { serve::check(&options).map(Some) } else { serve::run(&options).map(|()| None) };

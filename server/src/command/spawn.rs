@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::{Program, Spec};
+use crate::config::PASSWORD_VARIABLE;
 
 /// Why a command could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +108,8 @@ fn command_of(spec: &Spec) -> Result<(Command, String), SpawnError> {
     if !spec.inherit_env {
         command.env_clear();
     }
+    // What workers have to know is none of a command's business.
+    command.env_remove(PASSWORD_VARIABLE);
     command.envs(&spec.env);
     command.process_group(0);
     if let Some(user) = &spec.run_as {

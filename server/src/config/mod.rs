@@ -18,7 +18,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 pub use settings::Settings;
-pub use work::{Secret, Work};
+pub use work::{PASSWORD_VARIABLE, Secret, Work};
 
 use self::reader::{Report, Section};
 use self::settings::Defaults;

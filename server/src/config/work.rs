@@ -11,6 +11,9 @@ use super::reader::{self, Report, Section};
 use super::settings::duration_in;
 use super::value::{self, ValueError, rule};
 
+/// The environment variable that holds the password, over what the file says.
+pub const PASSWORD_VARIABLE: &str = "TICKWHEEL_PASSWORD";
+
 /// How workers are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Work {

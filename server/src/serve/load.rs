@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{ServeOptions, schedules};
-use crate::config::{self, Config, Secret, Settings, Work, limits};
+use crate::config::{self, Config, PASSWORD_VARIABLE, Secret, Settings, Work, limits};
 use crate::crontab::{self, Format, Host};
 use crate::front::{Front, FrontOptions};
 use crate::plan::Entry;
@@ -59,7 +59,7 @@ fn front(options: &ServeOptions, work: &Work, problems: &mut Vec<Problem>) -> Op
     let password = match options.password.as_deref().map(Secret::new) {
         Some(Ok(password)) => Some(password),
         Some(Err(error)) => {
-            problems.push(Problem::new(Path::new("TICKWHEEL_PASSWORD"), error));
+            problems.push(Problem::new(Path::new(PASSWORD_VARIABLE), error));
             return None;
         }
         None => work.password.clone(),

@@ -53,7 +53,8 @@ fn quartic_ns(job: JobId, attempt: u16) -> u64 {
     let jitter_ms_max = 30_000 * (failed_before + 1);
     // A fraction of 32 bits, of a span of at most 31.
     let jitter_ms = ((draw(job, attempt) >> 32) * jitter_ms_max) >> 32;
-    let wait_ms = (failed_before.saturating_pow(4) + 15).saturating_mul(1000) + jitter_ms;
+    let wait_s = failed_before.saturating_pow(4).saturating_add(15);
+    let wait_ms = wait_s.saturating_mul(1000).saturating_add(jitter_ms);
     ms_to_ns(wait_ms.min(SPAN_MS_MAX))
 }
 

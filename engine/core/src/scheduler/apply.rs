@@ -410,8 +410,7 @@ impl Scheduler {
         if is_due {
             record.state = JobState::Ready;
             record.ready_ns = mono_ns;
-            let (queue, priority) = (record.queue, record.priority());
-            self.queues.push(&mut self.links, slot, queue, priority);
+            self.stand_in_line(slot);
         } else {
             let (clock, due_ns) = (record.clock(), record.due_ns);
             self.arm(slot, clock, due_ns);

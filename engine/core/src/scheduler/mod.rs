@@ -408,13 +408,22 @@ impl Scheduler {
     }
 
     /// Lets keyless jobs of `kind` stand in the queue `name` once they are due, whatever they say: for
-    /// jobs that were added before the queue was chosen. Said again after each start, before time
-    /// goes on. `false` if there are too many queues or kinds.
+    /// jobs that were added before the queue was chosen. It is not written: say it again after a start.
+    /// `false` if there are too many queues or kinds.
     pub fn home(&mut self, kind: &str, name: &str) -> bool {
         let (Some(kind), Some(queue)) = (self.kinds.intern(kind), self.queues.intern(name)) else {
             return false;
         };
         self.homes.push((KindId(kind), queue));
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = self.table.get(slot);
+            let is_meant = record.kind.0 == kind && record.state == JobState::Ready;
+            if is_meant && record.role() == Role::Job {
+                let stood = record.queue;
+                self.queues.remove(&mut self.links, slot, stood);
+                self.stand_in_line(slot);
+            }
+        }
         true
     }
 

@@ -54,16 +54,9 @@ impl Scheduler {
             (Role::Job, JobState::Scheduled) => {
                 record.state = JobState::Ready;
                 record.ready_ns = now.mono.0;
-                let home = self.homes.iter().find(|(kind, _)| *kind == record.kind);
-                if let Some((_, home)) = home
-                    && self.keys.of(slot).is_none()
-                {
-                    record.queue = *home;
-                }
-                let (queue, priority) = (record.queue, record.priority());
                 let now_ns = on_clock(now, record.clock());
                 out.lateness_ns.push(now_ns.saturating_sub(record.due_ns));
-                self.queues.push(&mut self.links, slot, queue, priority);
+                self.stand_in_line(slot);
             }
             (Role::Job, JobState::Running) if record.is_fetched() => {
                 let message = "the worker's lease ended";
@@ -75,6 +68,18 @@ impl Scheduler {
             }
             (role, state) => panic!("a timer fired for {role:?} in state {state}"),
         }
+    }
+
+    /// Puts a job that has become ready into its queue.
+    pub(super) fn stand_in_line(&mut self, slot: Slot) {
+        let record = self.table.get_mut(slot);
+        if let Some((_, home)) = self.homes.iter().find(|(kind, _)| *kind == record.kind)
+            && self.keys.of(slot).is_none()
+        {
+            record.queue = *home;
+        }
+        let (queue, priority) = (record.queue, record.priority());
+        self.queues.push(&mut self.links, slot, queue, priority);
     }
 
     fn fire_schedule(
