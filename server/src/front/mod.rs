@@ -1,8 +1,8 @@
 //! The TCP front-end: workers and producers in any language, by the work protocol.
 //!
-//! An I/O thread waits for its sockets ([`io`]). What one read of a connection brings is decoded
-//! ([`connection`]), each command is carried out ([`session`]) and becomes orders for the engine, one
-//! list per shard ([`round`], [`fails`]). Answers come back as letters ([`mailbox`]) and are written in
+//! An I/O thread waits for its sockets (`io`). What one read of a connection brings is decoded
+//! (`connection`), each command is carried out (`session`) and becomes orders for the engine, one
+//! list per shard (`round`, `fails`). Answers come back as letters (`mailbox`) and are written in
 //! the order of the requests. `docs/protocol.md` says what goes over the wire.
 //!
 //! It must not know configuration files, commands, or how the server ends.

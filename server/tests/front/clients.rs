@@ -6,6 +6,8 @@ use std::{
     process::{Command, Output},
 };
 
+use tickwheel_protocol::{Client, ClientOptions, Password};
+
 use super::server::{Server, Start, folder, tools};
 
 /// The output of a command, or what kept it from running.
@@ -37,10 +39,11 @@ fn python(package: &str) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// Pushes seven jobs, one of which fails once, works them off, and ends by a signal to itself. Its jobs
-/// run in processes of their own, so they tell of themselves in a file.
+/// Pushes seven jobs, one of which fails once, works them off, and ends once all are acknowledged. Its
+/// jobs run in processes of their own, so they tell of themselves in a file. It ends at once, as the
+/// library's own end waits for its next sign of life.
 const PYFAKTORY: &str = r#"
-import os, signal, sys, threading, time
+import os, sys, threading, time
 from pyfaktory import Client, Consumer, Job, Producer
 
 url, done = sys.argv[1], sys.argv[2]
@@ -53,9 +56,9 @@ def adder(x, y):
         file.write(f"{x + y}\n")
 
 def watch():
-    while not os.path.exists(done) or len(open(done).readlines()) < 7:
+    while not os.path.exists(done) or len(open(done).readlines()) < 7 or consumer.pending_tasks_count > 0:
         time.sleep(0.02)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os._exit(0)
 
 if __name__ == "__main__":
     with Client(faktory_url=url, role="producer") as client:
@@ -64,10 +67,10 @@ if __name__ == "__main__":
             producer.push(Job(jobtype="adder", args=(number, 4), queue="default"))
         refused = producer.push_bulk([Job(jobtype="adder", args=(number, 4)) for number in (5, 6)])
         assert not refused, refused
-    threading.Thread(target=watch, daemon=True).start()
     with Client(faktory_url=url, role="consumer") as client:
         consumer = Consumer(client=client, queues=["default"], concurrency=2)
         consumer.register("adder", adder)
+        threading.Thread(target=watch, daemon=True).start()
         consumer.run()
 "#;
 
@@ -95,5 +98,9 @@ fn pyfaktory_pushes_works_fails_and_ends() {
     sums.sort_unstable();
     assert_eq!(sums, [4, 5, 6, 7, 8, 9, 10], "{output:?}");
     assert!(folder.path().join("done.failed").exists());
+    let password = Some(Password::new("sesame"));
+    let options = ClientOptions { password, ..ClientOptions::default() };
+    let info = Client::connect(server.address, &options).unwrap().info().unwrap();
+    assert!(info.get().contains(r#""working":0"#), "{info}");
     server.end();
 }
