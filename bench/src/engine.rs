@@ -1,5 +1,14 @@
-//! Jobs through a whole engine: submitted in batches, run, completed in the log. It knows the
-//! public calls of the engine only.
+//! Jobs through a whole engine: submitted in batches, run, completed in the log; and below, one file
+//! per promise about a whole engine. They know the public calls of the engine only.
+
+mod clocks;
+pub mod herd;
+pub mod lateness;
+mod memory;
+pub mod overload;
+pub mod pending;
+mod rig;
+pub mod saturated;
 
 use std::{
     path::Path,

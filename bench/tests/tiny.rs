@@ -7,7 +7,14 @@ use tickwheel_bench::{
     codec::{self, Pushes},
     crc::{Crate, Payloads},
     cron::{RULES, Reader, Searches, ZONES},
-    engine::Trips,
+    engine::{
+        Trips,
+        herd::Herd,
+        lateness::{Lateness, bare_sleeper},
+        overload::{Load, Overload},
+        pending::Pending,
+        saturated::completed_per_second,
+    },
     wal::{
         Appends, BareSyncs, Cleaned, Cleaning, Copies, Groups, Paced, Plan, Recovered, Sustained,
         disk_bytes_per_commit, killed,
@@ -194,4 +201,59 @@ fn jobs_go_through_an_engine() {
     let dir = tempfile::tempdir().unwrap();
     let mut trips = Trips::new(dir.path(), 300).unwrap();
     assert!(trips.trip(2).unwrap() > Duration::ZERO);
+}
+
+#[test]
+fn lateness_is_measured_of_each_job() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(bare_sleeper(2000, 40).unwrap().len(), 40);
+    let run = Lateness::run(dir.path(), 20_000, 2000).unwrap();
+    assert_eq!((run.start_ns.len(), run.trigger_ns.len()), (2000, 2000));
+    // A handler cannot be called before its job was triggered.
+    assert!(run.start_ns.max() >= run.trigger_ns.min());
+}
+
+#[test]
+fn a_herd_drains_beside_another_caller() {
+    for durability in [Durability::Sync, Durability::Interval(INTERVAL)] {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Herd::run(dir.path(), 2000, durability).unwrap();
+        assert!(!run.ack_ns.is_empty());
+        assert!(run.drained > Duration::ZERO);
+    }
+}
+
+#[test]
+fn pending_jobs_are_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let jobs = 20_000;
+    let run = Pending::run(dir.path(), jobs, Duration::from_millis(10)).unwrap();
+    assert!(run.filled.resident_bytes >= run.filled.anonymous_bytes);
+    assert!(run.bytes_per_job(jobs) > 0.0, "{run:?}");
+    assert!(run.serving > Duration::ZERO);
+}
+
+#[test]
+fn jobs_complete_through_one_and_two_shards() {
+    for shards in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(completed_per_second(dir.path(), shards, 3000).unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn what_is_too_much_is_refused_and_the_rest_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = Load {
+        per_second: 50_000,
+        seconds: 1,
+        jobs_max: 100,
+        after_per_second: 500,
+        after_seconds: 1,
+    };
+    let run = Overload::run(dir.path(), load).unwrap();
+    assert_eq!((run.planned, run.after_ns.len()), (50_000, 1));
+    // A hundred places for what is submitted 100 ms ahead: few of five thousand fit.
+    assert!(run.refused > run.planned / 2, "{run:?}");
+    assert!(run.goodput > 0.0 && run.memory_bytes.1 >= run.memory_bytes.0);
 }
