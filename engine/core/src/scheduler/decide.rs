@@ -7,7 +7,7 @@ use super::{
     io::{Answer, Attempt, Began, Next, Notice, Outcome, OutcomeKind, Outputs},
 };
 use crate::{
-    event::{Event, Failure, JobAdded, Rule, Terms},
+    event::{Event, Failure, JobAdded, Terms},
     id::{JobId, Lsn, Slot},
     job::{
         Clock, JobState, NewJob, Refusal, check_name,
@@ -16,13 +16,12 @@ use crate::{
     },
     journal::{Journal, NoRoom},
     limits,
-    schedule::{Schedule, Timing, table::ScheduleState},
-    time::{MonoTime, Now, WallTime},
+    time::{Now, WallTime},
 };
 
-type Answered = (Answer, Lsn);
+pub(super) type Answered = (Answer, Lsn);
 
-fn refused(refusal: Refusal) -> Answered {
+pub(super) fn refused(refusal: Refusal) -> Answered {
     (Answer::Refused(refusal), Lsn(0))
 }
 
@@ -192,84 +191,6 @@ impl Scheduler {
         let event = Event::QueueSet { at: now.wall.0, name, paused };
         let position = self.commit(&event, &[], journal).position;
         (Answer::QueueSet(true), position.end)
-    }
-
-    pub(super) fn put_schedule(
-        &mut self,
-        now: Now,
-        schedule: &Schedule<'_>,
-        journal: &mut impl Journal,
-    ) -> Answered {
-        if let Err(refusal) = schedule.check() {
-            return refused(refusal);
-        }
-        let before = self.schedules.find(&schedule.name).and_then(|n| self.schedules.get(n));
-        let next = match before {
-            Some(state) if *state.rule == *schedule => {
-                return (Answer::SchedulePut(self.next_fire(state)), Lsn(0));
-            }
-            Some(state) if state.rule.timing == schedule.timing => self.next_fire(state),
-            Some(_) => schedule.timing.first(now),
-            None if self.schedules.is_full() => {
-                return refused(Refusal::TooManySchedules);
-            }
-            None => schedule.timing.first(now),
-        };
-        let is_new = before.is_none_or(|state| state.rule.timing != schedule.timing);
-        if is_new && next.is_none() && matches!(schedule.timing, Timing::Cron(_)) {
-            return refused(Refusal::Schedule(
-                "its cron expression never fires again: its years are past, or all its times are \
-                 skipped; give it other times, or remove the schedule",
-            ));
-        }
-        if !self.kinds.has_room_for(&schedule.job.kind) {
-            return refused(Refusal::TooManyKinds);
-        }
-        if !self.queues.has_room_for(&schedule.job.queue) {
-            return refused(Refusal::TooManyQueues);
-        }
-        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + schedule.job.payload.len();
-        if let Err(refusal) = self.room_for_new(journal, len_bytes) {
-            return refused(refusal);
-        }
-        let event = Event::SchedulePut {
-            at: now.wall.0,
-            rule: Rule::of(schedule),
-            next: next.map(|next| next.0),
-        };
-        let position = self.commit(&event, &schedule.job.payload, journal).position;
-        (Answer::SchedulePut(next), position.end)
-    }
-
-    /// The next fire time of a schedule, as the wall clock is now: that of an interval is kept on
-    /// the monotonic clock, and the wall clock may have been set since it was written. What lay
-    /// before the monotonic clock's zero, the boot, has its true time only in what was written, and is
-    /// past whatever the wall clock says now.
-    pub(super) fn next_fire(&self, state: &ScheduleState) -> Option<WallTime> {
-        let record = self.table.get(state.timer);
-        if record.clock() == Clock::Wall {
-            return state.next;
-        }
-        let due = MonoTime(record.due_ns).to_wall(self.offset_ns);
-        state.next.map(|next| if record.due_ns == 0 { next.min(due) } else { due })
-    }
-
-    pub(super) fn remove_schedule(
-        &mut self,
-        now: Now,
-        name: &str,
-        journal: &mut impl Journal,
-    ) -> Answered {
-        if self.schedules.find(name).is_none() {
-            return (Answer::ScheduleRemoved(false), Lsn(0));
-        }
-        let need = limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64;
-        if let Err(refusal) = self.room_for(journal, need) {
-            return refused(refusal);
-        }
-        let event = Event::ScheduleRemoved { at: now.wall.0, name };
-        let position = self.commit(&event, &[], journal).position;
-        (Answer::ScheduleRemoved(true), position.end)
     }
 
     /// An attempt ended. The end of one that is not the job's present attempt is refused.

@@ -12,6 +12,7 @@ mod freeze;
 mod io;
 mod keep;
 mod replay;
+mod schedules;
 mod trigger;
 
 use alloc::{boxed::Box, vec::Vec};

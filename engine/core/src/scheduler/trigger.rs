@@ -1,6 +1,6 @@
 //! Time: what is due leaves the wheels, and what is ready goes to executors.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{
     Scheduler,
@@ -14,8 +14,8 @@ use crate::{
         record::{Record, Role},
     },
     journal::Journal,
-    limits, schedule,
-    time::{Now, ms_to_ns},
+    limits,
+    time::Now,
     wheel::tick_at_or_before,
 };
 
@@ -80,53 +80,6 @@ impl Scheduler {
         }
         let (queue, priority) = (record.queue, record.priority());
         self.queues.push(&mut self.links, slot, queue, priority);
-    }
-
-    fn fire_schedule(
-        &mut self,
-        now: Now,
-        timer: Slot,
-        journal: &mut impl Journal,
-        out: &mut Outputs,
-    ) {
-        let record = *self.table.get(timer);
-        let Some(state) = self.schedules.get(record.schedule) else {
-            panic!("a timer fired for a schedule that is not there");
-        };
-        let Some(due) = self.next_fire(state) else {
-            panic!("a timer fired for a schedule that does not fire any more");
-        };
-        let rule = &state.rule;
-        let decision = schedule::decide(
-            &rule.timing,
-            rule.missed,
-            rule.grace_ms,
-            state.catch_up_until,
-            due,
-            now.wall,
-        );
-        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
-        if self.room_for_new(journal, len_bytes).is_err()
-            || self.table.len() >= self.config.jobs_max
-        {
-            // Its due time stays, so that the policy for missed runs sees how late it became.
-            let again = on_clock(now, record.clock()) + ms_to_ns(limits::NO_ROOM_RETRY_MS);
-            self.arm(timer, record.clock(), again);
-            return;
-        }
-        // The event borrows the rule while applying it needs the state.
-        let rule = Arc::clone(rule);
-        let clock = record.clock();
-        let event = Event::ScheduleFired {
-            at: now.wall.0,
-            name: &rule.name,
-            next: decision.next.map(|next| next.0),
-            catch_up_until: decision.catch_up_until.0,
-            job: decision.run.map(|due| self.added(now, &rule.job, due, clock)),
-        };
-        self.commit(&event, &rule.job.payload, journal);
-        // The job is ready at once: its trigger was this timer's.
-        out.lateness_ns.extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
     }
 
     /// Hands ready jobs out: the highest priority first and the oldest among equals, at most
@@ -252,7 +205,7 @@ impl Scheduler {
     }
 }
 
-fn on_clock(now: Now, clock: Clock) -> u64 {
+pub(super) fn on_clock(now: Now, clock: Clock) -> u64 {
     match clock {
         Clock::Mono => now.mono.0,
         Clock::Wall => now.wall.0,

@@ -1,0 +1,148 @@
+//! Schedules: the commands about them, and what is written when one fires.
+//!
+//! Which fire times run is for `schedule/missed.rs`; how the state changes is for `apply.rs`.
+
+use alloc::sync::Arc;
+
+use super::{
+    Scheduler,
+    decide::{Answered, refused},
+    io::{Answer, Outputs},
+    trigger::on_clock,
+};
+use crate::{
+    event::{Event, Rule},
+    id::{Lsn, Slot},
+    job::{Clock, Refusal},
+    journal::Journal,
+    limits,
+    schedule::{self, Schedule, Timing, table::ScheduleState},
+    time::{MonoTime, Now, WallTime, ms_to_ns},
+};
+
+impl Scheduler {
+    pub(super) fn put_schedule(
+        &mut self,
+        now: Now,
+        schedule: &Schedule<'_>,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        if let Err(refusal) = schedule.check() {
+            return refused(refusal);
+        }
+        let before = self.schedules.find(&schedule.name).and_then(|n| self.schedules.get(n));
+        let next = match before {
+            Some(state) if *state.rule == *schedule => {
+                return (Answer::SchedulePut(self.next_fire(state)), Lsn(0));
+            }
+            Some(state) if state.rule.timing == schedule.timing => self.next_fire(state),
+            Some(_) => schedule.timing.first(now),
+            None if self.schedules.is_full() => {
+                return refused(Refusal::TooManySchedules);
+            }
+            None => schedule.timing.first(now),
+        };
+        let is_new = before.is_none_or(|state| state.rule.timing != schedule.timing);
+        if is_new && next.is_none() && matches!(schedule.timing, Timing::Cron(_)) {
+            return refused(Refusal::Schedule(
+                "its cron expression never fires again: its years are past, or all its times are \
+                 skipped; give it other times, or remove the schedule",
+            ));
+        }
+        if !self.kinds.has_room_for(&schedule.job.kind) {
+            return refused(Refusal::TooManyKinds);
+        }
+        if !self.queues.has_room_for(&schedule.job.queue) {
+            return refused(Refusal::TooManyQueues);
+        }
+        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + schedule.job.payload.len();
+        if let Err(refusal) = self.room_for_new(journal, len_bytes) {
+            return refused(refusal);
+        }
+        let event = Event::SchedulePut {
+            at: now.wall.0,
+            rule: Rule::of(schedule),
+            next: next.map(|next| next.0),
+        };
+        let position = self.commit(&event, &schedule.job.payload, journal).position;
+        (Answer::SchedulePut(next), position.end)
+    }
+
+    /// The next fire time of a schedule, as the wall clock is now: that of an interval is kept on
+    /// the monotonic clock, and the wall clock may have been set since it was written. What lay
+    /// before the monotonic clock's zero, the boot, has its true time only in what was written, and is
+    /// past whatever the wall clock says now.
+    pub(super) fn next_fire(&self, state: &ScheduleState) -> Option<WallTime> {
+        let record = self.table.get(state.timer);
+        if record.clock() == Clock::Wall {
+            return state.next;
+        }
+        let due = MonoTime(record.due_ns).to_wall(self.offset_ns);
+        state.next.map(|next| if record.due_ns == 0 { next.min(due) } else { due })
+    }
+
+    pub(super) fn remove_schedule(
+        &mut self,
+        now: Now,
+        name: &str,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        if self.schedules.find(name).is_none() {
+            return (Answer::ScheduleRemoved(false), Lsn(0));
+        }
+        let need = limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64;
+        if let Err(refusal) = self.room_for(journal, need) {
+            return refused(refusal);
+        }
+        let event = Event::ScheduleRemoved { at: now.wall.0, name };
+        let position = self.commit(&event, &[], journal).position;
+        (Answer::ScheduleRemoved(true), position.end)
+    }
+
+    pub(super) fn fire_schedule(
+        &mut self,
+        now: Now,
+        timer: Slot,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) {
+        let record = *self.table.get(timer);
+        let Some(state) = self.schedules.get(record.schedule) else {
+            panic!("a timer fired for a schedule that is not there");
+        };
+        let Some(due) = self.next_fire(state) else {
+            panic!("a timer fired for a schedule that does not fire any more");
+        };
+        let rule = &state.rule;
+        let decision = schedule::decide(
+            &rule.timing,
+            rule.missed,
+            rule.grace_ms,
+            state.catch_up_until,
+            due,
+            now.wall,
+        );
+        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
+        if self.room_for_new(journal, len_bytes).is_err()
+            || self.table.len() >= self.config.jobs_max
+        {
+            // Its due time stays, so that the policy for missed runs sees how late it became.
+            let again = on_clock(now, record.clock()) + ms_to_ns(limits::NO_ROOM_RETRY_MS);
+            self.arm(timer, record.clock(), again);
+            return;
+        }
+        // The event borrows the rule while applying it needs the state.
+        let rule = Arc::clone(rule);
+        let clock = record.clock();
+        let event = Event::ScheduleFired {
+            at: now.wall.0,
+            name: &rule.name,
+            next: decision.next.map(|next| next.0),
+            catch_up_until: decision.catch_up_until.0,
+            job: decision.run.map(|due| self.added(now, &rule.job, due, clock)),
+        };
+        self.commit(&event, &rule.job.payload, journal);
+        // The job is ready at once: its trigger was this timer's.
+        out.lateness_ns.extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
+    }
+}
