@@ -20,7 +20,7 @@ use crate::{
     job::NewJob,
     latency::{self, Latency, Recorder},
     limits, route,
-    schedule::Schedule,
+    schedule::{Pause, Schedule},
     shard::{Batch, BatchAnswer, Found, Message, ShardEnd, ShardHandle, ShardStats, Started},
 };
 
@@ -77,8 +77,11 @@ pub struct ScheduleInfo {
     pub description: String,
     /// Kind of the job that it adds.
     pub kind: String,
-    /// The next fire time; `None` when it has no more.
+    /// The next fire time; `None` when it has no more. While it is paused, the one that it waits
+    /// with, which may be past.
     pub next: Option<SystemTime>,
+    /// Set while it is paused.
+    pub paused: Option<Pause>,
     /// Jobs that it added.
     pub fired: u64,
 }
@@ -243,6 +246,32 @@ impl Engine {
         self.call(shard, |reply| Message::RemoveSchedule { name, reply })
     }
 
+    /// Pauses a schedule: it does not fire until [`Engine::resume_schedule`], also across restarts
+    /// and when it is put again. If it is paused already, only the note changes. Jobs that it added
+    /// go on. `false` when there is none of that name.
+    ///
+    /// # Errors
+    /// The note has over 200 bytes, the log has no room, or the engine takes nothing more.
+    pub fn pause_schedule(&self, name: &str, note: &str) -> Result<bool, CallError> {
+        self.set_paused(name, Some(note.to_owned()))
+    }
+
+    /// Lets a paused schedule go on. Fire times that passed meanwhile are late; those later than
+    /// [`Schedule::grace`] are missed, and [`Schedule::missed`] says what becomes of them. `false`
+    /// when there is none of that name.
+    ///
+    /// # Errors
+    /// The log has no room, or the engine takes nothing more.
+    pub fn resume_schedule(&self, name: &str) -> Result<bool, CallError> {
+        self.set_paused(name, None)
+    }
+
+    fn set_paused(&self, name: &str, note: Option<String>) -> Result<bool, CallError> {
+        let shard = self.shard_of_name(name);
+        let name = name.to_owned();
+        self.call(shard, |reply| Message::PauseSchedule { name, note, reply })
+    }
+
     /// All schedules, by name.
     ///
     /// # Errors
@@ -256,6 +285,7 @@ impl Engine {
                     kind: view.rule.job.kind.into_owned(),
                     name: view.rule.name.into_owned(),
                     next: view.next.map(clock::system_time),
+                    paused: view.paused.map(Pause::from),
                     fired: view.fired,
                 });
             }

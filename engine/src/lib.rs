@@ -64,7 +64,7 @@ pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};
 pub use error::{CallError, ShutdownError, StartError, SubmitError};
 pub use executor::{Attempt, ExtendError, JobError};
 pub use job::{Backoff, NewJob};
-pub use schedule::{Missed, Schedule};
+pub use schedule::{Missed, Pause, Schedule};
 pub use shutdown::ShutdownReport;
 pub use tickwheel_core::{
     Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Refusal, ShardId, cron,

@@ -8,7 +8,7 @@ use std::{
 use tickwheel_core::{self as core, Refusal, Timing, cron::Cron};
 
 use crate::{
-    clock::{saturating_ms, saturating_ns, wall_time},
+    clock::{saturating_ms, saturating_ns, system_time, wall_time},
     job::NewJob,
 };
 
@@ -53,7 +53,8 @@ impl Schedule {
         Self { inner: core::Schedule::new(name, timing, job.to_core().into_owned()) }
     }
 
-    /// What is done about fire times that passed while the engine was down. Default
+    /// What is done about fire times that passed while the engine was down or the schedule was
+    /// paused. Default
     /// [`Missed::One`].
     #[must_use]
     pub fn missed(mut self, missed: Missed) -> Self {
@@ -86,6 +87,22 @@ impl Schedule {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+}
+
+/// A schedule does not fire until it is resumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pause {
+    /// Since when.
+    pub since: SystemTime,
+    /// Why, as whoever paused it said.
+    pub note: String,
+}
+
+impl From<core::Pause> for Pause {
+    fn from(pause: core::Pause) -> Self {
+        Self { since: system_time(pause.since), note: pause.note }
     }
 }
 

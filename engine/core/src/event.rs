@@ -20,7 +20,7 @@ use bincode::{
 
 pub(crate) use list::encode as encode_attempts;
 pub use list::{Attempts, Listed};
-pub use rule::{Rule, RuleMissed, RuleTiming};
+pub use rule::{Rule, RuleMissed, RuleOptions, RuleTiming};
 
 use crate::{
     id::Key,
@@ -180,6 +180,22 @@ pub enum Event<'a> {
         name: &'a str,
         /// Whether nothing is taken from it.
         paused: bool,
+    },
+    /// A schedule was paused, or its note replaced.
+    SchedulePaused {
+        /// When.
+        at: u64,
+        /// Its name.
+        name: &'a str,
+        /// Why.
+        note: &'a str,
+    },
+    /// A schedule that was paused goes on.
+    ScheduleResumed {
+        /// When.
+        at: u64,
+        /// Its name.
+        name: &'a str,
     },
 }
 
@@ -414,6 +430,7 @@ mod tests {
             grace_ms: 1,
             kind: "k",
             terms,
+            options: RuleOptions::default(),
         };
         let kept = JobKept {
             at: 1,
@@ -473,6 +490,8 @@ mod tests {
             ("Fetched", Event::Fetched { at: 1, count: 2 }),
             ("Extended", Event::Extended { job: 1, at: 2, lease_end: 3 }),
             ("QueueSet", Event::QueueSet { at: 1, name: "n", paused: true }),
+            ("SchedulePaused", Event::SchedulePaused { at: 1, name: "n", note: "w" }),
+            ("ScheduleResumed", Event::ScheduleResumed { at: 1, name: "n" }),
         ]
     }
 
@@ -489,6 +508,30 @@ mod tests {
         let ours: Vec<(u8, &str)> =
             one_of_each().iter().map(|(name, event)| (encoded(event)[0], *name)).collect();
         assert_eq!(rows.collect::<Vec<_>>(), ours);
+    }
+
+    /// Options are written behind the terms, and only where there are any.
+    #[test]
+    fn golden_bytes_of_options() {
+        let all = one_of_each();
+        let (_, Event::ScheduleKept { rule, .. }) = &all[10] else { panic!("{:?}", all[10]) };
+        let bytes = |options| {
+            let rule = Rule { options, ..rule.clone() };
+            let event =
+                Event::ScheduleKept { at: 1, rule, next: None, catch_up_until: 2, fired: 3 };
+            check(&event, b"payload");
+            encoded(&event)
+        };
+        let with = |options: &[u8]| {
+            let rule = [1, b'n', 1, 1, 0x11, 1, 1, b'k', 5, 26, 1, 2, 3];
+            [&[10, 1][..], &rule, options, &[0, 2, 3]].concat()
+        };
+        let paused = RuleOptions { paused: Some((7, "why")) };
+        assert_eq!(bytes(paused), with(&[0x01, 7, 3, b'w', b'h', b'y']));
+        let mut newer = with(&[0x80]);
+        Event::decode(&newer).unwrap_err();
+        newer[6] = 3;
+        Event::decode(&newer).unwrap_err();
     }
 
     /// The layout spelled out once, so that no edit of the code moves a byte unseen.
@@ -515,6 +558,8 @@ mod tests {
             alloc::vec![14, 1, 2],
             alloc::vec![15, 1, 2, 3],
             alloc::vec![16, 1, 1, b'n', 1],
+            alloc::vec![17, 1, 1, b'n', 1, b'w'],
+            alloc::vec![18, 1, 1, b'n'],
         ];
         assert_eq!(bytes, expected);
     }
@@ -540,6 +585,7 @@ mod tests {
             grace_ms: u32::MAX,
             kind: &long,
             terms,
+            options: RuleOptions::default(),
         };
         check(&Event::Added(job.clone()), b"payload");
         check(&Event::SchedulePut { at: 1, rule, next: Some(u64::MAX) }, &[0; 300]);
@@ -583,6 +629,7 @@ mod tests {
             grace_ms: 0,
             kind: &long,
             terms,
+            options: RuleOptions::default(),
         };
         let kept = Event::ScheduleKept { at: 1, rule, next: None, catch_up_until: 3, fired: 4 };
         check(&kept, b"payload");

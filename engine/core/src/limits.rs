@@ -47,6 +47,9 @@ pub const MESSAGE_BYTES_MAX: usize = 1000;
 /// Longest cron expression and zone name together, as text.
 pub const EXPRESSION_BYTES_MAX: usize = 1024;
 
+/// Longest note of a pause.
+pub const NOTE_BYTES_MAX: usize = 200;
+
 /// Longest fixed part of an event, before its payload.
 pub const EVENT_HEAD_BYTES_MAX: usize = 4096;
 
@@ -102,8 +105,10 @@ pub const NO_ROOM_RETRY_MS: u64 = 1000;
 
 // A message, a name and the numbers around them must fit the head of an event.
 const _: () = assert!(MESSAGE_BYTES_MAX + 3 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
-// A schedule's definition goes into one head: its name, its kind, its expression and zone.
-const _: () = assert!(EXPRESSION_BYTES_MAX + 4 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
+// A schedule goes into one head: its name, kind and queue, its expression and zone, its note.
+const _: () = assert!(
+    EXPRESSION_BYTES_MAX + NOTE_BYTES_MAX + 4 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX
+);
 const _: () = assert!(KEPT_HEAD_BYTES_MAX <= EVENT_HEAD_BYTES_MAX);
 // What is reserved for an attempt's end must hold the longest message.
 const _: () = assert!(OUTCOME_BYTES_MAX > MESSAGE_BYTES_MAX as u64);

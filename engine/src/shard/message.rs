@@ -30,6 +30,8 @@ pub(crate) enum Message {
     },
     /// Remove a schedule.
     RemoveSchedule { name: String, reply: Sender<Result<bool, CallError>> },
+    /// Pause a schedule with a note, or let it go on if there is none.
+    PauseSchedule { name: String, note: Option<String>, reply: Sender<Result<bool, CallError>> },
     /// Look at a job.
     Job { job: JobId, reply: Sender<Found> },
     /// Look at all schedules.

@@ -280,6 +280,16 @@ impl Shard {
                     _ => None,
                 });
             }
+            Message::PauseSchedule { name, note, reply } => {
+                let input = match &note {
+                    Some(note) => Input::PauseSchedule { caller: CALLER, name: &name, note },
+                    None => Input::ResumeSchedule { caller: CALLER, name: &name },
+                };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::ScheduleSet(is_there) => Some(is_there),
+                    _ => None,
+                });
+            }
             Message::Job { job, reply } => {
                 let found = match self.core.job(job) {
                     Some(view) => Found::Pending(Box::new(view)),

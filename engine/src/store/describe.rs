@@ -98,6 +98,10 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
             let name_of = if *paused { "queue paused" } else { "queue resumed" };
             (name_of, None, *at, format!("{name:?}"))
         }
+        Event::SchedulePaused { at, name, note } => {
+            ("schedule paused", None, *at, format!("{name:?}: {note:?}"))
+        }
+        Event::ScheduleResumed { at, name } => ("schedule resumed", None, *at, format!("{name:?}")),
         Event::Base { at, next_sequence, added, succeeded, dead, cancelled, .. } => {
             let text = format!(
                 "{added} added, {succeeded} succeeded, {dead} dead, {cancelled} cancelled, next job {next_sequence}"

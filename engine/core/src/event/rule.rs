@@ -2,18 +2,26 @@
 
 use alloc::borrow::Cow;
 
-use bincode::{BorrowDecode, Encode};
+use bincode::{
+    BorrowDecode, Encode,
+    de::BorrowDecoder,
+    enc::Encoder,
+    error::{DecodeError, EncodeError},
+};
 
 use super::{DecodeEventError, Terms};
 use crate::{
     cron::Cron,
     job::NewJob,
-    schedule::{Missed, Schedule, Timing},
+    schedule::{Missed, Pause, Schedule, Timing},
     time::WallTime,
 };
 
 /// A schedule's rule as it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+///
+/// The byte that tells the policy for missed fire times also says whether options follow the
+/// terms: a rule without any takes nothing for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule<'a> {
     /// The schedule's name.
     pub name: &'a str,
@@ -27,7 +35,22 @@ pub struct Rule<'a> {
     pub kind: &'a str,
     /// Terms of the job that it adds.
     pub terms: Terms<'a>,
+    /// What most rules do without.
+    pub options: RuleOptions<'a>,
 }
+
+/// What most rules do without: a byte says which of the fields follow, so that more can be added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleOptions<'a> {
+    /// Since when the schedule is paused, and why. It belongs to the schedule's state, not to its
+    /// rule: only where a schedule is written again whole is it ever there.
+    pub paused: Option<(u64, &'a str)>,
+}
+
+/// In the byte of the policy for missed fire times: options follow.
+const HAS_OPTIONS: u8 = 0x10;
+/// In the first byte of [`RuleOptions`]: the schedule is paused.
+const IS_PAUSED: u8 = 0x01;
 
 /// [`Timing`] as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -41,7 +64,7 @@ pub enum RuleTiming<'a> {
 }
 
 /// [`Missed`] as it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleMissed {
     /// Drop them.
     Skip,
@@ -49,6 +72,81 @@ pub enum RuleMissed {
     One,
     /// The newest `0` within `1` nanoseconds.
     All(u32, u64),
+}
+
+impl Encode for Rule<'_> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.name.encode(encoder)?;
+        self.timing.encode(encoder)?;
+        let has_options = self.options != RuleOptions::default();
+        let options = if has_options { HAS_OPTIONS } else { 0 };
+        match self.missed {
+            RuleMissed::Skip => options.encode(encoder)?,
+            RuleMissed::One => (options | 1).encode(encoder)?,
+            RuleMissed::All(limit, window_ns) => {
+                (options | 2).encode(encoder)?;
+                limit.encode(encoder)?;
+                window_ns.encode(encoder)?;
+            }
+        }
+        self.grace_ms.encode(encoder)?;
+        self.kind.encode(encoder)?;
+        self.terms.encode(encoder)?;
+        if has_options { self.options.encode(encoder) } else { Ok(()) }
+    }
+}
+
+impl<'de, Context> BorrowDecode<'de, Context> for Rule<'de> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Context>>(
+        decoder: &mut D,
+    ) -> Result<Self, DecodeError> {
+        let name = <&str>::borrow_decode(decoder)?;
+        let timing = RuleTiming::borrow_decode(decoder)?;
+        let first = u8::borrow_decode(decoder)?;
+        let missed = match first & !HAS_OPTIONS {
+            0 => RuleMissed::Skip,
+            1 => RuleMissed::One,
+            2 => RuleMissed::All(u32::borrow_decode(decoder)?, u64::borrow_decode(decoder)?),
+            _ => return Err(DecodeError::Other("a rule has a policy of a newer version")),
+        };
+        Ok(Self {
+            name,
+            timing,
+            missed,
+            grace_ms: u32::borrow_decode(decoder)?,
+            kind: <&str>::borrow_decode(decoder)?,
+            terms: Terms::borrow_decode(decoder)?,
+            options: match first & HAS_OPTIONS {
+                0 => RuleOptions::default(),
+                _ => RuleOptions::borrow_decode(decoder)?,
+            },
+        })
+    }
+}
+
+impl Encode for RuleOptions<'_> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let first = if self.paused.is_some() { IS_PAUSED } else { 0 };
+        first.encode(encoder)?;
+        self.paused.map_or(Ok(()), |paused| paused.encode(encoder))
+    }
+}
+
+impl<'de, Context> BorrowDecode<'de, Context> for RuleOptions<'de> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Context>>(
+        decoder: &mut D,
+    ) -> Result<Self, DecodeError> {
+        let first = u8::borrow_decode(decoder)?;
+        if first & !IS_PAUSED != 0 {
+            return Err(DecodeError::Other("a rule has options of a newer version"));
+        }
+        Ok(Self {
+            paused: match first & IS_PAUSED {
+                0 => None,
+                _ => Some(<(u64, &str)>::borrow_decode(decoder)?),
+            },
+        })
+    }
 }
 
 impl<'a> Rule<'a> {
@@ -68,7 +166,19 @@ impl<'a> Rule<'a> {
             grace_ms: schedule.grace_ms,
             kind: &schedule.job.kind,
             terms: Terms::of(&schedule.job),
+            options: RuleOptions::default(),
         }
+    }
+
+    /// The same of a schedule that is paused if `pause` is given.
+    pub(crate) fn paused(mut self, pause: Option<&'a Pause>) -> Self {
+        self.options.paused = pause.map(|pause| (pause.since.0, pause.note.as_str()));
+        self
+    }
+
+    /// The pause of a schedule that was written again whole.
+    pub(crate) fn pause(&self) -> Option<Pause> {
+        self.options.paused.map(|(since, note)| Pause { since: WallTime(since), note: note.into() })
     }
 
     /// The schedule that this rule and payload describe.

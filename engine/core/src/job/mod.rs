@@ -211,6 +211,12 @@ pub enum Refusal {
     /// More schedules than a shard holds.
     #[error("there are {max} schedules already: remove some", max = limits::SCHEDULES_MAX)]
     TooManySchedules,
+    /// A note is too long.
+    #[error("the note has {len_bytes} bytes, at most {max} are allowed: shorten it", max = limits::NOTE_BYTES_MAX)]
+    NoteTooLong {
+        /// Its length.
+        len_bytes: usize,
+    },
     /// A field of a schedule is out of its range.
     #[error("schedule: {0}")]
     Schedule(&'static str),

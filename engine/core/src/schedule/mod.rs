@@ -56,8 +56,8 @@ impl Timing {
     }
 }
 
-/// What is done about fire times that passed while the schedule could not fire: the process was
-/// down, the disk full, or, for cron, the machine asleep (the clock of intervals sleeps with it).
+/// What is done about fire times that passed while the schedule could not fire: it was paused, the
+/// process was down, the disk full, or, for cron, the machine asleep (the clock of intervals sleeps with it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Missed {
     /// They are dropped.
@@ -72,6 +72,15 @@ pub enum Missed {
         /// How far back a fire time may lie, in nanoseconds.
         window_ns: u64,
     },
+}
+
+/// A schedule does not fire until it is resumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Since when.
+    pub since: WallTime,
+    /// Why, as whoever paused it said: at most 200 bytes.
+    pub note: String,
 }
 
 /// A schedule: a name, a timing, and the job that it adds.

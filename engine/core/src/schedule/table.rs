@@ -4,7 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use hashbrown::HashTable;
 
-use super::Schedule;
+use super::{Pause, Schedule};
 use crate::{
     id::{Slot, hash_text},
     limits,
@@ -20,6 +20,8 @@ pub(crate) struct ScheduleState {
     pub(crate) next: Option<WallTime>,
     /// Fire times up to here run however late they are.
     pub(crate) catch_up_until: WallTime,
+    /// Set while it must not fire. Its timer is in no wheel then.
+    pub(crate) paused: Option<Pause>,
     /// Jobs added so far.
     pub(crate) fired: u64,
     /// The slot whose timer stands for the schedule; its record says which event holds the

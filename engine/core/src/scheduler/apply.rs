@@ -13,7 +13,7 @@ use crate::{
         table::Body,
         timeout_ns,
     },
-    schedule::table::ScheduleState,
+    schedule::{Pause, table::ScheduleState},
     time::WallTime,
 };
 
@@ -81,6 +81,14 @@ pub enum ReplayError {
     /// A head that is longer than heads are.
     #[error("an event's head is too long")]
     HeadLength,
+}
+
+/// What a schedule had come to when it was written again.
+struct StateKept {
+    next: Option<WallTime>,
+    catch_up_until: WallTime,
+    paused: Option<Pause>,
+    fired: u64,
 }
 
 impl Scheduler {
@@ -192,19 +200,35 @@ impl Scheduler {
                 self.remove_schedule_state(number);
                 Ok(())
             }
+            Event::SchedulePaused { at, name, note } => {
+                let number = self.schedules.find(name).ok_or(ReplayError::UnknownSchedule)?;
+                let Some(state) = self.schedules.get_mut(number) else {
+                    return Err(ReplayError::UnknownSchedule);
+                };
+                let since = state.paused.as_ref().map_or(WallTime(*at), |pause| pause.since);
+                state.paused = Some(Pause { since, note: (*note).into() });
+                let timer = state.timer;
+                self.disarm(timer);
+                Ok(())
+            }
+            Event::ScheduleResumed { name, .. } => {
+                let number = self.schedules.find(name).ok_or(ReplayError::UnknownSchedule)?;
+                self.resume(number);
+                Ok(())
+            }
             Event::Kept(kept) => self.apply_kept(kept, body),
             Event::ScheduleKept { rule, next, catch_up_until, fired, .. } => {
                 let number = match self.schedules.find(rule.name) {
                     Some(number) => number,
                     None => self.insert_schedule(rule, payload, body)?,
                 };
-                self.apply_schedule_kept(
-                    number,
-                    next.map(WallTime),
-                    WallTime(*catch_up_until),
-                    *fired,
-                    body,
-                );
+                let kept = StateKept {
+                    next: next.map(WallTime),
+                    catch_up_until: WallTime(*catch_up_until),
+                    paused: rule.pause(),
+                    fired: *fired,
+                };
+                self.apply_schedule_kept(number, kept, body);
                 Ok(())
             }
             Event::Base {
@@ -466,7 +490,8 @@ impl Scheduler {
         self.table.set_body(timer, body);
         self.links.grow_to(timer.0);
         let catch_up_until = WallTime(0);
-        let state = ScheduleState { rule, next: None, catch_up_until, fired: 0, timer };
+        let state =
+            ScheduleState { rule, next: None, catch_up_until, paused: None, fired: 0, timer };
         self.schedules.insert(state);
         Ok(number)
     }
@@ -487,25 +512,20 @@ impl Scheduler {
     /// A schedule was written again at `body`. Live, nothing but its place changes. On recovery,
     /// what is known of it may have begun with a replacement of its rule: all but the rule and the
     /// next fire time was cut off, and comes back here.
-    fn apply_schedule_kept(
-        &mut self,
-        number: u16,
-        next: Option<WallTime>,
-        catch_up_until: WallTime,
-        fired: u64,
-        body: Body,
-    ) {
+    fn apply_schedule_kept(&mut self, number: u16, kept: StateKept, body: Body) {
         let Some(state) = self.schedules.get_mut(number) else { return };
-        state.catch_up_until = catch_up_until;
-        state.fired = fired;
-        let (timer, next_before) = (state.timer, state.next);
+        state.catch_up_until = kept.catch_up_until;
+        state.fired = kept.fired;
+        let has_moved = state.next != kept.next || state.paused != kept.paused;
+        state.paused = kept.paused;
+        let timer = state.timer;
         self.table.set_body(timer, body);
-        if next_before != next {
-            self.set_next(number, next);
+        if has_moved {
+            self.set_next(number, kept.next);
         }
     }
 
-    /// Sets the next fire time of a schedule, and its timer.
+    /// Sets the next fire time of a schedule, and its timer, which runs unless it is paused.
     pub(crate) fn set_next(&mut self, number: u16, next: Option<WallTime>) {
         let offset_ns = self.offset_ns;
         let Some(state) = self.schedules.get_mut(number) else {
@@ -513,6 +533,7 @@ impl Scheduler {
         };
         state.next = next;
         let (timer, clock) = (state.timer, state.rule.timing.clock());
+        let is_paused = state.paused.is_some();
         self.disarm(timer);
         let record = self.table.get_mut(timer);
         record.set_clock(clock);
@@ -522,6 +543,20 @@ impl Scheduler {
                 Clock::Wall => next.0,
             };
             let due_ns = record.due_ns;
+            if !is_paused {
+                self.arm(timer, clock, due_ns);
+            }
+        }
+    }
+
+    /// A schedule is not paused any more: its timer goes on with the fire time that it had.
+    fn resume(&mut self, number: u16) {
+        let Some(state) = self.schedules.get_mut(number) else { return };
+        let was_paused = state.paused.take().is_some();
+        let (timer, next) = (state.timer, state.next);
+        if was_paused && next.is_some() {
+            let record = self.table.get(timer);
+            let (clock, due_ns) = (record.clock(), record.due_ns);
             self.arm(timer, clock, due_ns);
         }
     }

@@ -98,7 +98,9 @@ impl Scheduler {
                 (Role::Schedule, _) => {
                     census.schedules += 1;
                     let state = self.schedules.get(record.schedule);
-                    let next = state.filter(|state| state.timer == slot).and_then(|s| s.next);
+                    let next = state
+                        .filter(|state| state.timer == slot && state.paused.is_none())
+                        .and_then(|state| state.next);
                     next.map_or(Place::Nowhere, |_| Place::Wheel(record.clock()))
                 }
                 (Role::Job, JobState::Scheduled) => {

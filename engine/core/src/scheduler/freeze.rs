@@ -36,6 +36,7 @@ impl Scheduler {
                 rule: state.rule.clone(),
                 next: state.next,
                 catch_up_until: state.catch_up_until,
+                paused: state.paused.clone(),
                 fired: state.fired,
             }
         };
@@ -169,7 +170,7 @@ impl FrozenSchedule {
     pub(crate) fn event(&self, at: WallTime) -> Event<'_> {
         Event::ScheduleKept {
             at: at.0,
-            rule: Rule::of(&self.rule),
+            rule: Rule::of(&self.rule).paused(self.paused.as_ref()),
             next: self.next.map(|next| next.0),
             catch_up_until: self.catch_up_until.0,
             fired: self.fired,

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use crate::{
     id::{JobId, KindId, Lsn, QueueId, Slot, Token},
     job::{Clock, JobState, NewJob, Refusal},
-    schedule::Schedule,
+    schedule::{Pause, Schedule},
     time::{MonoTime, WallTime},
 };
 
@@ -41,6 +41,24 @@ pub enum Input<'a> {
     /// Remove a schedule; jobs that it added stay.
     RemoveSchedule {
         /// Who waits for [`Answer::ScheduleRemoved`].
+        caller: CallerId,
+        /// Its name.
+        name: &'a str,
+    },
+    /// Pause a schedule: it does not fire until it is resumed, also across restarts and when its
+    /// rule is replaced. If it is paused already, only the note changes.
+    PauseSchedule {
+        /// Who waits for [`Answer::ScheduleSet`].
+        caller: CallerId,
+        /// Its name.
+        name: &'a str,
+        /// Why: at most 200 bytes.
+        note: &'a str,
+    },
+    /// Let a paused schedule go on. Fire times that passed meanwhile are late, and those that are
+    /// later than its grace are missed: its policy says what becomes of them.
+    ResumeSchedule {
+        /// Who waits for [`Answer::ScheduleSet`].
         caller: CallerId,
         /// Its name.
         name: &'a str,
@@ -200,6 +218,8 @@ pub enum Answer {
     SchedulePut(Option<WallTime>),
     /// Whether a schedule of that name was there.
     ScheduleRemoved(bool),
+    /// Whether a schedule of that name is there; if so, it is as was asked.
+    ScheduleSet(bool),
     /// Whether the attempt was under way: its lease lasts longer now, or less long.
     Extended(bool),
     /// Whether that is another state of the queue than before.
@@ -345,8 +365,10 @@ pub struct QueueView {
 pub struct ScheduleView {
     /// Its rule.
     pub rule: Schedule<'static>,
-    /// The next fire time.
+    /// The next fire time; while it is paused, the one that it waits with.
     pub next: Option<WallTime>,
+    /// Set while it is paused.
+    pub paused: Option<Pause>,
     /// Jobs added so far.
     pub fired: u64,
 }

@@ -84,6 +84,8 @@ impl Scheduler {
             | Event::Failed { .. }
             | Event::Cancelled { .. }
             | Event::ScheduleRemoved { .. }
+            | Event::SchedulePaused { .. }
+            | Event::ScheduleResumed { .. }
             | Event::Released { .. }
             | Event::Base { .. } => Cleaned::Dead,
         })
@@ -255,9 +257,10 @@ impl Scheduler {
         }
         // The rule is not taken from the record: it may have been replaced since.
         let rule = Arc::clone(&state.rule);
+        let paused = state.paused.clone();
         let event = Event::ScheduleKept {
             at: now.wall.0,
-            rule: Rule::of(&rule),
+            rule: Rule::of(&rule).paused(paused.as_ref()),
             next: state.next.map(|next| next.0),
             catch_up_until: state.catch_up_until.0,
             fired: state.fired,

@@ -213,6 +213,14 @@ impl Scheduler {
                 let answer = self.remove_schedule(now, name, journal);
                 reply(out, caller, answer);
             }
+            Input::PauseSchedule { caller, name, note } => {
+                let answer = self.pause_schedule(now, name, note, journal);
+                reply(out, caller, answer);
+            }
+            Input::ResumeSchedule { caller, name } => {
+                let answer = self.resume_schedule(now, name, journal);
+                reply(out, caller, answer);
+            }
             Input::Complete { attempt, outcome } => {
                 self.complete(now, attempt, outcome, journal, out);
             }
@@ -340,6 +348,7 @@ impl Scheduler {
         let view = |state: &crate::schedule::table::ScheduleState| ScheduleView {
             rule: Schedule::clone(&state.rule),
             next: state.next,
+            paused: state.paused.clone(),
             fired: state.fired,
         };
         self.schedules.iter().map(view).collect()

@@ -99,6 +99,57 @@ impl Scheduler {
         (Answer::ScheduleRemoved(true), position.end)
     }
 
+    pub(super) fn pause_schedule(
+        &mut self,
+        now: Now,
+        name: &str,
+        note: &str,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        if note.len() > limits::NOTE_BYTES_MAX {
+            return refused(Refusal::NoteTooLong { len_bytes: note.len() });
+        }
+        let Some(state) = self.schedules.find(name).and_then(|n| self.schedules.get(n)) else {
+            return (Answer::ScheduleSet(false), Lsn(0));
+        };
+        if state.paused.as_ref().is_some_and(|pause| pause.note == note) {
+            return (Answer::ScheduleSet(true), Lsn(0));
+        }
+        let event = Event::SchedulePaused { at: now.wall.0, name, note };
+        self.set_schedule(&event, name.len() + note.len(), journal)
+    }
+
+    pub(super) fn resume_schedule(
+        &mut self,
+        now: Now,
+        name: &str,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        let Some(state) = self.schedules.find(name).and_then(|n| self.schedules.get(n)) else {
+            return (Answer::ScheduleSet(false), Lsn(0));
+        };
+        if state.paused.is_none() {
+            return (Answer::ScheduleSet(true), Lsn(0));
+        }
+        let event = Event::ScheduleResumed { at: now.wall.0, name };
+        self.set_schedule(&event, name.len(), journal)
+    }
+
+    /// Writes an event about a schedule that is there, with `text_bytes` of text.
+    fn set_schedule(
+        &mut self,
+        event: &Event<'_>,
+        text_bytes: usize,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        let need = limits::START_BYTES_MAX + text_bytes as u64;
+        if let Err(refusal) = self.room_for(journal, need) {
+            return refused(refusal);
+        }
+        let position = self.commit(event, &[], journal).position;
+        (Answer::ScheduleSet(true), position.end)
+    }
+
     pub(super) fn fire_schedule(
         &mut self,
         now: Now,

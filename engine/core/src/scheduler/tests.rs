@@ -2,6 +2,7 @@
 
 mod fetch;
 mod keep;
+mod schedules;
 mod snapshot;
 
 use super::*;
@@ -664,6 +665,7 @@ enum Op {
     Pass { ms: u64 },
     Put { name: u8, every_s: u64 },
     Remove { name: u8 },
+    Pause { name: u8, resume: bool },
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
@@ -675,6 +677,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         4 => (0..4000_u64).prop_map(|ms| Op::Pass { ms }),
         1 => (0..3_u8, 1..9_u64).prop_map(|(name, every_s)| Op::Put { name, every_s }),
         1 => (0..3_u8).prop_map(|name| Op::Remove { name }),
+        1 => (0..3_u8, any::<bool>()).prop_map(|(name, resume)| Op::Pause { name, resume }),
     ]
 }
 
@@ -727,7 +730,15 @@ fn run(world: &mut World, running: &mut Vec<Dispatch>, op: Op) -> Result<(), Tes
             let name = format!("schedule {name}");
             world.answer(Input::RemoveSchedule { caller: CallerId(0), name: &name });
         }
+        Op::Pause { name, resume } => {
+            let (caller, name) = (CallerId(0), format!("schedule {name}"));
+            world.answer(match resume {
+                true => Input::ResumeSchedule { caller, name: &name },
+                false => Input::PauseSchedule { caller, name: &name, note: "why" },
+            });
+        }
     }
+    prop_assert!(world.core.census().is_ok(), "{:?}", world.core.census());
     Ok(())
 }
 

@@ -121,6 +121,7 @@ pub(crate) struct FrozenSchedule {
     pub(crate) rule: Arc<crate::Schedule<'static>>,
     pub(crate) next: Option<WallTime>,
     pub(crate) catch_up_until: WallTime,
+    pub(crate) paused: Option<crate::Pause>,
     pub(crate) fired: u64,
 }
 

@@ -132,7 +132,7 @@ pub(super) fn whole(world: &World) -> String {
         .iter()
         .map(|state| {
             let timer = core.table.get(state.timer);
-            let fired = (state.fired, state.next, state.catch_up_until);
+            let fired = (state.fired, state.next, state.catch_up_until, &state.paused);
             format!("{:?} {fired:?} {:?} {:?}", state.rule, timer.body, timer.due_ns)
         })
         .collect();

@@ -1,0 +1,151 @@
+//! Rules about when schedules fire and when not: pauses, overlap, jitter, bounds.
+
+use super::*;
+use crate::schedule::Pause;
+
+const HOUR: u64 = 3600 * SECOND;
+
+impl World {
+    fn pause_schedule(&mut self, name: &str, note: &str) -> Answer {
+        self.answer(Input::PauseSchedule { caller: CallerId(0), name, note })
+    }
+
+    fn resume_schedule(&mut self, name: &str) -> Answer {
+        self.answer(Input::ResumeSchedule { caller: CallerId(0), name })
+    }
+
+    /// Lets `seconds` pass one by one, ends well what is dispatched, and tells in which seconds
+    /// that was.
+    fn seconds_that_ran(&mut self, seconds: u64) -> Vec<u64> {
+        let mut ran = Vec::new();
+        for second in 1..=seconds {
+            for dispatch in self.pass(SECOND) {
+                ran.push(second);
+                self.complete(dispatch, Outcome::Succeeded);
+            }
+        }
+        ran
+    }
+
+    fn the_schedule(&self) -> ScheduleView {
+        self.core.schedules().remove(0)
+    }
+
+    /// The same after a restart from the journal, from a cleaned journal, and from a snapshot.
+    fn each_start(self, down_ns: u64) -> [World; 3] {
+        let copy = |world: &World| {
+            let now = world.now;
+            let mut copy = World::with(world.journal.clone(), now.mono.0, now.wall.0);
+            keep::replay(&mut copy.core, &world.journal, 0);
+            copy
+        };
+        let replayed = copy(&self).restart(down_ns);
+        let mut cleaned = copy(&self);
+        let records = cleaned.journal.events.len();
+        for number in 0..records {
+            let bytes = cleaned.journal.events[number].clone();
+            let World { core, journal, now, .. } = &mut cleaned;
+            core.clean(*now, Lsn(number as u64), &bytes, journal).unwrap();
+        }
+        let World { core, journal, now, .. } = &mut cleaned;
+        core.write_base(*now, journal).unwrap();
+        let wall = now.wall.0 + down_ns;
+        let mut from_rest = World::with(cleaned.journal.clone(), 7 * SECOND, wall);
+        keep::replay(&mut from_rest.core, &cleaned.journal, records);
+        let World { core, journal, now, out, .. } = &mut from_rest;
+        core.recovered(*now, 2, journal, out);
+        let mut frozen = self;
+        let bytes = snapshot::bytes(&mut frozen);
+        let mut thawed = World::with(frozen.journal, 7 * SECOND, frozen.now.wall.0 + down_ns);
+        thawed.core = snapshot::restore(thawed.now, &bytes).unwrap();
+        let World { core, journal, now, out, .. } = &mut thawed;
+        core.recovered(*now, 2, journal, out);
+        let worlds = [replayed, from_rest, thawed];
+        for world in &worlds {
+            world.core.census().unwrap();
+        }
+        worlds
+    }
+}
+
+#[test]
+fn a_paused_schedule_does_not_fire_until_it_is_resumed_also_after_a_restart() {
+    let mut world = World::new();
+    let rule = Schedule::new("tick", Timing::Every(10 * SECOND), job());
+    world.put(&rule);
+    assert_eq!(world.seconds_that_ran(11), [11]);
+    assert_eq!(
+        world.pause_schedule("tick", "the disk is being changed"),
+        Answer::ScheduleSet(true)
+    );
+    let since = world.now.wall;
+    assert!(world.pass(100 * SECOND).is_empty());
+    assert_eq!(world.core.wake(), Wake::default());
+    // A program that puts its schedules at each start does not end the pause.
+    world.put(&Schedule { job: NewJob::new("other"), ..rule.clone() });
+    world.put(&Schedule { timing: Timing::Every(20 * SECOND), ..rule });
+    for mut world in world.each_start(HOUR) {
+        assert!(world.pass(HOUR).is_empty());
+        let note = String::from("the disk is being changed");
+        assert_eq!(world.the_schedule().paused, Some(Pause { since, note }));
+        assert_eq!(world.resume_schedule("tick"), Answer::ScheduleSet(true));
+        assert_eq!(world.the_schedule().paused, None);
+        assert_eq!(world.pass(0).len(), 1, "one run stands for what was missed");
+        let mut world = world.restart(0);
+        assert_eq!(world.pass(20 * SECOND + TICK_NS).len(), 2);
+    }
+}
+
+#[test]
+fn what_passed_during_a_pause_is_judged_by_the_policy_for_missed_runs() {
+    let all = Missed::All { limit: 2, window_ns: 100 * HOUR };
+    for (missed, expected) in [(Missed::Skip, 0), (Missed::One, 1), (all, 2)] {
+        for timing in [Timing::Every(HOUR), Timing::Cron(Cron::parse("0 * * * *").unwrap())] {
+            let mut world = World::new();
+            world.put(&Schedule { missed, ..Schedule::new("hourly", timing, job()) });
+            world.pause_schedule("hourly", "");
+            world.pass(5 * HOUR + 1800 * SECOND);
+            world.resume_schedule("hourly");
+            assert_eq!(world.pass(TICK_NS).len(), expected, "{missed:?}");
+            let next = world.the_schedule().next;
+            assert_eq!(next, Some(WallTime(START_WALL + 6 * HOUR)), "{missed:?}");
+        }
+    }
+    // Within its grace nothing is missed.
+    let mut world = World::new();
+    let timing = Timing::Every(10 * SECOND);
+    world.put(&Schedule { missed: Missed::Skip, ..Schedule::new("tick", timing, job()) });
+    world.pause_schedule("tick", "");
+    world.pass(31 * SECOND);
+    world.resume_schedule("tick");
+    assert_eq!(world.pass(0).len(), 3);
+}
+
+#[test]
+fn a_pause_keeps_its_beginning_and_takes_the_last_note() {
+    let mut world = World::new();
+    world.put(&Schedule::new("tick", Timing::Every(SECOND), job()));
+    world.pause_schedule("tick", "first");
+    let since = world.now.wall;
+    world.pass(SECOND);
+    world.pause_schedule("tick", "second");
+    let events = world.journal.events.len();
+    assert_eq!(world.pause_schedule("tick", "second"), Answer::ScheduleSet(true));
+    assert_eq!(world.journal.events.len(), events, "nothing has changed");
+    assert_eq!(world.the_schedule().paused, Some(Pause { since, note: "second".into() }));
+    let long = "n".repeat(limits::NOTE_BYTES_MAX + 1);
+    let refused = world.pause_schedule("tick", &long);
+    assert_eq!(refused, Answer::Refused(Refusal::NoteTooLong { len_bytes: 201 }));
+    assert_eq!(world.pause_schedule("tick", &long[1..]), Answer::ScheduleSet(true));
+    world.resume_schedule("tick");
+    let events = world.journal.events.len();
+    assert_eq!(world.resume_schedule("tick"), Answer::ScheduleSet(true));
+    assert_eq!(world.journal.events.len(), events);
+    assert_eq!(world.pause_schedule("none", ""), Answer::ScheduleSet(false));
+    assert_eq!(world.resume_schedule("none"), Answer::ScheduleSet(false));
+    // A schedule of the same name that comes after it is another one.
+    world.pause_schedule("tick", "third");
+    world.answer(Input::RemoveSchedule { caller: CallerId(0), name: "tick" });
+    world.put(&Schedule::new("tick", Timing::Every(SECOND), job()));
+    assert_eq!(world.the_schedule().paused, None);
+}
