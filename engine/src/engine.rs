@@ -10,7 +10,7 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use tickwheel_core::{Counts, JobId, JobState, JobView, Refusal};
+use tickwheel_core::{Counts, JobId, JobState, JobView, Refusal, ScheduleView};
 
 use crate::{
     builder::Builder,
@@ -82,6 +82,8 @@ pub struct ScheduleInfo {
     pub next: Option<SystemTime>,
     /// Set while it is paused.
     pub paused: Option<Pause>,
+    /// Jobs that it added and that have not ended.
+    pub pending: u64,
     /// Jobs that it added.
     pub fired: u64,
 }
@@ -266,6 +268,37 @@ impl Engine {
         self.set_paused(name, None)
     }
 
+    /// Adds the job of a schedule now, beside its fire times, which stay; also while it is paused.
+    /// `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// It was refused, as by [`Overlap::Skip`](crate::Overlap), or the engine takes nothing more.
+    pub fn run_now(&self, name: &str) -> Result<Option<JobId>, CallError> {
+        let shard = self.shard_of_name(name);
+        let name = name.to_owned();
+        self.call(shard, |reply| Message::RunSchedule { name, reply })
+    }
+
+    /// The next fire times of a schedule, at most `count` and at most 10,000, if nothing is changed;
+    /// none while it is paused. The first may be past, when it is about to be caught up. `None` when
+    /// there is no schedule of that name.
+    ///
+    /// Fire times are listed that will be let go, as missed ones or by
+    /// [`Overlap::Skip`](crate::Overlap): which ones is not known ahead. They are reckoned on the
+    /// caller's thread.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn upcoming(&self, name: &str, count: usize) -> Result<Option<Vec<SystemTime>>, CallError> {
+        let shard = self.shard_of_name(name);
+        let name = name.to_owned();
+        let view = self.ask(shard, |reply| Message::Schedule { name, reply })?;
+        let count = count.min(limits::UPCOMING_MAX);
+        let times =
+            |view: ScheduleView| view.upcoming(count).into_iter().map(clock::system_time).collect();
+        Ok(view.map(times))
+    }
+
     fn set_paused(&self, name: &str, note: Option<String>) -> Result<bool, CallError> {
         let shard = self.shard_of_name(name);
         let name = name.to_owned();
@@ -286,6 +319,7 @@ impl Engine {
                     name: view.rule.name.into_owned(),
                     next: view.next.map(clock::system_time),
                     paused: view.paused.map(Pause::from),
+                    pending: view.pending.into(),
                     fired: view.fired,
                 });
             }

@@ -67,7 +67,8 @@ pub use job::{Backoff, NewJob};
 pub use schedule::{Missed, Pause, Schedule};
 pub use shutdown::ShutdownReport;
 pub use tickwheel_core::{
-    Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Refusal, ShardId, cron,
+    Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap, Refusal, ShardId,
+    cron,
 };
 pub use tickwheel_wal::Durability;
 

@@ -10,6 +10,9 @@ pub const INBOX_LEN: usize = 1024;
 /// Jobs of one batch at the most.
 pub const BATCH_JOBS_MAX: usize = 65_536;
 
+/// Fire times that one question about what is upcoming lists at the most.
+pub const UPCOMING_MAX: usize = 10_000;
+
 /// Commands that a shard decides in one pass before it looks at the time again.
 pub const PASS_COMMANDS_MAX: usize = 512;
 

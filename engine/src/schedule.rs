@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tickwheel_core::{self as core, Refusal, Timing, cron::Cron};
+use tickwheel_core::{self as core, Overlap, Refusal, Timing, cron::Cron};
 
 use crate::{
     clock::{saturating_ms, saturating_ns, system_time, wall_time},
@@ -72,6 +72,14 @@ impl Schedule {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.inner.grace_ms = saturating_ms(grace);
+        self
+    }
+
+    /// What is done about a fire time while a job of the schedule has not ended. Default
+    /// [`Overlap::Allow`].
+    #[must_use]
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.inner.overlap = overlap;
         self
     }
 

@@ -526,8 +526,10 @@ mod tests {
             let rule = [1, b'n', 1, 1, 0x11, 1, 1, b'k', 5, 26, 1, 2, 3];
             [&[10, 1][..], &rule, options, &[0, 2, 3]].concat()
         };
-        let paused = RuleOptions { paused: Some((7, "why")) };
+        let none = RuleOptions::default();
+        let paused = RuleOptions { paused: Some((7, "why")), ..none };
         assert_eq!(bytes(paused), with(&[0x01, 7, 3, b'w', b'h', b'y']));
+        assert_eq!(bytes(RuleOptions { skips_overlap: true, ..none }), with(&[0x02]));
         let mut newer = with(&[0x80]);
         Event::decode(&newer).unwrap_err();
         newer[6] = 3;

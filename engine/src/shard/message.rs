@@ -32,6 +32,10 @@ pub(crate) enum Message {
     RemoveSchedule { name: String, reply: Sender<Result<bool, CallError>> },
     /// Pause a schedule with a note, or let it go on if there is none.
     PauseSchedule { name: String, note: Option<String>, reply: Sender<Result<bool, CallError>> },
+    /// Add the job of a schedule now.
+    RunSchedule { name: String, reply: Sender<Result<Option<JobId>, CallError>> },
+    /// Look at a schedule.
+    Schedule { name: String, reply: Sender<Option<ScheduleView>> },
     /// Look at a job.
     Job { job: JobId, reply: Sender<Found> },
     /// Look at all schedules.

@@ -290,6 +290,16 @@ impl Shard {
                     _ => None,
                 });
             }
+            Message::RunSchedule { name, reply } => {
+                let input = Input::RunSchedule { caller: CALLER, name: &name };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::ScheduleRun(job) => Some(job),
+                    _ => None,
+                });
+            }
+            Message::Schedule { name, reply } => {
+                let _ = reply.send(self.core.schedule(&name));
+            }
             Message::Job { job, reply } => {
                 let found = match self.core.job(job) {
                     Some(view) => Found::Pending(Box::new(view)),

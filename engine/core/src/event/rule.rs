@@ -13,7 +13,7 @@ use super::{DecodeEventError, Terms};
 use crate::{
     cron::Cron,
     job::NewJob,
-    schedule::{Missed, Pause, Schedule, Timing},
+    schedule::{Missed, Overlap, Pause, Schedule, Timing},
     time::WallTime,
 };
 
@@ -45,12 +45,18 @@ pub struct RuleOptions<'a> {
     /// Since when the schedule is paused, and why. It belongs to the schedule's state, not to its
     /// rule: only where a schedule is written again whole is it ever there.
     pub paused: Option<(u64, &'a str)>,
+    /// Nothing is added while a job of the schedule has not ended.
+    pub skips_overlap: bool,
 }
 
 /// In the byte of the policy for missed fire times: options follow.
 const HAS_OPTIONS: u8 = 0x10;
 /// In the first byte of [`RuleOptions`]: the schedule is paused.
 const IS_PAUSED: u8 = 0x01;
+/// In the same byte: a run does not overlap with the one before it.
+const SKIPS_OVERLAP: u8 = 0x02;
+/// All bits of that byte that this version knows.
+const KNOWN: u8 = IS_PAUSED | SKIPS_OVERLAP;
 
 /// [`Timing`] as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -126,7 +132,8 @@ impl<'de, Context> BorrowDecode<'de, Context> for Rule<'de> {
 
 impl Encode for RuleOptions<'_> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let first = if self.paused.is_some() { IS_PAUSED } else { 0 };
+        let first = if self.paused.is_some() { IS_PAUSED } else { 0 }
+            | if self.skips_overlap { SKIPS_OVERLAP } else { 0 };
         first.encode(encoder)?;
         self.paused.map_or(Ok(()), |paused| paused.encode(encoder))
     }
@@ -137,7 +144,7 @@ impl<'de, Context> BorrowDecode<'de, Context> for RuleOptions<'de> {
         decoder: &mut D,
     ) -> Result<Self, DecodeError> {
         let first = u8::borrow_decode(decoder)?;
-        if first & !IS_PAUSED != 0 {
+        if first & !KNOWN != 0 {
             return Err(DecodeError::Other("a rule has options of a newer version"));
         }
         Ok(Self {
@@ -145,6 +152,7 @@ impl<'de, Context> BorrowDecode<'de, Context> for RuleOptions<'de> {
                 0 => None,
                 _ => Some(<(u64, &str)>::borrow_decode(decoder)?),
             },
+            skips_overlap: first & SKIPS_OVERLAP != 0,
         })
     }
 }
@@ -166,7 +174,7 @@ impl<'a> Rule<'a> {
             grace_ms: schedule.grace_ms,
             kind: &schedule.job.kind,
             terms: Terms::of(&schedule.job),
-            options: RuleOptions::default(),
+            options: RuleOptions { paused: None, skips_overlap: schedule.overlap == Overlap::Skip },
         }
     }
 
@@ -205,7 +213,8 @@ impl<'a> Rule<'a> {
         job.timeout_ms = self.terms.timeout_ms;
         job.queue = Cow::Owned(self.terms.queue.into());
         let name = Cow::Owned(self.name.into());
-        let schedule = Schedule { name, timing, missed, grace_ms: self.grace_ms, job };
+        let overlap = if self.options.skips_overlap { Overlap::Skip } else { Overlap::Allow };
+        let schedule = Schedule { name, timing, missed, grace_ms: self.grace_ms, overlap, job };
         schedule.check().map_err(|_| DecodeEventError("its schedule breaks a limit"))?;
         Ok(schedule)
     }

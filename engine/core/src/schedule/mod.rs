@@ -74,6 +74,16 @@ pub enum Missed {
     },
 }
 
+/// What is done about a fire time while a job of the schedule has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Overlap {
+    /// A job is added all the same.
+    #[default]
+    Allow,
+    /// The fire time is let go. A job that waits for its next attempt has not ended.
+    Skip,
+}
+
 /// A schedule does not fire until it is resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
@@ -94,6 +104,8 @@ pub struct Schedule<'a> {
     pub missed: Missed,
     /// How late a fire time may be before it counts as missed, in milliseconds. Default 60,000.
     pub grace_ms: u32,
+    /// What is done about a fire time while a job of the schedule has not ended.
+    pub overlap: Overlap,
     /// What is added at each fire time; its due time is the fire time, whatever is given here.
     pub job: NewJob<'a>,
 }
@@ -107,6 +119,7 @@ impl<'a> Schedule<'a> {
             timing,
             missed: Missed::default(),
             grace_ms: limits::MISSED_GRACE_MS_DEFAULT,
+            overlap: Overlap::default(),
             job,
         }
     }
@@ -119,6 +132,7 @@ impl<'a> Schedule<'a> {
             timing: self.timing,
             missed: self.missed,
             grace_ms: self.grace_ms,
+            overlap: self.overlap,
             job: self.job.into_owned(),
         }
     }

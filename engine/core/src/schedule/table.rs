@@ -4,10 +4,11 @@ use alloc::{sync::Arc, vec::Vec};
 
 use hashbrown::HashTable;
 
-use super::{Pause, Schedule};
+use super::{Overlap, Pause, Schedule};
 use crate::{
     id::{Slot, hash_text},
     limits,
+    scheduler::ScheduleView,
     time::WallTime,
 };
 
@@ -22,11 +23,31 @@ pub(crate) struct ScheduleState {
     pub(crate) catch_up_until: WallTime,
     /// Set while it must not fire. Its timer is in no wheel then.
     pub(crate) paused: Option<Pause>,
+    /// Jobs that it added and that have not ended. It follows from the jobs and is not written.
+    pub(crate) pending: u32,
     /// Jobs added so far.
     pub(crate) fired: u64,
     /// The slot whose timer stands for the schedule; its record says which event holds the
     /// schedule.
     pub(crate) timer: Slot,
+}
+
+impl ScheduleState {
+    /// Whether a run now would overlap with another, against the rule.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.rule.overlap == Overlap::Skip && self.pending > 0
+    }
+
+    /// What a caller sees of it.
+    pub(crate) fn view(&self) -> ScheduleView {
+        ScheduleView {
+            rule: Schedule::clone(&self.rule),
+            next: self.next,
+            paused: self.paused.clone(),
+            pending: self.pending,
+            fired: self.fired,
+        }
+    }
 }
 
 /// All schedules of a shard.

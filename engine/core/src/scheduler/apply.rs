@@ -476,10 +476,12 @@ impl Scheduler {
             return Err(ReplayError::TooManySchedules);
         }
         let number = self.schedules.next_number();
+        let mut pending = 0;
         for job in self.memory.take_awaiting(&rule.name) {
             // Those that have ended since are not there any more.
             if let Some(slot) = self.table.find(job) {
                 self.table.get_mut(slot).schedule = number;
+                pending += 1;
             }
         }
         let timer = self.table.insert(Record {
@@ -490,8 +492,15 @@ impl Scheduler {
         self.table.set_body(timer, body);
         self.links.grow_to(timer.0);
         let catch_up_until = WallTime(0);
-        let state =
-            ScheduleState { rule, next: None, catch_up_until, paused: None, fired: 0, timer };
+        let state = ScheduleState {
+            rule,
+            next: None,
+            catch_up_until,
+            paused: None,
+            pending,
+            fired: 0,
+            timer,
+        };
         self.schedules.insert(state);
         Ok(number)
     }
@@ -619,6 +628,9 @@ impl Scheduler {
         if self.table.get(slot).is_keyed() {
             self.keys.remove(slot);
         }
+        if let Some(state) = self.schedules.get_mut(self.table.get(slot).schedule) {
+            state.pending -= 1;
+        }
         self.table.remove(slot);
         Ok(())
     }
@@ -637,6 +649,9 @@ impl Scheduler {
         }
         let slot = self.table.insert(record);
         self.links.grow_to(slot.0);
+        if let Some(state) = self.schedules.get_mut(record.schedule) {
+            state.pending += 1;
+        }
         if let Some(key) = key {
             self.keys.insert(key, slot);
         }

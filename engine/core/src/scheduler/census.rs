@@ -3,12 +3,15 @@
 //! It reads the whole state and changes nothing. It owns what "in its place" means; how a job gets
 //! there is for `apply.rs` and `trigger.rs`.
 
-use alloc::{vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec, vec::Vec};
 
 use super::Scheduler;
 use crate::{
     id::{JobId, QueueId, Slot},
-    job::{Clock, JobState, record::Role},
+    job::{
+        Clock, JobState,
+        record::{NO_SCHEDULE, Role},
+    },
 };
 
 /// Where a slot stands.
@@ -91,6 +94,7 @@ impl Scheduler {
     pub fn census(&self) -> Result<Census, CensusError> {
         let places = self.places()?;
         let mut census = Census::default();
+        let mut of_schedules: BTreeMap<u16, u32> = BTreeMap::new();
         for slot in (0..self.table.slots()).map(Slot) {
             let record = self.table.get(slot);
             let expected = match (record.role(), record.state) {
@@ -131,7 +135,15 @@ impl Scheduler {
             if record.role() == Role::Job && self.table.find(record.id) != Some(slot) {
                 return Err(CensusError::NotIndexed(record.id));
             }
+            if record.role() == Role::Job && record.schedule != NO_SCHEDULE {
+                *of_schedules.entry(record.schedule).or_default() += 1;
+            }
         }
+        for (number, state) in self.schedules.numbered() {
+            let counted = of_schedules.remove(&number).unwrap_or(0);
+            same("jobs of a schedule", state.pending.into(), counted.into())?;
+        }
+        same("jobs of schedules that are not there", 0, of_schedules.len() as u64)?;
         self.compare(&census)?;
         Ok(census)
     }

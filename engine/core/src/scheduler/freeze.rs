@@ -135,6 +135,9 @@ impl Scheduler {
             Clock::Wall => (due.0, self.step_mono.to_wall(self.offset_ns).0),
         };
         record.due_ns = due_ns;
+        if let Some(state) = self.schedules.get_mut(record.schedule) {
+            state.pending += 1;
+        }
         let slot = self.table.insert_unindexed(record, unindexed);
         self.links.grow_to(slot.0);
         if record.state == JobState::Running {

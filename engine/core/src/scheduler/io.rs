@@ -63,6 +63,13 @@ pub enum Input<'a> {
         /// Its name.
         name: &'a str,
     },
+    /// Add the job of a schedule now, beside its fire times, which stay; also if it is paused.
+    RunSchedule {
+        /// Who waits for [`Answer::ScheduleRun`].
+        caller: CallerId,
+        /// Its name.
+        name: &'a str,
+    },
     /// An attempt has ended.
     Complete {
         /// The attempt, as it was dispatched.
@@ -220,6 +227,8 @@ pub enum Answer {
     ScheduleRemoved(bool),
     /// Whether a schedule of that name is there; if so, it is as was asked.
     ScheduleSet(bool),
+    /// The job that the schedule added; `None` when there is no schedule of that name.
+    ScheduleRun(Option<JobId>),
     /// Whether the attempt was under way: its lease lasts longer now, or less long.
     Extended(bool),
     /// Whether that is another state of the queue than before.
@@ -369,8 +378,24 @@ pub struct ScheduleView {
     pub next: Option<WallTime>,
     /// Set while it is paused.
     pub paused: Option<Pause>,
+    /// Jobs that it added and that have not ended.
+    pub pending: u32,
     /// Jobs added so far.
     pub fired: u64,
+}
+
+impl ScheduleView {
+    /// The next fire times, at most `count`, if nothing is changed; the first may be past, when it
+    /// is about to be caught up. None while the schedule is paused.
+    ///
+    /// Fire times are listed that will be let go, by the rule about missed runs or that about overlap:
+    /// which ones is not known ahead.
+    #[must_use]
+    pub fn upcoming(&self, count: usize) -> Vec<WallTime> {
+        let first = self.next.filter(|_| self.paused.is_none());
+        let times = core::iter::successors(first, |last| self.rule.timing.next_after(*last));
+        times.take(count).collect()
+    }
 }
 
 /// Numbers of a shard, since it was opened; what was replayed is counted too.

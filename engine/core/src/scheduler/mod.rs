@@ -38,7 +38,7 @@ use crate::{
     limits,
     names::Names,
     queue::Queues,
-    schedule::{Schedule, table::ScheduleTable},
+    schedule::table::{ScheduleState, ScheduleTable},
     time::{MonoTime, Now, WallTime},
     wheel::{Links, TICK_NS, Wheel, tick_at_or_after, tick_at_or_before},
 };
@@ -221,6 +221,10 @@ impl Scheduler {
                 let answer = self.resume_schedule(now, name, journal);
                 reply(out, caller, answer);
             }
+            Input::RunSchedule { caller, name } => {
+                let answer = self.run_schedule(now, name, journal, out);
+                reply(out, caller, answer);
+            }
             Input::Complete { attempt, outcome } => {
                 self.complete(now, attempt, outcome, journal, out);
             }
@@ -345,13 +349,14 @@ impl Scheduler {
     /// All schedules, in the order of their numbers.
     #[must_use]
     pub fn schedules(&self) -> Vec<ScheduleView> {
-        let view = |state: &crate::schedule::table::ScheduleState| ScheduleView {
-            rule: Schedule::clone(&state.rule),
-            next: state.next,
-            paused: state.paused.clone(),
-            fired: state.fired,
-        };
-        self.schedules.iter().map(view).collect()
+        self.schedules.iter().map(ScheduleState::view).collect()
+    }
+
+    /// The schedule `name`, with its next fire time as the wall clock is now.
+    #[must_use]
+    pub fn schedule(&self, name: &str) -> Option<ScheduleView> {
+        let state = self.schedules.get(self.schedules.find(name)?)?;
+        Some(ScheduleView { next: self.next_fire(state), ..state.view() })
     }
 
     /// Numbers since the shard was opened.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Event, Rule},
-    id::{Lsn, Slot},
+    id::{JobId, Lsn, Slot},
     job::{Clock, Refusal},
     journal::Journal,
     limits,
@@ -135,6 +135,44 @@ impl Scheduler {
         self.set_schedule(&event, name.len(), journal)
     }
 
+    pub(super) fn run_schedule(
+        &mut self,
+        now: Now,
+        name: &str,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> Answered {
+        let Some(state) = self.schedules.find(name).and_then(|n| self.schedules.get(n)) else {
+            return (Answer::ScheduleRun(None), Lsn(0));
+        };
+        if state.overlaps() {
+            return refused(Refusal::Schedule(
+                "a job of it has not ended and it does not overlap: wait for that job's end, or \
+                 cancel it",
+            ));
+        }
+        if self.table.len() >= self.config.jobs_max {
+            return refused(Refusal::TooManyJobs { max: self.config.jobs_max });
+        }
+        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + state.rule.job.payload.len();
+        if let Err(refusal) = self.room_for_new(journal, len_bytes) {
+            return refused(refusal);
+        }
+        let rule = Arc::clone(&state.rule);
+        let added = self.added(now, &rule.job, now.wall, rule.timing.clock());
+        let id = JobId(added.job);
+        let event = Event::ScheduleFired {
+            at: now.wall.0,
+            name: &rule.name,
+            next: self.next_fire(state).map(|next| next.0),
+            catch_up_until: state.catch_up_until.0,
+            job: Some(added),
+        };
+        let position = self.commit(&event, &rule.job.payload, journal).position;
+        out.lateness_ns.push(0);
+        (Answer::ScheduleRun(Some(id)), position.end)
+    }
+
     /// Writes an event about a schedule that is there, with `text_bytes` of text.
     fn set_schedule(
         &mut self,
@@ -182,6 +220,7 @@ impl Scheduler {
             self.arm(timer, record.clock(), again);
             return;
         }
+        let run = decision.run.filter(|_| !state.overlaps());
         // The event borrows the rule while applying it needs the state.
         let rule = Arc::clone(rule);
         let clock = record.clock();
@@ -190,10 +229,10 @@ impl Scheduler {
             name: &rule.name,
             next: decision.next.map(|next| next.0),
             catch_up_until: decision.catch_up_until.0,
-            job: decision.run.map(|due| self.added(now, &rule.job, due, clock)),
+            job: run.map(|due| self.added(now, &rule.job, due, clock)),
         };
         self.commit(&event, &rule.job.payload, journal);
         // The job is ready at once: its trigger was this timer's.
-        out.lateness_ns.extend(decision.run.map(|due| now.wall.0.saturating_sub(due.0)));
+        out.lateness_ns.extend(run.map(|due| now.wall.0.saturating_sub(due.0)));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     cron::Cron,
     job::{Backoff, Due, NewJob, Refusal},
     journal::NoRoom,
-    schedule::{Missed, Schedule, Timing},
+    schedule::{Missed, Overlap, Schedule, Timing},
 };
 use alloc::{format, string::String, vec};
 use proptest::prelude::*;
@@ -666,6 +666,7 @@ enum Op {
     Put { name: u8, every_s: u64 },
     Remove { name: u8 },
     Pause { name: u8, resume: bool },
+    Run { name: u8 },
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
@@ -677,6 +678,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         4 => (0..4000_u64).prop_map(|ms| Op::Pass { ms }),
         1 => (0..3_u8, 1..9_u64).prop_map(|(name, every_s)| Op::Put { name, every_s }),
         1 => (0..3_u8).prop_map(|name| Op::Remove { name }),
+        1 => (0..3_u8).prop_map(|name| Op::Run { name }),
         1 => (0..3_u8, any::<bool>()).prop_map(|(name, resume)| Op::Pause { name, resume }),
     ]
 }
@@ -724,11 +726,17 @@ fn run(world: &mut World, running: &mut Vec<Dispatch>, op: Op) -> Result<(), Tes
         }
         Op::Put { name, every_s } => {
             let name = format!("schedule {name}");
-            world.put(&Schedule::new(name, Timing::Every(every_s * SECOND), job()));
+            let overlap = if every_s % 2 == 0 { Overlap::Skip } else { Overlap::Allow };
+            let rule = Schedule::new(name, Timing::Every(every_s * SECOND), job());
+            world.put(&Schedule { overlap, ..rule });
         }
         Op::Remove { name } => {
             let name = format!("schedule {name}");
             world.answer(Input::RemoveSchedule { caller: CallerId(0), name: &name });
+        }
+        Op::Run { name } => {
+            let name = format!("schedule {name}");
+            world.answer(Input::RunSchedule { caller: CallerId(0), name: &name });
         }
         Op::Pause { name, resume } => {
             let (caller, name) = (CallerId(0), format!("schedule {name}"));

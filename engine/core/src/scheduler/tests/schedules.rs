@@ -1,7 +1,7 @@
 //! Rules about when schedules fire and when not: pauses, overlap, jitter, bounds.
 
 use super::*;
-use crate::schedule::Pause;
+use crate::schedule::{Overlap, Pause};
 
 const HOUR: u64 = 3600 * SECOND;
 
@@ -148,4 +148,105 @@ fn a_pause_keeps_its_beginning_and_takes_the_last_note() {
     world.answer(Input::RemoveSchedule { caller: CallerId(0), name: "tick" });
     world.put(&Schedule::new("tick", Timing::Every(SECOND), job()));
     assert_eq!(world.the_schedule().paused, None);
+}
+
+#[test]
+fn a_fire_time_is_let_go_while_a_job_of_a_schedule_that_skips_has_not_ended() {
+    let timing = Timing::Every(10 * SECOND);
+    let backoff = Backoff { base_ms: 15_000, max_ms: 15_000 };
+    let rule = Schedule::new("tick", timing, NewJob { backoff, attempts_max: 2, ..job() });
+    for (overlap, expected) in [(Overlap::Allow, 4), (Overlap::Skip, 1)] {
+        let mut world = World::new();
+        world.put(&Schedule { overlap, ..rule.clone() });
+        let ran: usize = (0..4).map(|_| world.pass(10 * SECOND + TICK_NS).len()).sum();
+        assert_eq!(ran, expected, "{overlap:?}");
+    }
+    let mut world = World::new();
+    world.put(&Schedule { overlap: Overlap::Skip, ..rule });
+    let first = world.pass(10 * SECOND + TICK_NS)[0];
+    assert!(world.pass(10 * SECOND).is_empty());
+    world.complete(first, Outcome::Retryable("no route"));
+    assert_eq!(world.the_schedule().pending, 1, "a job that is tried again has not ended");
+    for mut world in world.each_start(9 * SECOND) {
+        assert!(world.pass(TICK_NS).is_empty());
+        let second = world.pass(10 * SECOND)[0];
+        assert_eq!(second.number, 2, "the retry, and not a job beside it");
+        assert_eq!((world.the_schedule().pending, world.the_schedule().fired), (1, 1));
+        world.complete(second, Outcome::Succeeded);
+        assert_eq!(world.the_schedule().pending, 0);
+        let third = world.pass(10 * SECOND);
+        assert_eq!((third.len(), third[0].number), (1, 1));
+        world.answer(Input::Cancel { caller: CallerId(0), job: third[0].attempt.job });
+        assert_eq!(world.pass(10 * SECOND).len(), 1, "a cancelled job has ended");
+        // Jobs of a removed schedule hold up none of its name.
+        world.answer(Input::RemoveSchedule { caller: CallerId(0), name: "tick" });
+        let rule = Schedule::new("tick", Timing::Every(10 * SECOND), job());
+        world.put(&Schedule { overlap: Overlap::Skip, ..rule });
+        assert_eq!(world.pass(10 * SECOND + TICK_NS).len(), 1);
+        world.core.census().unwrap();
+    }
+}
+
+#[test]
+fn a_catch_up_of_a_schedule_that_skips_runs_once() {
+    let missed = Missed::All { limit: 5, window_ns: 100 * HOUR };
+    let rule = Schedule::new("hourly", Timing::Every(HOUR), job());
+    let mut world = World::new();
+    world.put(&Schedule { missed, overlap: Overlap::Skip, ..rule });
+    let mut world = world.restart(8 * HOUR + 1800 * SECOND);
+    assert_eq!(world.pass(TICK_NS).len(), 1);
+    assert_eq!(world.the_schedule().next, Some(WallTime(START_WALL + 9 * HOUR)));
+}
+
+#[test]
+fn a_run_by_hand_leaves_the_fire_times_alone() {
+    let run =
+        |world: &mut World, name| world.answer(Input::RunSchedule { caller: CallerId(0), name });
+    let mut world = World::new();
+    let rule = Schedule::new("tick", Timing::Every(10 * SECOND), job());
+    world.put(&rule);
+    world.pass(4 * SECOND);
+    let Answer::ScheduleRun(Some(id)) = run(&mut world, "tick") else { panic!() };
+    let ran = world.pass(0);
+    assert_eq!(ran.iter().map(|d| d.attempt.job).collect::<Vec<_>>(), [id]);
+    assert_eq!(world.core.job(id).unwrap().schedule.as_deref(), Some("tick"));
+    assert!(world.pass(6 * SECOND - 1).is_empty());
+    assert_eq!(world.pass(TICK_NS).len(), 1);
+    assert_eq!(world.the_schedule().fired, 2);
+    // Also while it is paused, and that stays so.
+    world.pause_schedule("tick", "");
+    assert!(matches!(run(&mut world, "tick"), Answer::ScheduleRun(Some(_))));
+    for mut world in world.each_start(0) {
+        world.out.dispatches.clear();
+        assert!(world.the_schedule().paused.is_some());
+        assert_eq!(world.the_schedule().fired, 3);
+        assert_eq!(run(&mut world, "none"), Answer::ScheduleRun(None));
+        world.put(&Schedule { overlap: Overlap::Skip, ..rule.clone() });
+        let Answer::Refused(Refusal::Schedule(reason)) = run(&mut world, "tick") else { panic!() };
+        assert!(reason.contains("has not ended"), "{reason}");
+    }
+}
+
+#[test]
+fn upcoming_fire_times_are_those_at_which_it_fires() {
+    let mut world = World::new();
+    let minute = Timing::Cron(Cron::parse("* * * * *").unwrap());
+    world.put(&Schedule::new("minute", minute, job()));
+    let upcoming = world.core.schedule("minute").unwrap().upcoming(3);
+    let expected = [60, 120, 180].map(|s| WallTime(START_WALL + s * SECOND));
+    assert_eq!(upcoming, expected);
+    // A fire time is rounded up to a tick, so this walk sees it in the second behind it.
+    assert_eq!(world.seconds_that_ran(181), [61, 121, 181]);
+    assert_eq!(world.core.schedule("minute").unwrap().upcoming(0), []);
+    world.pause_schedule("minute", "");
+    assert_eq!(world.core.schedule("minute").unwrap().upcoming(3), []);
+    assert_eq!(world.core.schedule("none"), None);
+    world.put(&Schedule::new("once", Timing::Once(None), job()));
+    assert_eq!(world.core.schedule("once").unwrap().upcoming(3), [world.now.wall]);
+    // An interval goes by the clock as it is now.
+    world.put(&Schedule::new("tick", Timing::Every(10 * SECOND), job()));
+    world.now.wall.0 += HOUR;
+    world.step(Input::ClockSet);
+    let tick = world.core.schedule("tick").unwrap().upcoming(1);
+    assert_eq!(tick, [WallTime(world.now.wall.0 + 10 * SECOND)]);
 }
