@@ -83,6 +83,38 @@ impl Schedule {
         self
     }
 
+    /// Moves each fire time by an offset below `window` (at most a day), so that many schedules of one
+    /// rule do not fire at one instant. The name determines the offset, and it is always the same:
+    /// see [`cron::jitter_ns`](crate::cron::jitter_ns). Default none.
+    #[must_use]
+    pub fn jitter(mut self, window: Duration) -> Self {
+        self.inner.jitter_ns = saturating_ns(window);
+        self
+    }
+
+    /// It does not fire before `at`. An interval is counted from there: its first fire time is `at`,
+    /// if that is still to come when the schedule is put. Default none.
+    #[must_use]
+    pub fn starts(mut self, at: SystemTime) -> Self {
+        self.inner.starts = Some(wall_time(at));
+        self
+    }
+
+    /// It does not fire after `at`. Default none.
+    #[must_use]
+    pub fn ends(mut self, at: SystemTime) -> Self {
+        self.inner.ends = Some(wall_time(at));
+        self
+    }
+
+    /// It adds `max` jobs (at least 1) and no more, counted from its first on, also those of
+    /// [`run_now`](crate::Engine::run_now). Default no limit.
+    #[must_use]
+    pub fn runs(mut self, max: u32) -> Self {
+        self.inner.runs_max = Some(max);
+        self
+    }
+
     /// Checks each field against its range, as [`put_schedule`](crate::Engine::put_schedule) does.
     ///
     /// # Errors

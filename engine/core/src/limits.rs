@@ -97,6 +97,9 @@ pub const TIMER_WORK_PER_STEP: u32 = 16_384;
 /// How late a fire time may be before it counts as missed, unless the schedule says otherwise.
 pub const MISSED_GRACE_MS_DEFAULT: u32 = 60_000;
 
+/// Longest window of a schedule's jitter: a day.
+pub const JITTER_NS_MAX: u64 = 86_400 * 1_000_000_000;
+
 /// Runs that a schedule may catch up at the most.
 pub const CATCH_UP_MAX: u32 = 10_000;
 

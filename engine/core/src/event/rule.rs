@@ -47,6 +47,14 @@ pub struct RuleOptions<'a> {
     pub paused: Option<(u64, &'a str)>,
     /// Nothing is added while a job of the schedule has not ended.
     pub skips_overlap: bool,
+    /// Window of the jitter; 0 for none.
+    pub jitter_ns: u64,
+    /// No fire time before.
+    pub starts: Option<u64>,
+    /// No fire time after.
+    pub ends: Option<u64>,
+    /// Jobs that it adds at the most.
+    pub runs_max: Option<u32>,
 }
 
 /// In the byte of the policy for missed fire times: options follow.
@@ -55,8 +63,16 @@ const HAS_OPTIONS: u8 = 0x10;
 const IS_PAUSED: u8 = 0x01;
 /// In the same byte: a run does not overlap with the one before it.
 const SKIPS_OVERLAP: u8 = 0x02;
+/// In the same byte: the window of a jitter follows.
+const HAS_JITTER: u8 = 0x04;
+/// In the same byte: a start follows.
+const HAS_START: u8 = 0x08;
+/// In the same byte: an end follows.
+const HAS_END: u8 = 0x10;
+/// In the same byte: a limit of runs follows.
+const HAS_RUNS_MAX: u8 = 0x20;
 /// All bits of that byte that this version knows.
-const KNOWN: u8 = IS_PAUSED | SKIPS_OVERLAP;
+const KNOWN: u8 = IS_PAUSED | SKIPS_OVERLAP | HAS_JITTER | HAS_START | HAS_END | HAS_RUNS_MAX;
 
 /// [`Timing`] as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -132,10 +148,24 @@ impl<'de, Context> BorrowDecode<'de, Context> for Rule<'de> {
 
 impl Encode for RuleOptions<'_> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let first = if self.paused.is_some() { IS_PAUSED } else { 0 }
-            | if self.skips_overlap { SKIPS_OVERLAP } else { 0 };
-        first.encode(encoder)?;
-        self.paused.map_or(Ok(()), |paused| paused.encode(encoder))
+        let jitter_ns = Some(self.jitter_ns).filter(|window| *window > 0);
+        let bits = [
+            (self.paused.is_some(), IS_PAUSED),
+            (self.skips_overlap, SKIPS_OVERLAP),
+            (jitter_ns.is_some(), HAS_JITTER),
+            (self.starts.is_some(), HAS_START),
+            (self.ends.is_some(), HAS_END),
+            (self.runs_max.is_some(), HAS_RUNS_MAX),
+        ];
+        let set = bits.iter().filter(|(is_set, _)| *is_set);
+        set.fold(0_u8, |first, (_, bit)| first | bit).encode(encoder)?;
+        if let Some(paused) = self.paused {
+            paused.encode(encoder)?;
+        }
+        for number in [jitter_ns, self.starts, self.ends].into_iter().flatten() {
+            number.encode(encoder)?;
+        }
+        self.runs_max.map_or(Ok(()), |max| max.encode(encoder))
     }
 }
 
@@ -147,12 +177,24 @@ impl<'de, Context> BorrowDecode<'de, Context> for RuleOptions<'de> {
         if first & !KNOWN != 0 {
             return Err(DecodeError::Other("a rule has options of a newer version"));
         }
+        let paused = match first & IS_PAUSED {
+            0 => None,
+            _ => Some(<(u64, &str)>::borrow_decode(decoder)?),
+        };
+        let mut number = |bit| match first & bit {
+            0 => Ok(None),
+            _ => u64::borrow_decode(decoder).map(Some),
+        };
         Ok(Self {
-            paused: match first & IS_PAUSED {
-                0 => None,
-                _ => Some(<(u64, &str)>::borrow_decode(decoder)?),
-            },
+            paused,
             skips_overlap: first & SKIPS_OVERLAP != 0,
+            jitter_ns: number(HAS_JITTER)?.unwrap_or(0),
+            starts: number(HAS_START)?,
+            ends: number(HAS_END)?,
+            runs_max: match first & HAS_RUNS_MAX {
+                0 => None,
+                _ => Some(u32::borrow_decode(decoder)?),
+            },
         })
     }
 }
@@ -174,7 +216,14 @@ impl<'a> Rule<'a> {
             grace_ms: schedule.grace_ms,
             kind: &schedule.job.kind,
             terms: Terms::of(&schedule.job),
-            options: RuleOptions { paused: None, skips_overlap: schedule.overlap == Overlap::Skip },
+            options: RuleOptions {
+                paused: None,
+                skips_overlap: schedule.overlap == Overlap::Skip,
+                jitter_ns: schedule.jitter_ns,
+                starts: schedule.starts.map(|at| at.0),
+                ends: schedule.ends.map(|at| at.0),
+                runs_max: schedule.runs_max,
+            },
         }
     }
 
@@ -214,7 +263,18 @@ impl<'a> Rule<'a> {
         job.queue = Cow::Owned(self.terms.queue.into());
         let name = Cow::Owned(self.name.into());
         let overlap = if self.options.skips_overlap { Overlap::Skip } else { Overlap::Allow };
-        let schedule = Schedule { name, timing, missed, grace_ms: self.grace_ms, overlap, job };
+        let schedule = Schedule {
+            name,
+            timing,
+            missed,
+            grace_ms: self.grace_ms,
+            overlap,
+            jitter_ns: self.options.jitter_ns,
+            starts: self.options.starts.map(WallTime),
+            ends: self.options.ends.map(WallTime),
+            runs_max: self.options.runs_max,
+            job,
+        };
         schedule.check().map_err(|_| DecodeEventError("its schedule breaks a limit"))?;
         Ok(schedule)
     }

@@ -3,7 +3,7 @@
 
 use alloc::collections::VecDeque;
 
-use super::{Missed, Timing};
+use super::{Fires, Missed, Timing};
 use crate::time::{WallTime, ms_to_ns};
 
 /// What follows from a timer that fired.
@@ -19,7 +19,7 @@ pub(crate) struct Decision {
 
 /// Decides on fire time `due` of a rule, at `now` (both on the same scale).
 pub(crate) fn decide(
-    timing: &Timing,
+    fires: &Fires<'_>,
     missed: Missed,
     grace_ms: u32,
     catch_up_until: WallTime,
@@ -28,55 +28,55 @@ pub(crate) fn decide(
 ) -> Decision {
     let in_time = now.0.saturating_sub(due.0) <= ms_to_ns(u64::from(grace_ms));
     if in_time || due <= catch_up_until {
-        return Decision { run: Some(due), next: timing.next_after(due), catch_up_until };
+        return Decision { run: Some(due), next: fires.next_after(due), catch_up_until };
     }
     match missed {
-        Missed::Skip => Decision { run: None, next: first_after(timing, due, now), catch_up_until },
+        Missed::Skip => Decision { run: None, next: first_after(fires, due, now), catch_up_until },
         Missed::One => {
-            Decision { run: Some(due), next: first_after(timing, due, now), catch_up_until }
+            Decision { run: Some(due), next: first_after(fires, due, now), catch_up_until }
         }
         Missed::All { limit, window_ns } => {
-            let kept = newest(timing, due, now, limit, window_ns);
+            let kept = newest(fires, due, now, limit, window_ns);
             match (kept.front(), kept.back()) {
                 (Some(first), Some(last)) => Decision {
                     run: Some(*first),
-                    next: timing.next_after(*first),
+                    next: fires.next_after(*first),
                     catch_up_until: *last,
                 },
-                _ => Decision { run: None, next: first_after(timing, due, now), catch_up_until },
+                _ => Decision { run: None, next: first_after(fires, due, now), catch_up_until },
             }
         }
     }
 }
 
 /// The first fire time after `now`, keeping an interval's phase.
-fn first_after(timing: &Timing, due: WallTime, now: WallTime) -> Option<WallTime> {
-    match timing {
+fn first_after(fires: &Fires<'_>, due: WallTime, now: WallTime) -> Option<WallTime> {
+    match fires.timing {
         Timing::Every(every_ns) => {
             let passed = now.0.saturating_sub(due.0) / every_ns;
-            timing.next_after(WallTime(due.0.saturating_add(passed.saturating_mul(*every_ns))))
+            fires.next_after(WallTime(due.0.saturating_add(passed.saturating_mul(*every_ns))))
         }
-        Timing::Cron(_) | Timing::Once(_) => timing.next_after(now.max(due)),
+        Timing::Cron(_) | Timing::Once(_) => fires.next_after(now.max(due)),
     }
 }
 
 /// The newest `limit` fire times from `due` to `now` that lie within the window.
 fn newest(
-    timing: &Timing,
+    fires: &Fires<'_>,
     due: WallTime,
     now: WallTime,
     limit: u32,
     window_ns: u64,
 ) -> VecDeque<WallTime> {
     let oldest = due.max(WallTime(now.0.saturating_sub(window_ns)));
-    if let Timing::Every(every_ns) = timing {
-        return newest_of_interval(*every_ns, due, oldest, now, limit);
+    if let Timing::Every(every_ns) = fires.timing {
+        return newest_of_interval(*every_ns, due, oldest, now.min(fires.ends), limit);
     }
     // Looks back in growing steps, so that a long outage of a frequent rule is not walked whole.
     let mut back_ns = SCAN_BACK_NS;
     loop {
         let from = oldest.max(WallTime(now.0.saturating_sub(back_ns)));
-        let mut times = fire_times(timing, due, from, now);
+        let mut times = fire_times(fires, due, from, now);
         if times.len() >= limit as usize || from == oldest {
             times.drain(..times.len().saturating_sub(limit as usize));
             return times;
@@ -89,13 +89,18 @@ fn newest(
 const SCAN_BACK_NS: u64 = 60_000_000_000;
 
 /// Fire times from `from` to `now`, where `due` is one. A cron rule has at most one a second.
-fn fire_times(timing: &Timing, due: WallTime, from: WallTime, now: WallTime) -> VecDeque<WallTime> {
+fn fire_times(
+    fires: &Fires<'_>,
+    due: WallTime,
+    from: WallTime,
+    now: WallTime,
+) -> VecDeque<WallTime> {
     let mut next =
-        if due >= from { Some(due) } else { timing.next_after(WallTime(from.0.saturating_sub(1))) };
+        if due >= from { Some(due) } else { fires.next_after(WallTime(from.0.saturating_sub(1))) };
     let mut times = VecDeque::new();
     while let Some(time) = next.filter(|time| *time <= now) {
         times.push_back(time);
-        next = timing.next_after(time);
+        next = fires.next_after(time);
     }
     times
 }
@@ -128,6 +133,10 @@ mod tests {
         Timing::Cron(Cron::parse("0 * * * *").unwrap())
     }
 
+    fn always(timing: &Timing) -> Fires<'_> {
+        Fires { timing, offset_ns: 0, starts: at(0), ends: at(u64::MAX) }
+    }
+
     fn at(ns: u64) -> WallTime {
         WallTime(ns)
     }
@@ -138,7 +147,7 @@ mod tests {
         let mut due = Some(at(due));
         let mut until = at(0);
         while let Some(time) = due.filter(|time| time.0 <= now) {
-            let decision = decide(timing, missed, 60_000, until, time, at(now));
+            let decision = decide(&always(timing), missed, 60_000, until, time, at(now));
             ran.extend(decision.run.map(|t| (t.0 - START) / MINUTE));
             due = decision.next;
             until = decision.catch_up_until;
@@ -200,7 +209,8 @@ mod tests {
     fn a_short_interval_after_a_long_outage_is_counted_not_walked() {
         let every = Timing::Every(Timing::EVERY_NS_MIN);
         let all = Missed::All { limit: 2, window_ns: 1000 * HOUR };
-        let decision = decide(&every, all, 60_000, at(0), at(START), at(START + 1000 * HOUR));
+        let decision =
+            decide(&always(&every), all, 60_000, at(0), at(START), at(START + 1000 * HOUR));
         assert_eq!(decision.run, Some(at(START + 1000 * HOUR - Timing::EVERY_NS_MIN)));
     }
 }

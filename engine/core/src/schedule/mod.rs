@@ -1,17 +1,19 @@
 //! Schedules: named rules that add a job at each of their fire times.
 
+mod fires;
 mod missed;
 pub(crate) mod table;
 
 use alloc::{borrow::Cow, string::String};
 
+pub(crate) use fires::Fires;
 pub(crate) use missed::decide;
 
 use crate::{
     cron::Cron,
     job::{Clock, NewJob, Refusal, check_name},
     limits,
-    time::{Now, WallTime},
+    time::WallTime,
 };
 
 /// When a schedule fires.
@@ -35,24 +37,6 @@ impl Timing {
             Self::Every(_) => Clock::Mono,
             Self::Cron(_) | Self::Once(_) => Clock::Wall,
         }
-    }
-
-    /// The first fire time of a schedule that is put now.
-    pub(crate) fn first(&self, now: Now) -> Option<WallTime> {
-        match self {
-            Self::Cron(_) | Self::Every(_) => self.next_after(now.wall),
-            Self::Once(at) => Some(at.unwrap_or(now.wall)),
-        }
-    }
-
-    /// The fire time that follows `after`, which for an interval is itself a fire time.
-    pub(crate) fn next_after(&self, after: WallTime) -> Option<WallTime> {
-        let next = match self {
-            Self::Cron(cron) => u64::try_from(cron.next_after(after.0.cast_signed())?).ok()?,
-            Self::Every(every_ns) => after.0.checked_add(*every_ns)?,
-            Self::Once(_) => return None,
-        };
-        (next <= limits::DUE_WALL_NS_MAX).then_some(WallTime(next))
     }
 }
 
@@ -106,6 +90,15 @@ pub struct Schedule<'a> {
     pub grace_ms: u32,
     /// What is done about a fire time while a job of the schedule has not ended.
     pub overlap: Overlap,
+    /// Each fire time is later than its timing says by an offset below this, in nanoseconds, which
+    /// the name determines: see [`crate::cron::jitter_ns`]. At most a day; 0 for none.
+    pub jitter_ns: u64,
+    /// It does not fire before this.
+    pub starts: Option<WallTime>,
+    /// It does not fire after this.
+    pub ends: Option<WallTime>,
+    /// Jobs that it adds at the most, from its first on; at least 1.
+    pub runs_max: Option<u32>,
     /// What is added at each fire time; its due time is the fire time, whatever is given here.
     pub job: NewJob<'a>,
 }
@@ -120,6 +113,10 @@ impl<'a> Schedule<'a> {
             missed: Missed::default(),
             grace_ms: limits::MISSED_GRACE_MS_DEFAULT,
             overlap: Overlap::default(),
+            jitter_ns: 0,
+            starts: None,
+            ends: None,
+            runs_max: None,
             job,
         }
     }
@@ -127,14 +124,18 @@ impl<'a> Schedule<'a> {
     /// The same schedule, owning its parts.
     #[must_use]
     pub fn into_owned(self) -> Schedule<'static> {
-        Schedule {
-            name: Cow::Owned(String::from(self.name)),
-            timing: self.timing,
-            missed: self.missed,
-            grace_ms: self.grace_ms,
-            overlap: self.overlap,
-            job: self.job.into_owned(),
-        }
+        Schedule { name: Cow::Owned(String::from(self.name)), job: self.job.into_owned(), ..self }
+    }
+
+    /// Whether `other` has the same fire times, however many of them.
+    pub(crate) fn fires_like(&self, other: &Schedule<'_>) -> bool {
+        let times = |rule: &Schedule<'_>| (rule.jitter_ns, rule.starts, rule.ends);
+        self.timing == other.timing && times(self) == times(other)
+    }
+
+    /// Whether it may add a job after `fired` ones.
+    pub(crate) fn has_runs_left(&self, fired: u64) -> bool {
+        self.runs_max.is_none_or(|max| fired < u64::from(max))
     }
 
     /// Checks each field against its range.
@@ -167,11 +168,38 @@ impl<'a> Schedule<'a> {
             }
             _ => {}
         }
+        self.check_bounds()?;
         match self.missed {
             Missed::All { limit, .. } if limit == 0 || limit > limits::CATCH_UP_MAX => {
                 Err(Refusal::Schedule("the limit of missed runs must be 1 to 10000"))
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_bounds(&self) -> Result<(), Refusal> {
+        let is_once = matches!(self.timing, Timing::Once(_));
+        if self.jitter_ns > limits::JITTER_NS_MAX {
+            return Err(Refusal::Schedule("the jitter is longer than a day"));
+        }
+        if self.starts.max(self.ends).is_some_and(|at| at.0 > limits::DUE_WALL_NS_MAX) {
+            return Err(Refusal::DueTooFar);
+        }
+        if is_once && (self.starts.is_some() || self.ends.is_some() || self.runs_max.is_some()) {
+            return Err(Refusal::Schedule(
+                "what fires once takes no start, no end and no limit of runs: give it its instant",
+            ));
+        }
+        if let (Some(starts), Some(ends)) = (self.starts, self.ends)
+            && starts > ends
+        {
+            return Err(Refusal::Schedule("it ends before it starts: check the two"));
+        }
+        if self.runs_max == Some(0) {
+            return Err(Refusal::Schedule(
+                "the limit of runs is 0: leave it out, or pause the schedule",
+            ));
+        }
+        Ok(())
     }
 }

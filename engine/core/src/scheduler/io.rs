@@ -5,7 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use crate::{
     id::{JobId, KindId, Lsn, QueueId, Slot, Token},
     job::{Clock, JobState, NewJob, Refusal},
-    schedule::{Pause, Schedule},
+    schedule::{Fires, Pause, Schedule},
     time::{MonoTime, WallTime},
 };
 
@@ -393,7 +393,11 @@ impl ScheduleView {
     #[must_use]
     pub fn upcoming(&self, count: usize) -> Vec<WallTime> {
         let first = self.next.filter(|_| self.paused.is_none());
-        let times = core::iter::successors(first, |last| self.rule.timing.next_after(*last));
+        let fires = Fires::of(&self.rule);
+        let times = core::iter::successors(first, |last| fires.next_after(*last));
+        let left = self.rule.runs_max.map(|max| u64::from(max).saturating_sub(self.fired));
+        let count =
+            left.and_then(|left| usize::try_from(left).ok()).map_or(count, |n| n.min(count));
         times.take(count).collect()
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     job::{Clock, Refusal},
     journal::Journal,
     limits,
-    schedule::{self, Schedule, Timing, table::ScheduleState},
+    schedule::{self, Fires, Schedule, table::ScheduleState},
     time::{MonoTime, Now, WallTime, ms_to_ns},
 };
 
@@ -31,24 +31,35 @@ impl Scheduler {
             return refused(refusal);
         }
         let before = self.schedules.find(&schedule.name).and_then(|n| self.schedules.get(n));
-        let next = match before {
-            Some(state) if *state.rule == *schedule => {
+        let fired = before.map_or(0, |state| state.fired);
+        let like_before = before.filter(|state| state.rule.fires_like(schedule));
+        let first = || Fires::of(schedule).first(now);
+        let next = match (like_before, before) {
+            (Some(state), _) if *state.rule == *schedule => {
                 return (Answer::SchedulePut(self.next_fire(state)), Lsn(0));
             }
-            Some(state) if state.rule.timing == schedule.timing => self.next_fire(state),
-            Some(_) => schedule.timing.first(now),
-            None if self.schedules.is_full() => {
+            // More runs are allowed than there were: they begin now.
+            (Some(state), _) if !state.rule.has_runs_left(fired) => first(),
+            (Some(state), _) => self.next_fire(state),
+            (None, None) if self.schedules.is_full() => {
                 return refused(Refusal::TooManySchedules);
             }
-            None => schedule.timing.first(now),
+            (None, _) => first(),
         };
-        let is_new = before.is_none_or(|state| state.rule.timing != schedule.timing);
-        if is_new && next.is_none() && matches!(schedule.timing, Timing::Cron(_)) {
-            return refused(Refusal::Schedule(
-                "its cron expression never fires again: its years are past, or all its times are \
-                 skipped; give it other times, or remove the schedule",
-            ));
+        let has_runs_left = schedule.has_runs_left(fired);
+        if like_before.is_none() && (next.is_none() || !has_runs_left) {
+            return refused(Refusal::Schedule(match has_runs_left {
+                true => {
+                    "it never fires: its years or its end are past, or all its times are skipped; \
+                     give it other times, or remove the schedule"
+                }
+                false => {
+                    "its runs are used up: raise their limit, or remove the schedule and put it \
+                     again"
+                }
+            }));
         }
+        let next = next.filter(|_| has_runs_left);
         if !self.kinds.has_room_for(&schedule.job.kind) {
             return refused(Refusal::TooManyKinds);
         }
@@ -151,6 +162,11 @@ impl Scheduler {
                  cancel it",
             ));
         }
+        if !state.rule.has_runs_left(state.fired) {
+            return refused(Refusal::Schedule(
+                "its runs are used up: put it again with a higher limit, or without one",
+            ));
+        }
         if self.table.len() >= self.config.jobs_max {
             return refused(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
@@ -164,7 +180,10 @@ impl Scheduler {
         let event = Event::ScheduleFired {
             at: now.wall.0,
             name: &rule.name,
-            next: self.next_fire(state).map(|next| next.0),
+            next: self
+                .next_fire(state)
+                .filter(|_| rule.has_runs_left(state.fired + 1))
+                .map(|next| next.0),
             catch_up_until: state.catch_up_until.0,
             job: Some(added),
         };
@@ -204,7 +223,7 @@ impl Scheduler {
         };
         let rule = &state.rule;
         let decision = schedule::decide(
-            &rule.timing,
+            &Fires::of(rule),
             rule.missed,
             rule.grace_ms,
             state.catch_up_until,
@@ -221,13 +240,14 @@ impl Scheduler {
             return;
         }
         let run = decision.run.filter(|_| !state.overlaps());
+        let fired = state.fired + u64::from(run.is_some());
         // The event borrows the rule while applying it needs the state.
         let rule = Arc::clone(rule);
         let clock = record.clock();
         let event = Event::ScheduleFired {
             at: now.wall.0,
             name: &rule.name,
-            next: decision.next.map(|next| next.0),
+            next: decision.next.filter(|_| rule.has_runs_left(fired)).map(|next| next.0),
             catch_up_until: decision.catch_up_until.0,
             job: run.map(|due| self.added(now, &rule.job, due, clock)),
         };

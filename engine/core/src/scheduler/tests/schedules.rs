@@ -250,3 +250,151 @@ fn upcoming_fire_times_are_those_at_which_it_fires() {
     let tick = world.core.schedule("tick").unwrap().upcoming(1);
     assert_eq!(tick, [WallTime(world.now.wall.0 + 10 * SECOND)]);
 }
+
+/// A bound so many seconds from the beginning.
+fn bound(seconds: u64) -> Option<WallTime> {
+    Some(WallTime(START_WALL + seconds * SECOND))
+}
+
+#[test]
+fn a_jitter_moves_all_fire_times_of_a_name_by_the_same_offset() {
+    let jitter_ns = 30 * SECOND;
+    let offset_ns = crate::cron::jitter_ns("report", jitter_ns);
+    assert!(offset_ns > SECOND, "else this shows nothing");
+    let minute = Timing::Cron(Cron::parse("* * * * *").unwrap());
+    // The rule's time that is just now lies ahead once it is moved.
+    for (timing, first_s) in [(minute, 0), (Timing::Every(60 * SECOND), 60)] {
+        let moved = |s| WallTime(START_WALL + (first_s + s) * SECOND + offset_ns);
+        let expected = [0, 60, 120].map(moved);
+        let mut world = World::new();
+        let rule = Schedule { jitter_ns, ..Schedule::new("report", timing, job()) };
+        assert_eq!(world.put(&rule), Answer::SchedulePut(Some(expected[0])));
+        assert_eq!(world.core.schedule("report").unwrap().upcoming(3), expected);
+        assert!(world.pass(first_s * SECOND + offset_ns - 1).is_empty());
+        for mut world in world.each_start(0) {
+            let ran = world.pass(TICK_NS);
+            assert_eq!(ran.len(), 1);
+            let due = world.core.job(ran[0].attempt.job).unwrap().due;
+            assert_eq!(due, expected[0], "the job is due at the moved time");
+            assert_eq!(world.the_schedule().next, Some(expected[1]));
+            // Put again it stays; with another window it starts afresh.
+            assert_eq!(world.put(&rule), Answer::SchedulePut(Some(expected[1])));
+            let other = Schedule { jitter_ns: 0, ..rule.clone() };
+            assert_ne!(world.put(&other), Answer::SchedulePut(Some(expected[1])));
+        }
+    }
+}
+
+#[test]
+fn a_jitter_moves_a_one_off_and_what_was_missed() {
+    let jitter_ns = 3600 * SECOND;
+    let offset_ns = crate::cron::jitter_ns("report", jitter_ns);
+    let mut world = World::new();
+    let once = Schedule::new("report", Timing::Once(bound(10)), job());
+    let moved = Answer::SchedulePut(Some(WallTime(START_WALL + 10 * SECOND + offset_ns)));
+    assert_eq!(world.put(&Schedule { jitter_ns, ..once }), moved);
+    let missed = Missed::All { limit: 2, window_ns: 100 * HOUR };
+    let hourly = Timing::Cron(Cron::parse("0 * * * *").unwrap());
+    let rule = Schedule { jitter_ns, missed, ..Schedule::new("report", hourly, job()) };
+    world.put(&rule);
+    let mut world = world.restart(5 * HOUR + offset_ns + 120 * SECOND);
+    let due = |d: &Dispatch| world_due(d, offset_ns);
+    let ran: Vec<u64> = world.pass(TICK_NS).iter().map(due).collect();
+    assert_eq!(ran, [4, 5]);
+}
+
+/// Which hour from the beginning a moved fire time is of.
+fn world_due(dispatch: &Dispatch, offset_ns: u64) -> u64 {
+    let since_ns = dispatch.due_ns - offset_ns - START_WALL;
+    assert!(since_ns.is_multiple_of(HOUR));
+    since_ns / HOUR
+}
+
+#[test]
+fn nothing_fires_outside_of_start_and_end() {
+    let minute = || Timing::Cron(Cron::parse("* * * * *").unwrap());
+    for timing in [minute(), Timing::Every(60 * SECOND)] {
+        let mut world = World::new();
+        let rule = Schedule::new("report", timing, job());
+        let rule = Schedule { starts: bound(120), ends: bound(240), ..rule };
+        assert_eq!(world.put(&rule), Answer::SchedulePut(bound(120)));
+        let expected: Vec<_> = [120, 180, 240].into_iter().filter_map(bound).collect();
+        assert_eq!(world.core.schedule("report").unwrap().upcoming(9), expected);
+        for mut world in world.each_start(0) {
+            assert_eq!(world.seconds_that_ran(500), [121, 181, 241]);
+            assert_eq!(world.the_schedule().next, None);
+            // A program that puts it at each start still can.
+            assert_eq!(world.put(&rule), Answer::SchedulePut(None));
+            // A later end starts it afresh.
+            let later = world.put(&Schedule { ends: bound(9000), ..rule.clone() });
+            assert!(matches!(later, Answer::SchedulePut(Some(_))), "{later:?}");
+        }
+    }
+    // What was missed ends with the end.
+    for timing in [minute(), Timing::Every(60 * SECOND)] {
+        let missed = Missed::All { limit: 100, window_ns: 100 * HOUR };
+        let rule = Schedule { missed, ..Schedule::new("report", timing, job()) };
+        let mut world = World::new();
+        world.put(&Schedule { ends: bound(200), ..rule });
+        let mut world = world.restart(HOUR);
+        assert_eq!(world.pass(TICK_NS).len(), 3);
+        assert_eq!(world.the_schedule().next, None);
+    }
+}
+
+#[test]
+fn a_schedule_adds_no_more_jobs_than_its_limit_of_runs() {
+    let mut world = World::new();
+    let rule = Schedule::new("tick", Timing::Every(10 * SECOND), job());
+    let rule = Schedule { runs_max: Some(3), ..rule };
+    world.put(&rule);
+    assert_eq!(world.seconds_that_ran(15), [11]);
+    let run =
+        |world: &mut World| world.answer(Input::RunSchedule { caller: CallerId(0), name: "tick" });
+    assert!(matches!(run(&mut world), Answer::ScheduleRun(Some(_))), "it counts as one");
+    let upcoming = world.core.schedule("tick").unwrap().upcoming(9);
+    assert_eq!(upcoming, [WallTime(START_WALL + 20 * SECOND)]);
+    for mut world in world.each_start(0) {
+        assert_eq!(world.pass(5 * SECOND + TICK_NS).len(), 2, "the run by hand, and the last");
+        assert!(world.pass(100 * SECOND).is_empty());
+        assert_eq!((world.the_schedule().next, world.the_schedule().fired), (None, 3));
+        let Answer::Refused(Refusal::Schedule(reason)) = run(&mut world) else { panic!() };
+        assert!(reason.contains("used up"), "{reason}");
+        assert_eq!(world.put(&rule), Answer::SchedulePut(None));
+        let other = world.put(&Schedule { timing: Timing::Every(SECOND), ..rule.clone() });
+        let Answer::Refused(Refusal::Schedule(reason)) = other else { panic!("{other:?}") };
+        assert!(reason.contains("used up"), "{reason}");
+        // More are allowed: it goes on from now.
+        let next = WallTime(world.now.wall.0 + 10 * SECOND);
+        let more = Schedule { runs_max: Some(4), ..rule.clone() };
+        assert_eq!(world.put(&more), Answer::SchedulePut(Some(next)));
+        assert_eq!(world.pass(100 * SECOND).len(), 1);
+        // Fewer than there were already.
+        world.put(&Schedule { runs_max: Some(9), ..rule.clone() });
+        assert_eq!(world.put(&rule), Answer::SchedulePut(None));
+        world.core.census().unwrap();
+    }
+}
+
+#[test]
+fn bounds_that_cannot_be_are_refused_and_change_nothing() {
+    let tick = || Schedule::new("tick", Timing::Every(10 * SECOND), job());
+    let once = || Schedule::new("once", Timing::Once(None), job());
+    let mut world = World::new();
+    for (rule, expected) in [
+        (Schedule { jitter_ns: limits::JITTER_NS_MAX + 1, ..tick() }, "jitter"),
+        (Schedule { starts: bound(20), ends: bound(10), ..tick() }, "ends before it starts"),
+        (Schedule { ends: bound(9), ..tick() }, "never fires"),
+        (Schedule { runs_max: Some(0), ..tick() }, "limit of runs is 0"),
+        (Schedule { runs_max: Some(1), ..once() }, "fires once"),
+        (Schedule { ends: bound(9), ..once() }, "fires once"),
+    ] {
+        let refused = world.put(&rule);
+        let Answer::Refused(Refusal::Schedule(reason)) = refused else { panic!("{refused:?}") };
+        assert!(reason.contains(expected), "{reason}");
+    }
+    let far = Some(WallTime(limits::DUE_WALL_NS_MAX + 1));
+    let refused = world.put(&Schedule { ends: far, ..tick() });
+    assert_eq!(refused, Answer::Refused(Refusal::DueTooFar));
+    assert!(world.journal.events.is_empty());
+}
