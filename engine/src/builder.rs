@@ -9,9 +9,10 @@ use crate::{
     clock, data_dir,
     engine::Engine,
     error::{CallError, StartError},
-    executor::{Attempt, Handlers, JobError, Pool, PoolSize, Port},
+    executor::{Attempt, Handlers, JobError, Pool, PoolSize},
     limits,
-    shard::{Bed, ShardSetup, spawn},
+    shard::ShardSetup,
+    shards::Slot,
 };
 
 /// Called for each attempt that ended.
@@ -230,26 +231,21 @@ impl Builder {
         let size = PoolSize { executors, replacements: self.replacements.unwrap_or(executors) };
         // Each executor may hang on an attempt that is not under way any more.
         let places = self.running_max as usize + size.seats();
-        let beds = (0..shards).map(|_| Bed::new()).collect::<Result<Vec<_>, _>>()?;
-        let ports: Vec<Arc<Port>> =
-            beds.iter().map(|bed| Arc::new(Port::new(bed.sleeper(), places))).collect();
-        let pool = Arc::new(Pool::new(ports.clone(), Arc::new(self.handlers), size, spin));
-        let mut starting = Vec::with_capacity(shards);
-        for (number, (bed, port)) in beds.into_iter().zip(ports).enumerate() {
+        let pool = Arc::new(Pool::new(Arc::new(self.handlers), size, spin));
+        let mut slots = Vec::with_capacity(shards);
+        for number in 0..shards {
             let shard = number as u8;
-            starting.push(spawn(ShardSetup {
+            slots.push(Slot::new(ShardSetup {
                 shard: ShardId(shard),
                 dir: data_dir::shard_dir(&self.data_dir, shard),
                 durability: self.durability,
                 segment_bytes: self.segment_bytes,
-                paused: self.paused,
                 served: self.served.clone(),
                 homes: self.homes.clone(),
                 running_max: self.running_max,
                 jobs_max: self.jobs_max,
                 executors: executors.div_ceil(shards),
-                bed,
-                port,
+                places,
                 pool: Arc::clone(&pool),
                 spin_ns: clock::saturating_ns(spin),
                 observer: self.observer.clone(),
@@ -258,19 +254,9 @@ impl Builder {
                 core: (self.pin && shards <= cores.len()).then(|| cores[number]),
             })?);
         }
-        let mut started = Vec::with_capacity(shards);
-        let mut failed = None;
-        for shard in starting {
-            match shard.wait() {
-                Ok(shard) => started.push(shard),
-                Err(error) => failed = failed.or(Some(error)),
-            }
-        }
         // Dropping the engine stops what did come up.
-        let engine = Engine::new(started, Arc::clone(&pool));
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let engine = Engine::new(slots, Arc::clone(&pool), self.paused);
+        let engine = engine.open_all()?;
         pool.start()?;
         Ok(engine)
     }

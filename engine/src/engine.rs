@@ -2,14 +2,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tickwheel_core::{Counts, JobId, JobState, JobView, Refusal, ScheduleView};
 
 use crate::{
@@ -21,7 +20,8 @@ use crate::{
     latency::{self, Latency, Recorder},
     limits, route,
     schedule::{Pause, Schedule},
-    shard::{Batch, BatchAnswer, Found, Message, ShardEnd, ShardHandle, ShardStats, Started},
+    shard::{Batch, BatchAnswer, Found, Message, ShardStats},
+    shards::{OpenedShard, Slot},
 };
 
 /// A durable job scheduler: shards, executors and their logs.
@@ -30,14 +30,14 @@ use crate::{
 /// without grace; [`Engine::shutdown`] lets running jobs end.
 #[derive(Debug)]
 pub struct Engine {
-    pub(crate) shards: Vec<ShardHandle>,
-    pub(crate) threads: Mutex<Vec<thread::JoinHandle<ShardEnd>>>,
+    pub(crate) slots: Vec<Slot>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) closed: AtomicBool,
-    recorders: Vec<Recorder>,
+    /// Shards that open trigger and dispatch nothing.
+    pub(crate) paused: AtomicBool,
     next_shard: AtomicUsize,
-    recovered_jobs: u64,
-    lost_attempts: u64,
+    /// What all shards held at the start.
+    pub(crate) recovered: OpenedShard,
 }
 
 /// What became of a batch: an id or a refusal for each job, in the order of the batch.
@@ -88,7 +88,8 @@ pub struct ScheduleInfo {
     pub fired: u64,
 }
 
-/// Numbers of an engine, summed over its shards.
+/// Numbers of an engine, summed over its open shards. What is counted since the start is, of a shard
+/// that was closed meanwhile, counted since it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct EngineStats {
@@ -129,27 +130,16 @@ impl Engine {
         Builder::new()
     }
 
-    pub(crate) fn new(started: Vec<Started>, pool: Arc<Pool>) -> Self {
-        let mut engine = Self {
-            shards: Vec::new(),
-            threads: Mutex::default(),
+    /// An engine whose shards are closed as yet.
+    pub(crate) fn new(slots: Vec<Slot>, pool: Arc<Pool>, paused: bool) -> Self {
+        Self {
+            slots,
             pool,
             closed: AtomicBool::new(false),
-            recorders: Vec::new(),
+            paused: AtomicBool::new(paused),
             next_shard: AtomicUsize::new(0),
-            recovered_jobs: 0,
-            lost_attempts: 0,
-        };
-        let mut threads = Vec::new();
-        for shard in started {
-            engine.shards.push(shard.handle);
-            engine.recorders.push(shard.recorder);
-            engine.recovered_jobs += shard.recovered_jobs;
-            engine.lost_attempts += shard.lost_attempts;
-            threads.push(shard.thread);
+            recovered: OpenedShard::default(),
         }
-        engine.threads = Mutex::new(threads);
-        engine
     }
 
     /// Submits a job and waits until it is accepted: with [`Durability::Sync`](crate::Durability)
@@ -209,16 +199,15 @@ impl Engine {
                 known = Some(kind);
             }
         }
-        if self.shards.len() > 1 && jobs.iter().any(|job| job.key_given().is_some()) {
+        if self.slots.len() > 1 && jobs.iter().any(|job| job.key_given().is_some()) {
             return self.submit_by_key(jobs, then);
         }
-        let shard = self.next_in_turn();
         let batch = Batch {
             jobs,
             on_batch: Box::new(move |answer: BatchAnswer| then(answer)),
             submitted_ns: clock::mono_ns(),
         };
-        Ok(self.send(shard, Message::Submit(batch))?)
+        Ok(self.send_in_turn(Message::Submit(batch))?)
     }
 
     /// Puts a schedule: adds it, or replaces the rule of the one of its name. With an equal timing
@@ -305,14 +294,14 @@ impl Engine {
         self.call(shard, |reply| Message::PauseSchedule { name, note, reply })
     }
 
-    /// All schedules, by name.
+    /// All schedules of open shards, by name.
     ///
     /// # Errors
     /// The engine takes nothing more.
     pub fn schedules(&self) -> Result<Vec<ScheduleInfo>, CallError> {
         let mut list = Vec::new();
-        for shard in 0..self.shards.len() {
-            for view in self.ask(shard, |reply| Message::Schedules { reply })? {
+        for views in self.ask_open(|reply| Message::Schedules { reply })? {
+            for view in views {
                 list.push(ScheduleInfo {
                     description: describe(&view.rule.timing),
                     kind: view.rule.job.kind.into_owned(),
@@ -335,7 +324,7 @@ impl Engine {
     /// The engine takes nothing more.
     pub fn cancel(&self, job: JobId) -> Result<Option<JobState>, CallError> {
         let shard = usize::from(job.shard().0);
-        if shard >= self.shards.len() {
+        if shard >= self.slots.len() {
             return Ok(None);
         }
         self.call(shard, |reply| Message::Cancel { job, reply })
@@ -347,7 +336,7 @@ impl Engine {
     /// The engine takes nothing more.
     pub fn job(&self, job: JobId) -> Result<Option<JobInfo>, CallError> {
         let shard = usize::from(job.shard().0);
-        if shard >= self.shards.len() {
+        if shard >= self.slots.len() {
             return Ok(None);
         }
         Ok(match self.ask(shard, |reply| Message::Job { job, reply })? {
@@ -362,28 +351,36 @@ impl Engine {
     /// # Errors
     /// The engine takes nothing more.
     pub fn resume(&self) -> Result<(), CallError> {
-        (0..self.shards.len()).try_for_each(|shard| self.send(shard, Message::Resume))
+        // Before the others are told: a shard that opens meanwhile sees it, or is told.
+        self.paused.store(false, Ordering::SeqCst);
+        for shard in 0..self.slots.len() {
+            open_or_left_out(self.send(shard, Message::Resume))?;
+        }
+        Ok(())
     }
 
     /// Waits until no job is pending, and until the end of the last one is in the log (with
     /// [`Durability::Sync`](crate::Durability) on the disk), at most `timeout`; `false` when some still
-    /// are. Schedules do not count, jobs that they added do.
+    /// are. Schedules do not count, jobs that they added do. Jobs of shards that are closed do not.
     #[must_use]
     pub fn drain(&self, timeout: Duration) -> bool {
         let now = Instant::now();
         // A wait without an end, as far as this clock goes.
         let century = Duration::from_secs(3_000_000_000);
         let deadline = now.checked_add(timeout).unwrap_or(now + century);
-        for shard in 0..self.shards.len() {
+        (0..self.slots.len()).all(|shard| {
             let (reply, drained) = bounded(1);
-            if self.send(shard, Message::Drain { reply }).is_err() {
-                return false;
+            let sent = self.send(shard, Message::Drain { reply });
+            match sent.map(|()| drained.recv_deadline(deadline)) {
+                Ok(Ok(())) => true,
+                Ok(Err(RecvTimeoutError::Timeout)) => false,
+                // A shard that is closed, maybe only now, is left out.
+                Ok(Err(RecvTimeoutError::Disconnected)) => {
+                    matches!(self.gone(shard), CallError::ShardClosed(_))
+                }
+                Err(error) => matches!(error, CallError::ShardClosed(_)),
             }
-            if drained.recv_deadline(deadline).is_err() {
-                return false;
-            }
-        }
-        true
+        })
     }
 
     /// Numbers, summed over the shards.
@@ -393,14 +390,14 @@ impl Engine {
     pub fn stats(&self) -> Result<EngineStats, CallError> {
         let pool = self.pool.stats();
         let mut sum = EngineStats {
-            recovered_jobs: self.recovered_jobs,
-            lost_attempts: self.lost_attempts,
+            recovered_jobs: self.recovered.recovered_jobs,
+            lost_attempts: self.recovered.lost_attempts,
             executors_hung: pool.hung,
             executors_replaced: pool.replaced,
             ..EngineStats::default()
         };
-        for shard in 0..self.shards.len() {
-            let stats: ShardStats = self.ask(shard, |reply| Message::Stats { reply })?;
+        let all: Vec<ShardStats> = self.ask_open(|reply| Message::Stats { reply })?;
+        for stats in all {
             sum.counts = sum.counts.plus(stats.counts);
             sum.log_appended_bytes += stats.log_appended_bytes;
             sum.log_syncs += stats.log_syncs;
@@ -417,37 +414,86 @@ impl Engine {
     /// What each stage took so far, merged over all threads.
     #[must_use]
     pub fn latency(&self) -> Latency {
-        latency::merged(self.recorders.iter().chain(self.pool.recorders()))
+        latency::merged(self.recorders())
     }
 
     /// Forgets what [`Engine::latency`] has gathered.
     pub fn reset_latency(&self) {
-        latency::reset(self.recorders.iter().chain(self.pool.recorders()));
+        latency::reset(self.recorders());
     }
 
-    /// Number of shards.
+    fn recorders(&self) -> impl Iterator<Item = &Recorder> {
+        self.slots.iter().map(|slot| &slot.recorder).chain(self.pool.recorders())
+    }
+
+    /// Number of shards, open or closed.
     #[must_use]
     pub fn shards(&self) -> usize {
-        self.shards.len()
+        self.slots.len()
     }
 
     /// The shards take turns at what may go to any of them.
     pub(crate) fn next_in_turn(&self) -> usize {
-        self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len()
+        self.next_shard.fetch_add(1, Ordering::Relaxed) % self.slots.len()
     }
 
     fn shard_of_name(&self, name: &str) -> usize {
-        route::shard_of_name(name, self.shards.len())
+        route::shard_of_name(name, self.slots.len())
     }
 
     pub(crate) fn send(&self, shard: usize, message: Message) -> Result<(), CallError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(CallError::ShuttingDown);
         }
-        let handle = &self.shards[shard];
-        handle.inbox.send(message).map_err(|_| CallError::ShuttingDown)?;
-        handle.port.sleeper().wake();
-        Ok(())
+        self.slots[shard].send(message).map_err(|_| self.gone(shard))
+    }
+
+    /// Sends a message to the shard whose turn it is; those that are closed have none.
+    fn send_in_turn(&self, mut message: Message) -> Result<(), CallError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CallError::ShuttingDown);
+        }
+        for shard in self.turns() {
+            match self.slots[shard].send(message) {
+                Ok(()) => return Ok(()),
+                Err(back) => message = back,
+            }
+        }
+        Err(self.gone(0))
+    }
+
+    /// Shards in the order in which they are tried for what may go to any of them. The turns of one
+    /// that is closed go round among the others.
+    fn turns(&self) -> impl Iterator<Item = usize> {
+        let shards = self.slots.len();
+        // Callers that draw at the same time may leave one only those that are closed.
+        (0..shards).map(|_| self.next_in_turn()).chain(0..shards)
+    }
+
+    /// The open shard whose turn it is; a closed one if all are.
+    pub(crate) fn open_in_turn(&self) -> usize {
+        self.turns().find(|shard| self.is_shard_open(*shard)).unwrap_or(0)
+    }
+
+    /// Why a shard does not answer.
+    pub(crate) fn gone(&self, shard: usize) -> CallError {
+        if self.closed.load(Ordering::Acquire) {
+            CallError::ShuttingDown
+        } else {
+            CallError::ShardClosed(shard)
+        }
+    }
+
+    /// Asks all shards, one after the other; those that are closed are left out.
+    pub(crate) fn ask_open<T>(
+        &self,
+        message: impl Fn(Sender<T>) -> Message,
+    ) -> Result<Vec<T>, CallError> {
+        let mut answers = Vec::with_capacity(self.slots.len());
+        for shard in 0..self.slots.len() {
+            answers.extend(open_or_left_out(self.ask(shard, &message))?);
+        }
+        Ok(answers)
     }
 
     /// Sends a question and waits for the answer.
@@ -458,7 +504,7 @@ impl Engine {
     ) -> Result<T, CallError> {
         let (reply, answer): (Sender<T>, Receiver<T>) = bounded(1);
         self.send(shard, message(reply))?;
-        answer.recv().map_err(|_| CallError::ShuttingDown)
+        answer.recv().map_err(|_| self.gone(shard))
     }
 
     /// Sends a command and waits until it is durable.
@@ -469,9 +515,13 @@ impl Engine {
     ) -> Result<T, CallError> {
         self.ask(shard, message)?
     }
+}
 
-    pub(crate) fn take_threads(&self) -> Vec<thread::JoinHandle<ShardEnd>> {
-        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
+/// What a shard answered; `None` for one that is closed.
+pub(crate) fn open_or_left_out<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match answer {
+        Err(CallError::ShardClosed(_)) => Ok(None),
+        answer => answer.map(Some),
     }
 }
 

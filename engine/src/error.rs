@@ -127,9 +127,65 @@ pub enum CallError {
         "the log failed: {0}. Check the disk, then restart; the call may or may not have taken effect"
     )]
     LogFailed(String),
+    /// The one shard that could carry it out is closed; nothing has changed.
+    #[error(
+        "shard {0} is closed, and nothing has changed: open it with Engine::open_shard, or retry once it is open again"
+    )]
+    ShardClosed(usize),
     /// It was refused; nothing has changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+/// A shard was not closed, or not cleanly.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseShardError {
+    /// There is none of this number.
+    #[error("there is no shard {shard}: they are numbered from 0, and there are {shards}")]
+    NoSuchShard {
+        /// Its number.
+        shard: usize,
+        /// How many there are.
+        shards: usize,
+    },
+    /// The whole engine ends, and this shard with it.
+    #[error("the engine is shutting down, and closes all shards itself")]
+    ShuttingDown,
+    /// The log could not be closed; the shard is. What was acknowledged as durable is.
+    #[error(
+        "the shard is closed, but its log did not close cleanly: {0}. Check the disk before it is opened again"
+    )]
+    Log(#[source] tickwheel_wal::CloseError),
+    /// The shard's thread ended by a panic.
+    #[error("the shard's thread panicked; open the shard again to recover from its log")]
+    ShardPanicked,
+}
+
+/// A shard was not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenShardError {
+    /// There is none of this number.
+    #[error("there is no shard {shard}: they are numbered from 0, and there are {shards}")]
+    NoSuchShard {
+        /// Its number.
+        shard: usize,
+        /// How many there are.
+        shards: usize,
+    },
+    /// It is open.
+    #[error("shard {0} is open: close it first")]
+    AlreadyOpen(usize),
+    /// The whole engine ends.
+    #[error("the engine is shutting down and opens nothing more")]
+    ShuttingDown,
+    /// It did not come up and stays closed.
+    #[error("the shard stays closed: {0}")]
+    Start(#[from] StartError),
+    /// The system refused a thread; the shard stays closed.
+    #[error("cannot start the shard's thread: {0}; retry once the process has room for it")]
+    System(#[from] io::Error),
 }
 
 /// The engine was stopped, but not cleanly.

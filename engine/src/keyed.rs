@@ -34,6 +34,10 @@ struct Joined<F> {
     /// By the job's place in the batch.
     answers: Vec<Option<Result<JobId, Refusal>>>,
     failure: Option<CallError>,
+    /// A shard that was closed, if any was.
+    closed: Option<usize>,
+    /// A shard has answered.
+    served: bool,
     parts_left: usize,
     then: Option<F>,
 }
@@ -42,33 +46,41 @@ impl Engine {
     /// Submits jobs to the shards that their keys name; those without a key stay together.
     ///
     /// If the engine ends meanwhile, some parts may have been taken though the answer is an error.
+    /// The jobs of a shard that is closed are refused, those of others are not.
     pub(crate) fn submit_by_key<F: FnOnce(BatchReply) + Send + 'static>(
         &self,
         jobs: Vec<NewJob>,
         then: F,
     ) -> Result<(), SubmitError> {
-        let (len, keyless) = (jobs.len(), self.next_in_turn());
+        let (len, keyless) = (jobs.len(), self.open_in_turn());
+        let shard_of = |job: &NewJob| job.key_given().map_or(keyless, |key| self.shard_of(key));
         let mut parts: Vec<(Vec<usize>, Vec<NewJob>)> = vec![Default::default(); self.shards()];
         for (place, job) in jobs.into_iter().enumerate() {
-            let shard = job.key_given().map_or(keyless, |key| self.shard_of(key));
+            let shard = shard_of(&job);
             parts[shard].0.push(place);
             parts[shard].1.push(job);
         }
         let parts_left = parts.iter().filter(|(places, _)| !places.is_empty()).count();
-        let joined =
-            Joined { answers: vec![None; len], failure: None, parts_left, then: Some(then) };
+        let joined = Joined {
+            answers: vec![None; len],
+            failure: None,
+            closed: None,
+            served: false,
+            parts_left,
+            then: Some(then),
+        };
         let joined = Arc::new(Mutex::new(joined));
         let submitted_ns = clock::mono_ns();
         for (shard, (places, jobs)) in parts.into_iter().enumerate() {
             if places.is_empty() {
                 continue;
             }
-            let part = Arc::clone(&joined);
+            let (part, refused) = (Arc::clone(&joined), places.clone());
             let on_batch = Box::new(move |answer: BatchReply| Joined::add(&part, &places, answer));
             let sent = self.send(shard, Message::Submit(Batch { jobs, on_batch, submitted_ns }));
             if let Err(error) = sent {
                 // Parts that were sent are answered by their shards; this one never will be.
-                Joined::add(&joined, &[], Err(error));
+                Joined::add(&joined, &refused, Err(error));
             }
         }
         Ok(())
@@ -82,8 +94,16 @@ impl<F: FnOnce(BatchReply)> Joined<F> {
         state.parts_left -= 1;
         match answer {
             Ok(answers) => {
+                state.served = true;
                 for (place, answer) in places.iter().zip(answers) {
                     state.answers[*place] = Some(answer);
+                }
+            }
+            // Others may be open, and have taken theirs.
+            Err(CallError::ShardClosed(shard)) => {
+                state.closed.get_or_insert(shard);
+                for place in places {
+                    state.answers[*place] = Some(Err(Refusal::ShardClosed(shard)));
                 }
             }
             Err(error) => state.failure = Some(error),
@@ -93,7 +113,8 @@ impl<F: FnOnce(BatchReply)> Joined<F> {
         }
         let Some(then) = state.then.take() else { return };
         let answers = std::mem::take(&mut state.answers);
-        let reply = match state.failure.take() {
+        let closed = state.closed.filter(|_| !state.served).map(CallError::ShardClosed);
+        let reply = match state.failure.take().or(closed) {
             Some(error) => Err(error),
             None => Ok(answers.into_iter().flatten().collect()),
         };

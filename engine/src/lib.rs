@@ -53,6 +53,7 @@ pub mod limits;
 mod route;
 mod schedule;
 mod shard;
+mod shards;
 mod shutdown;
 pub mod store;
 mod sync;
@@ -61,10 +62,13 @@ pub mod worker;
 pub use builder::Builder;
 pub use bytes::Bytes;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};
-pub use error::{CallError, ShutdownError, StartError, SubmitError};
+pub use error::{
+    CallError, CloseShardError, OpenShardError, ShutdownError, StartError, SubmitError,
+};
 pub use executor::{Attempt, ExtendError, JobError};
 pub use job::{Backoff, NewJob};
 pub use schedule::{Missed, Pause, Schedule};
+pub use shards::{ClosedShard, OpenedShard};
 pub use shutdown::ShutdownReport;
 pub use tickwheel_core::{
     Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap, Refusal, ShardId,

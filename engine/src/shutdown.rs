@@ -7,12 +7,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{
-    clock,
-    engine::Engine,
-    error::{CallError, ShutdownError},
-    shard::Message,
-};
+use crate::{clock, engine::Engine, error::ShutdownError, shards::Slot};
 
 /// How an engine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -34,16 +29,13 @@ impl Engine {
     /// A log could not be closed, or a shard's thread had panicked.
     pub fn shutdown(&self, grace: Duration) -> Result<ShutdownReport, ShutdownError> {
         let deadline_ns = clock::mono_ns().saturating_add(clock::saturating_ns(grace));
-        for shard in 0..self.shards.len() {
-            // A shard that is gone already needs no telling.
-            let _: Result<(), CallError> = self.send(shard, Message::Stop { deadline_ns });
-        }
-        self.closed.store(true, Ordering::Release);
-        let threads = self.take_threads();
+        self.closed.store(true, Ordering::SeqCst);
+        // All are told before any is waited for, so that they end at the same time.
+        self.slots.iter().for_each(|slot| slot.stop(deadline_ns));
         let mut report = ShutdownReport::default();
         let mut first_error = None;
-        for thread in threads {
-            match thread.join() {
+        for ended in self.slots.iter().filter_map(|slot| slot.stop_and_wait(deadline_ns)) {
+            match ended {
                 Ok(end) => {
                     report.abandoned += end.abandoned;
                     if let Err(error) = end.closed {
@@ -76,12 +68,8 @@ impl Engine {
                 if signals.forever().next().is_some() {
                     tracing::warn!("stopping at once");
                     self.pool.hurry();
-                    for shard in 0..self.shards.len() {
-                        let stop = Message::Stop { deadline_ns: clock::mono_ns() };
-                        // The inbox stays open while the shard waits for running jobs.
-                        let _ = self.shards[shard].inbox.send(stop);
-                        self.shards[shard].port.sleeper().wake();
-                    }
+                    // The inbox stays open while the shard waits for running jobs.
+                    self.slots.iter().for_each(|slot| slot.stop(clock::mono_ns()));
                 }
             });
             let ended = self.shutdown(grace);
@@ -93,9 +81,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        for shard in &self.shards {
-            shard.port.stops.stop_all();
-        }
+        self.slots.iter().for_each(Slot::stop_handlers);
         if let Err(error) = self.shutdown(Duration::ZERO) {
             tracing::error!(%error, "the engine did not end cleanly");
         }

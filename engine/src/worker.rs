@@ -21,7 +21,14 @@ use bytes::Bytes;
 use tickwheel_core::{JobId, Key, QueueView, Refusal};
 use tickwheel_wal::{ReadError, RecordHandle};
 
-use crate::{clock, engine::Engine, error::CallError, job::NewJob, limits, route, shard::Message};
+use crate::{
+    clock,
+    engine::{Engine, open_or_left_out},
+    error::CallError,
+    job::NewJob,
+    limits, route,
+    shard::Message,
+};
 
 pub use crate::keyed::key_of;
 
@@ -236,8 +243,8 @@ impl Engine {
         self.send(shard, Message::Orders { orders, then, sent_ns: clock::mono_ns() })
     }
 
-    /// Asks all shards for jobs, and calls `then` once, on a shard's thread: with at least one
-    /// attempt as soon as there is one, or with none when the wait is over. Who asked first gets
+    /// Asks all open shards for jobs, and calls `then` once, on a shard's thread: with at least one
+    /// attempt as soon as there is one, or with none when the wait is over or one of these shards closes. Who asked first gets
     /// first. An engine of several shards asks them in turn, and gives what one of them has.
     ///
     /// A fetch does not wait until its beginning is durable: what was fetched may be fetched again
@@ -254,7 +261,7 @@ impl Engine {
         let then: OnFetched = Arc::new(then);
         let wait = fetch.wait.min(limits::FETCH_WAIT_MAX);
         let deadline_ns = clock::mono_ns().saturating_add(wait.as_nanos() as u64);
-        let first = self.next_in_turn();
+        let (first, mut asked) = (self.next_in_turn(), false);
         for turn in 0..self.shards() {
             let waiter = Waiter {
                 fetch: fetch.clone(),
@@ -262,12 +269,13 @@ impl Engine {
                 deadline_ns,
                 then: Arc::clone(&then),
             };
-            self.send((first + turn) % self.shards(), Message::Fetch(Box::new(waiter)))?;
+            let sent = self.send((first + turn) % self.shards(), Message::Fetch(Box::new(waiter)));
+            asked |= open_or_left_out(sent)?.is_some();
             if ticket.is_taken() {
                 break;
             }
         }
-        Ok(ticket)
+        if asked { Ok(ticket) } else { Err(CallError::ShardClosed(first)) }
     }
 
     /// [`Engine::fetch`] that waits for its answer.
@@ -283,16 +291,14 @@ impl Engine {
         answer.recv().map_err(|_| CallError::ShuttingDown)
     }
 
-    /// All queues that were named since the start, with the jobs that wait in them, by name.
+    /// All queues of open shards that were named since the start, with the jobs that wait in them, by name.
     ///
     /// # Errors
     /// The engine takes nothing more.
     pub fn queues(&self) -> Result<Vec<QueueInfo>, CallError> {
         let mut queues: BTreeMap<Box<str>, QueueInfo> = BTreeMap::new();
-        for shard in 0..self.shards() {
-            for QueueView { name, ready, paused } in
-                self.ask(shard, |reply| Message::Queues { reply })?
-            {
+        for views in self.ask_open(|reply| Message::Queues { reply })? {
+            for QueueView { name, ready, paused } in views {
                 let queue = queues.entry(name.clone());
                 let queue = queue.or_insert(QueueInfo { name, ready: 0, is_paused: false });
                 queue.ready += ready;
@@ -306,13 +312,17 @@ impl Engine {
     /// when it was so in all of them already.
     ///
     /// # Errors
-    /// It was refused, or the engine takes nothing more; some shards may have done it.
+    /// It was refused, or the engine takes nothing more; some shards may have done it. With
+    /// [`CallError::ShardClosed`] all open shards have: repeat it when that one is open again.
     pub fn pause_queue(&self, name: &str, paused: bool) -> Result<bool, CallError> {
-        let mut changed = false;
+        let (mut changed, mut closed) = (false, None);
         for shard in 0..self.shards() {
             let name = name.to_owned();
-            changed |= self.call(shard, |reply| Message::PauseQueue { name, paused, reply })?;
+            match self.call(shard, |reply| Message::PauseQueue { name, paused, reply }) {
+                Err(error @ CallError::ShardClosed(_)) => closed = Some(error),
+                answer => changed |= answer?,
+            }
         }
-        Ok(changed)
+        closed.map_or(Ok(changed), Err)
     }
 }

@@ -55,6 +55,11 @@ impl Begun {
         self.lock().is_some()
     }
 
+    /// The attempt whose handler is being called.
+    pub(super) fn attempt(&self) -> Option<core::Attempt> {
+        self.lock().as_ref().map(|present| present.attempt)
+    }
+
     /// Whether this executor is at `attempt`.
     pub(super) fn is_at(&self, attempt: core::Attempt) -> bool {
         self.lock().as_ref().is_some_and(|present| present.attempt == attempt)

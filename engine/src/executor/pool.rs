@@ -6,7 +6,7 @@ use std::{
     io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -51,7 +51,10 @@ pub(crate) struct PoolStats {
 /// The executors of an engine.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    ports: Box<[Arc<Port>]>,
+    /// The ways to the open shards. Executors have copies.
+    ports: Mutex<Ports>,
+    /// Counts the changes of `ports`.
+    ports_version: AtomicU64,
     handlers: Arc<Handlers>,
     size: PoolSize,
     /// How long an executor looks for work before it sleeps.
@@ -65,6 +68,13 @@ pub(crate) struct Pool {
     hurried: AtomicBool,
     roster: Mutex<Roster>,
     left: Condvar,
+}
+
+/// The ways between the executors and the shards that are open.
+#[derive(Clone, Debug)]
+pub(super) struct Ports {
+    version: u64,
+    open: Arc<[Arc<Port>]>,
 }
 
 /// The place of one executor.
@@ -94,12 +104,7 @@ struct Roster {
 
 impl Pool {
     /// A pool without a thread yet.
-    pub(crate) fn new(
-        ports: Vec<Arc<Port>>,
-        handlers: Arc<Handlers>,
-        size: PoolSize,
-        spin: Duration,
-    ) -> Self {
+    pub(crate) fn new(handlers: Arc<Handlers>, size: PoolSize, spin: Duration) -> Self {
         let roster = Roster {
             free: (0..size.seats()).rev().collect(),
             present: 0,
@@ -108,7 +113,8 @@ impl Pool {
             stats: PoolStats::default(),
         };
         Self {
-            ports: ports.into(),
+            ports: Mutex::new(Ports { version: 0, open: Arc::default() }),
+            ports_version: AtomicU64::new(0),
             handlers,
             size,
             spin_ns: clock::saturating_ns(spin),
@@ -132,6 +138,28 @@ impl Pool {
             self.seat_one(&mut roster)?;
         }
         Ok(())
+    }
+
+    /// A shard opens: executors take what it lends out here.
+    pub(crate) fn join_port(&self, port: Arc<Port>) {
+        self.change_ports(|open| open.push(port));
+    }
+
+    /// A shard has closed: executors look at its port no more. Whoever is at an attempt of it may
+    /// still give that back there.
+    pub(crate) fn leave_port(&self, port: &Arc<Port>) {
+        self.change_ports(|open| open.retain(|other| !Arc::ptr_eq(other, port)));
+    }
+
+    fn change_ports(&self, change: impl FnOnce(&mut Vec<Arc<Port>>)) {
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = ports.open.to_vec();
+        change(&mut open);
+        *ports = Ports { version: ports.version + 1, open: open.into() };
+        self.ports_version.store(ports.version, Ordering::SeqCst);
+        drop(ports);
+        // Those that sleep let go of their copies, and of what hangs on them.
+        self.naps.wake(self.size.seats());
     }
 
     pub(crate) fn handlers(&self) -> &Handlers {
@@ -205,6 +233,17 @@ impl Pool {
         }
     }
 
+    /// A shard has closed: executors that are still at its attempts count as hung, and others do
+    /// their work.
+    pub(crate) fn replace_those_of(self: &Arc<Self>, shard: usize) {
+        for (number, seat) in self.seats.iter().enumerate() {
+            let attempt = seat.begun.attempt();
+            if let Some(attempt) = attempt.filter(|at| usize::from(at.job.shard().0) == shard) {
+                self.replace(number, attempt);
+            }
+        }
+    }
+
     /// Executors take what is lent out, give it back, and end.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
@@ -253,7 +292,7 @@ impl Pool {
             // It has left: nothing is between it and its end.
             let _ = before.join();
         }
-        let executor = Executor { pool: Arc::clone(self), number };
+        let mut executor = Executor { pool: Arc::clone(self), number, ports: self.ports() };
         let name = format!("tw-exec-{number}");
         let started = thread::Builder::new().name(name).spawn(move || {
             executor.pool.processors.allow();
@@ -296,49 +335,74 @@ impl Pool {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// An attempt for executor `number`, which has taken `turn` so far: from its home shard, else
-    /// from where most wait. Now and then another shard comes before the home, so that none
-    /// starves whose own executors are few or busy.
-    pub(super) fn find(&self, number: usize, turn: usize) -> Option<(&Port, Work)> {
-        let shards = self.ports.len();
+    /// The ways to the shards that are open now.
+    pub(super) fn ports(&self) -> Ports {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Brings an executor's copy up to date. After [`Naps::raise`] it has the port of each shard
+    /// that will not see that the executor sleeps.
+    pub(super) fn refresh(&self, ports: &mut Ports) {
+        if self.ports_version.load(Ordering::Acquire) != ports.version {
+            *ports = self.ports();
+        }
+    }
+}
+
+impl Ports {
+    pub(super) fn port(&self, place: usize) -> &Port {
+        &self.open[place]
+    }
+
+    /// An attempt for executor `number`, which has taken `turn` so far, and the place of its port:
+    /// from its home shard, else from where most wait. Now and then another shard comes before the
+    /// home, so that none starves whose own executors are few or busy.
+    pub(super) fn find(&self, number: usize, turn: usize) -> Option<(usize, Work)> {
+        let shards = self.open.len();
+        if shards == 0 {
+            return None;
+        }
         let ahead = if turn.is_multiple_of(AWAY_EVERY) { turn / AWAY_EVERY } else { 0 };
-        let first = &self.ports[(number + ahead) % shards];
-        if let Some(work) = first.take_work() {
+        let first = (number + ahead) % shards;
+        if let Some(work) = self.open[first].take_work() {
             return Some((first, work));
         }
         if shards == 1 {
             return None;
         }
         loop {
-            let waiting = |port: &&Arc<Port>| port.waiting();
-            let fullest = self.ports.iter().max_by_key(waiting)?;
-            if fullest.waiting() == 0 {
+            let waiting = |place: &usize| self.open[*place].waiting();
+            let fullest = (0..shards).max_by_key(waiting)?;
+            if waiting(&fullest) == 0 {
                 return None;
             }
             // Another executor may have been quicker; then there may be more elsewhere.
-            if let Some(work) = fullest.take_work() {
+            if let Some(work) = self.open[fullest].take_work() {
                 return Some((fullest, work));
             }
         }
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.ports.iter().any(|port| port.waiting() > 0)
-    }
-
-    /// The caller has taken an attempt: wakes others if more wait. Each piece of work wakes one
-    /// sleeper when it is put, and a woken one passes that on, so that in few steps all are awake
-    /// or nothing waits.
-    pub(super) fn share(&self) {
-        if self.naps.count() > 0 && self.has_work() {
-            self.naps.wake(WAKE_FANOUT);
-        }
+        self.open.iter().any(|port| port.waiting() > 0)
     }
 
     /// The caller has found nothing: tells shards that have more to lend than they thought.
     pub(super) fn offer(&self) {
-        for port in &self.ports {
+        for port in &*self.open {
             port.offer();
+        }
+    }
+}
+
+/// The executors' side.
+impl Pool {
+    /// The caller has taken an attempt: wakes others if more wait. Each piece of work wakes one
+    /// sleeper when it is put, and a woken one passes that on, so that in few steps all are awake
+    /// or nothing waits.
+    pub(super) fn share(&self, ports: &Ports) {
+        if self.naps.count() > 0 && ports.has_work() {
+            self.naps.wake(WAKE_FANOUT);
         }
     }
 
@@ -380,8 +444,8 @@ mod tests {
         let mut bed = Bed::new().unwrap();
         let port = Arc::new(Port::new(bed.sleeper(), 1));
         let size = PoolSize { executors: 1, replacements: 0 };
-        let ports = vec![Arc::clone(&port)];
-        let pool = Arc::new(Pool::new(ports, Arc::default(), size, Duration::ZERO));
+        let pool = Arc::new(Pool::new(Arc::default(), size, Duration::ZERO));
+        pool.join_port(Arc::clone(&port));
         port.set_hungry(true);
         bed.lie_down();
         pool.start().unwrap();

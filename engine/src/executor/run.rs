@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Attempt, Completion, Ended, JobError, Pool, Port, Work, pool::Seat};
+use super::{
+    Attempt, Completion, Ended, JobError, Pool, Port, Work,
+    pool::{Ports, Seat},
+};
 use crate::clock;
 
 /// An executor keeps a buffer of at most this size for the next event.
@@ -17,31 +20,35 @@ pub(super) struct Executor {
     pub(super) pool: Arc<Pool>,
     /// Number of the seat that it has.
     pub(super) number: usize,
+    /// Its copy of the ways to the open shards.
+    pub(super) ports: Ports,
 }
 
 impl Executor {
     /// Runs until the pool closes, or until it comes back from a handler that hung and is not
     /// needed any more.
-    pub(super) fn run(self) {
-        let seat = self.pool.seat(self.number);
+    pub(super) fn run(&mut self) {
+        let pool = Arc::clone(&self.pool);
+        let seat = pool.seat(self.number);
         let mut event = Vec::new();
         let mut turn = 0_usize;
-        while let Some((port, work)) = self.next(turn) {
+        while let Some((place, work)) = self.next(turn) {
             turn = turn.wrapping_add(1);
-            let was_hung = run_attempt(&self.pool, seat, port, work, &mut event);
-            if was_hung && !self.pool.comes_back(self.number) {
+            let was_hung = run_attempt(&pool, seat, self.ports.port(place), work, &mut event);
+            if was_hung && !pool.comes_back(self.number) {
                 return;
             }
         }
-        self.pool.leave(self.number);
+        pool.leave(self.number);
     }
 
-    /// The next attempt; waits for one. `None`: the pool is closed.
-    fn next(&self, turn: usize) -> Option<(&Port, Work)> {
+    /// The next attempt and the place of its port; waits for one. `None`: the pool is closed.
+    fn next(&mut self, turn: usize) -> Option<(usize, Work)> {
         let pool = &*self.pool;
         loop {
-            if let Some(found) = pool.find(self.number, turn) {
-                pool.share();
+            pool.refresh(&mut self.ports);
+            if let Some(found) = self.ports.find(self.number, turn) {
+                pool.share(&self.ports);
                 return Some(found);
             }
             if pool.is_closed() {
@@ -51,11 +58,12 @@ impl Executor {
                 continue;
             }
             pool.naps.raise(self.number);
-            if pool.has_work() || pool.is_closed() {
+            pool.refresh(&mut self.ports);
+            if self.ports.has_work() || pool.is_closed() {
                 pool.naps.lower(self.number);
                 continue;
             }
-            pool.offer();
+            self.ports.offer();
             pool.naps.sleep(self.number);
         }
     }
@@ -68,7 +76,7 @@ impl Executor {
         }
         let until_ns = clock::mono_ns().saturating_add(spin_ns);
         while clock::mono_ns() < until_ns {
-            if self.pool.has_work() || self.pool.is_closed() {
+            if self.ports.has_work() || self.pool.is_closed() {
                 return true;
             }
             hint::spin_loop();

@@ -5,6 +5,7 @@ use tickwheel_core::{
     Counts, JobId, JobState, JobView, QueueView, Refusal, Schedule, ScheduleView, WallTime,
 };
 
+use super::{guarded, remote::answer as answer_fetch};
 use crate::{
     error::CallError,
     job::NewJob,
@@ -55,7 +56,22 @@ pub(crate) enum Message {
     /// Answer once no job is pending.
     Drain { reply: Sender<()> },
     /// Take nothing more; end once nothing runs, or at the deadline.
-    Stop { deadline_ns: u64 },
+    /// Calls are answered with `answer` from then on.
+    Stop { deadline_ns: u64, answer: CallError },
+}
+
+impl Message {
+    /// Answers a message that is not carried out. Whoever waits for a plain reply learns it from the
+    /// reply's sender, which is dropped.
+    pub(crate) fn refuse(self, error: &CallError) {
+        let error = error.clone();
+        match self {
+            Self::Submit(batch) => guarded("submit callback", || (batch.on_batch)(Err(error))),
+            Self::Orders { then, .. } => guarded("order callback", || then(Err(error))),
+            Self::Fetch(waiter) => answer_fetch(&waiter, Vec::new()),
+            other => drop(other),
+        }
+    }
 }
 
 /// A batch of jobs.

@@ -19,7 +19,7 @@ use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -38,6 +38,7 @@ use crate::{
     job::NewJob,
     latency::{Recorder, Stage},
     limits,
+    shards::{Gate, Shelf, refuse_left},
 };
 use acks::Acks;
 use compaction::Compaction;
@@ -47,7 +48,7 @@ pub(crate) use message::{Batch, BatchAnswer, Found, Message, ShardStats};
 use remote::Fetches;
 pub(crate) use sleep::{Bed, Sleeper};
 use snapshots::Snapshots;
-pub(crate) use start::{ShardHandle, ShardSetup, Started, spawn};
+pub(crate) use start::{Berth, ShardSetup, Starting, spawn};
 
 /// The core hands it back with each answer; answers are taken right after their step.
 const CALLER: CallerId = CallerId(0);
@@ -68,7 +69,11 @@ struct Shard {
     core: Scheduler,
     journal: Journal,
     bed: Bed,
+    /// Where the bed goes at the end.
+    shelf: Arc<Shelf>,
     inbox: Receiver<Message>,
+    /// Whether others may put messages into the inbox.
+    gate: Arc<Gate>,
     port: Arc<Port>,
     pool: Arc<Pool>,
     lending: Lending,
@@ -101,9 +106,11 @@ struct Shard {
 }
 
 /// A shutdown under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Stopping {
     deadline_ns: u64,
+    /// What calls are answered with.
+    answer: CallError,
     /// Handlers were asked to stop.
     told: bool,
 }
@@ -227,7 +234,8 @@ impl Shard {
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     // Every handle is gone without a shutdown: end as one without grace.
-                    self.stopping.get_or_insert(Stopping { deadline_ns: 0, told: false });
+                    let answer = CallError::ShuttingDown;
+                    self.stopping.get_or_insert(Stopping { deadline_ns: 0, answer, told: false });
                     self.port.stops.take_no_more();
                     break;
                 }
@@ -238,14 +246,11 @@ impl Shard {
 
     fn take_message(&mut self, now: Now, message: Message) {
         match message {
-            Message::Submit(batch) if self.stopping.is_some() => {
-                guarded("submit callback", || (batch.on_batch)(Err(CallError::ShuttingDown)));
-            }
-            Message::Submit(batch) if self.failed.is_some() => {
-                let error = self.failed.clone().unwrap_or(CallError::ShuttingDown);
-                guarded("submit callback", || (batch.on_batch)(Err(error)));
-            }
             Message::Submit(batch) => {
+                if let Some(error) = self.takes_nothing() {
+                    guarded("submit callback", || (batch.on_batch)(Err(error)));
+                    return;
+                }
                 self.open_batch = Some(OpenBatch {
                     answers: Vec::with_capacity(batch.jobs.len()),
                     jobs: batch.jobs.into_iter(),
@@ -342,13 +347,19 @@ impl Shard {
             }
             Message::Resume => self.paused = false,
             Message::Drain { reply } => self.drains.push(reply),
-            Message::Stop { deadline_ns } => {
-                let stopping = Stopping { deadline_ns, told: false };
+            Message::Stop { deadline_ns, answer } => {
+                let stopping = Stopping { deadline_ns, answer, told: false };
                 let present = self.stopping.get_or_insert(stopping);
                 present.deadline_ns = present.deadline_ns.min(deadline_ns);
                 self.port.stops.take_no_more();
             }
         }
+    }
+
+    /// What calls are answered with while the shard stops, or once its log has failed.
+    fn takes_nothing(&self) -> Option<CallError> {
+        let stopping = self.stopping.as_ref().map(|stopping| &stopping.answer);
+        stopping.or(self.failed.as_ref()).cloned()
     }
 
     /// Decides one command and answers once that is durable.
@@ -359,12 +370,8 @@ impl Shard {
         reply: Sender<Result<T, CallError>>,
         take: impl FnOnce(Answer) -> Option<T>,
     ) {
-        if self.stopping.is_some() {
-            let _ = reply.send(Err(CallError::ShuttingDown));
-            return;
-        }
-        if let Some(error) = &self.failed {
-            let _ = reply.send(Err(error.clone()));
+        if let Some(error) = self.takes_nothing() {
+            let _ = reply.send(Err(error));
             return;
         }
         // An answer that changes nothing may rest on events that are not durable yet.
@@ -640,29 +647,26 @@ impl Shard {
         self.snapshots.stop();
     }
 
-    /// Ends the executors, syncs and closes the log, and answers whoever still waits.
+    /// Syncs and closes the log, and answers whoever still waits.
     fn end(mut self) -> ShardEnd {
         self.fetches.answer_all();
         let abandoned = u64::from(self.core.running());
         self.journal.log.commit();
         self.write_last_snapshot();
+        let error = self.takes_nothing().unwrap_or(CallError::ShuttingDown);
         let closed = self.journal.log.close();
         match &closed {
             Ok(()) => self.acks.release(Lsn(u64::MAX)),
             Err(error) => self.acks.fail(&CallError::LogFailed(error.to_string())),
         }
         if let Some(open) = self.open_batch.take() {
-            guarded("submit callback", || (open.batch)(Err(CallError::ShuttingDown)));
+            guarded("submit callback", || (open.batch)(Err(error.clone())));
         }
-        while let Ok(message) = self.inbox.try_recv() {
-            match message {
-                Message::Submit(batch) => {
-                    guarded("submit callback", || (batch.on_batch)(Err(CallError::ShuttingDown)));
-                }
-                // The sender of a reply is dropped, which tells whoever waits.
-                _ => drop(message),
-            }
-        }
+        self.drains.clear();
+        *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.bed);
+        // Whoever comes later sees that nobody is here any more.
+        self.gate.leave();
+        refuse_left(&self.gate, &self.inbox, &error);
         ShardEnd { abandoned, closed }
     }
 }

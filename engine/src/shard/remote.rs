@@ -40,7 +40,7 @@ impl Fetches {
 }
 
 /// Gives a waiter its answer, unless another shard has.
-fn answer(waiter: &Waiter, fetched: Vec<Fetched>) {
+pub(super) fn answer(waiter: &Waiter, fetched: Vec<Fetched>) {
     if waiter.ticket.take() {
         give(&waiter.then, fetched);
     }
@@ -53,8 +53,7 @@ fn give(then: &OnFetched, fetched: Vec<Fetched>) {
 impl Shard {
     /// Carries out orders one after the other, and answers them when all is durable.
     pub(super) fn carry_out_orders(&mut self, now: Now, orders: Vec<Order>, then: OnOrders) {
-        if self.stopping.is_some() || self.failed.is_some() {
-            let error = self.failed.clone().unwrap_or(crate::CallError::ShuttingDown);
+        if let Some(error) = self.takes_nothing() {
             guarded("order callback", || then(Err(error)));
             return;
         }

@@ -5,19 +5,19 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
 };
 
 use core_affinity::CoreId;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, bounded};
 use tickwheel_core::{Config, Lsn, Outputs, ReplayError, Restore, Scheduler, ShardId};
 use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
 
 use super::{
-    Bed, Compaction, Fetches, Journal, Message, Shard, ShardEnd, Snapshots, acks::Acks,
+    Compaction, Fetches, Journal, Message, Shard, ShardEnd, Snapshots, acks::Acks,
     dispatch::Lending,
 };
 use crate::{
@@ -28,15 +28,16 @@ use crate::{
     executor::{Pool, Port},
     latency::Recorder,
     limits,
+    shards::{Gate, OpenedShard, Shelf},
 };
 
-/// What a shard is started with.
+/// What a shard is started with, each time that it opens.
+#[derive(Clone)]
 pub(crate) struct ShardSetup {
     pub(crate) shard: ShardId,
     pub(crate) dir: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
-    pub(crate) paused: bool,
     /// Queues that executors serve; `None`: all.
     pub(crate) served: Option<Vec<String>>,
     /// Queues of keyless jobs of some kinds, whatever they say.
@@ -45,8 +46,8 @@ pub(crate) struct ShardSetup {
     pub(crate) jobs_max: u32,
     /// The shard's share of the executors.
     pub(crate) executors: usize,
-    pub(crate) bed: Bed,
-    pub(crate) port: Arc<Port>,
+    /// Attempts that may be with executors at a time, those that have ended included.
+    pub(crate) places: usize,
     pub(crate) pool: Arc<Pool>,
     pub(crate) spin_ns: u64,
     pub(crate) observer: Option<Observer>,
@@ -55,47 +56,44 @@ pub(crate) struct ShardSetup {
     pub(crate) core: Option<CoreId>,
 }
 
-/// A shard that runs, as the engine holds it.
-#[derive(Debug)]
-pub(crate) struct ShardHandle {
-    pub(crate) inbox: Sender<Message>,
-    pub(crate) port: Arc<Port>,
+impl std::fmt::Debug for ShardSetup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardSetup")
+            .field("shard", &self.shard)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
 }
 
-/// A shard that has come up.
-pub(crate) struct Started {
-    pub(crate) handle: ShardHandle,
-    pub(crate) thread: thread::JoinHandle<ShardEnd>,
+/// Where a shard's thread meets the others.
+pub(crate) struct Berth {
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) port: Arc<Port>,
+    pub(crate) inbox: Receiver<Message>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) recorder: Recorder,
-    pub(crate) recovered_jobs: u64,
-    pub(crate) lost_attempts: u64,
+    pub(crate) paused: bool,
 }
 
 /// A shard on its way up.
 pub(crate) struct Starting {
     thread: thread::JoinHandle<ShardEnd>,
-    ready: Receiver<Result<Ready, StartError>>,
-}
-
-struct Ready {
-    handle: ShardHandle,
-    recorder: Recorder,
-    recovered_jobs: u64,
-    lost_attempts: u64,
+    ready: Receiver<Result<OpenedShard, StartError>>,
 }
 
 /// Starts the thread of a shard; it opens its log at once.
-pub(crate) fn spawn(setup: ShardSetup) -> io::Result<Starting> {
+pub(crate) fn spawn(setup: ShardSetup, berth: Berth) -> io::Result<Starting> {
     let (tell, ready) = bounded(1);
     let name = format!("tw-shard-{}", setup.shard.0);
     let thread = thread::Builder::new().name(name).spawn(move || {
         let (number, core) = (setup.shard, setup.core);
-        match open(setup) {
-            Ok((shard, started)) => {
+        match open(setup, berth) {
+            Ok((shard, opened)) => {
                 // Only now: the log's threads would be pinned with it.
                 pin(number, core);
-                // The engine waits for this before it does anything else.
-                let _ = tell.send(Ok(started));
+                shard.gate.open();
+                // Whoever opens the shard waits for this before anything else.
+                let _ = tell.send(Ok(opened));
                 // A shard that has lost its way must not leave a process behind that looks well.
                 catch_unwind(AssertUnwindSafe(|| shard.run())).unwrap_or_else(|_| {
                     eprintln!(
@@ -114,17 +112,10 @@ pub(crate) fn spawn(setup: ShardSetup) -> io::Result<Starting> {
 }
 
 impl Starting {
-    /// Waits until the shard has recovered.
-    pub(crate) fn wait(self) -> Result<Started, StartError> {
-        let gone = || io::Error::other("a shard's thread ended while it started");
-        let ready = self.ready.recv().map_err(|_| gone())??;
-        Ok(Started {
-            handle: ready.handle,
-            thread: self.thread,
-            recorder: ready.recorder,
-            recovered_jobs: ready.recovered_jobs,
-            lost_attempts: ready.lost_attempts,
-        })
+    /// Waits until the shard has recovered, or has failed to.
+    pub(crate) fn wait(self) -> (thread::JoinHandle<ShardEnd>, Result<OpenedShard, StartError>) {
+        let gone = |_| StartError::from(io::Error::other("a shard's thread ended at its start"));
+        (self.thread, self.ready.recv().map_err(gone).flatten())
     }
 }
 
@@ -166,8 +157,8 @@ impl Recover for Recovering {
     }
 }
 
-fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
-    let port = Arc::clone(&setup.port);
+fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartError> {
+    let Berth { shelf, port, inbox, gate, recorder, paused } = berth;
     let config = Config {
         running_max: setup.running_max,
         jobs_max: setup.jobs_max,
@@ -222,21 +213,24 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
     let snapshots =
         Snapshots::new(recovery.snapshot.unwrap_or(recovery.head), Processors::of_this_thread());
 
-    let (inbox_in, inbox) = bounded(limits::INBOX_LEN);
-    let recorder = Recorder::new();
+    // Last: a start that fails leaves it where it is.
+    let bed = shelf.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let bed = bed.ok_or_else(|| io::Error::other("the shard's timers are in use"))?;
     let now = clock::now();
     let shard = Shard {
         core,
         journal,
-        bed: setup.bed,
+        bed,
+        shelf,
         inbox,
+        gate,
         lending: Lending::new(setup.executors, setup.running_max, now.mono),
-        port: setup.port,
+        port,
         pool: setup.pool,
         spin_ns: setup.spin_ns,
         observer: setup.observer,
         on_failure: setup.on_failure,
-        recorder: recorder.clone(),
+        recorder,
         out,
         acks: Acks::default(),
         compaction,
@@ -246,13 +240,12 @@ fn open(setup: ShardSetup) -> Result<(Shard, Ready), StartError> {
         fetches: Fetches::default(),
         drains: Vec::new(),
         stale: 0,
-        paused: setup.paused,
+        paused,
         stopping: None,
         failed: None,
         log_events,
         log_events_seen: 0,
         offset_ns: None,
     };
-    let handle = ShardHandle { inbox: inbox_in, port };
-    Ok((shard, Ready { handle, recorder, recovered_jobs, lost_attempts }))
+    Ok((shard, OpenedShard { recovered_jobs, lost_attempts }))
 }

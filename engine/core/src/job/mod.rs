@@ -202,7 +202,7 @@ pub enum Refusal {
     KeyHeld(JobId),
     /// More jobs than the configured bound.
     #[error(
-        "{max} jobs are pending, no more are taken: retry once some have run, or raise the limit"
+        "{max} jobs are pending in this shard, which is its limit: retry once some of them have ended, or raise the limit on pending jobs"
     )]
     TooManyJobs {
         /// The bound.
@@ -220,11 +220,16 @@ pub enum Refusal {
     /// A field of a schedule is out of its range.
     #[error("schedule: {0}")]
     Schedule(&'static str),
+    /// Its key belongs to a shard that is closed.
+    #[error(
+        "its key belongs to shard {0}, which is closed: open that, or retry once it is open again"
+    )]
+    ShardClosed(usize),
     /// The disk is full. Running jobs still complete.
-    #[error("no space left for the log: free disk space and retry; running jobs still complete")]
+    #[error("no space left for the log: free disk space, then retry; running jobs still complete")]
     NoSpace,
     /// The log is making room.
-    #[error("the log is making room: retry in some milliseconds")]
+    #[error("the log is making room, and has none for this yet: retry in about 10 milliseconds")]
     Busy,
     /// A write or sync of the log failed.
     #[error("the log has failed and takes nothing more: check the disk, then restart")]
