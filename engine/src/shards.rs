@@ -231,7 +231,6 @@ impl Slot {
     }
 
     /// Sends a message; gives it back if the shard is closed.
-    #[expect(clippy::result_large_err, reason = "the message moves on to another shard")]
     pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
         if !self.gate.is_open() {
             return Err(message);
