@@ -83,7 +83,9 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
         }
         Event::ScheduleKept { at, rule, next, fired, .. } => {
             let (name, timing) = (rule.name, timing(&rule.timing));
-            let text = format!("{name:?} {timing}, fired {fired} times, next {}", maybe(*next));
+            let paused = if rule.options.paused.is_some() { ", paused" } else { "" };
+            let next = maybe(*next);
+            let text = format!("{name:?} {timing}, fired {fired} times, next {next}{paused}");
             ("schedule kept", None, *at, text)
         }
         Event::StartedMany { at, count } => ("started many", None, *at, attempts(*count, payload)?),
