@@ -7,6 +7,7 @@ use crate::{
     Clock, Now, Scheduler,
     id::{Lsn, Slot},
     job::record::Role,
+    schedule::Fires,
 };
 
 /// A bug that a scheduler may have.
@@ -44,7 +45,7 @@ impl Scheduler {
             let record = *self.table.get(slot);
             if record.role() == Role::Schedule && record.clock() == Clock::Wall {
                 let rule = self.schedules.get(record.schedule).map(|state| state.rule.clone());
-                let next = rule.and_then(|rule| rule.timing.next_after(now.wall));
+                let next = rule.and_then(|rule| Fires::of(&rule).next_after(now.wall));
                 self.set_next(record.schedule, next);
             }
         }
