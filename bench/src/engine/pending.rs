@@ -19,10 +19,10 @@ use crate::BenchError;
 const BATCH: u64 = 4096;
 const DAY_NS: u64 = 86_400 * SECOND_NS;
 const INTERVAL: Duration = Duration::from_millis(50);
-/// What the filling left to do is done once the process takes less than a hundredth of a processor for
-/// this long.
-const QUIET: Duration = Duration::from_millis(500);
-const QUIET_SHARE: f64 = 0.01;
+/// What the filling left to do is done once the process takes less than a five-hundredth of a processor for
+/// this long. The disk may hold up whoever prepares segments for a good part of a second.
+const QUIET: Duration = Duration::from_secs(2);
+const QUIET_SHARE: f64 = 0.002;
 
 /// What pending jobs take.
 #[derive(Clone, Copy, Debug)]
