@@ -5,7 +5,7 @@
 
 use crate::{
     Clock, Now, Scheduler,
-    id::{Lsn, Slot},
+    id::{Lsn, QueueId, Slot},
     job::record::Role,
     schedule::Fires,
 };
@@ -21,6 +21,12 @@ pub enum Bug {
     LostCancel,
     /// When the wall clock is set, cron schedules reckon their next fire time anew.
     DoubleFire,
+    /// The key of a job stays held when the job has ended.
+    HeldKey,
+    /// Queues that were paused go on after a restart.
+    ForgottenPause,
+    /// Tokens go on from what a crash has left, whoever was given them.
+    RepeatedToken,
 }
 
 impl Scheduler {
@@ -35,6 +41,17 @@ impl Scheduler {
 
     pub(crate) fn planted_after(&self, after: Lsn) -> Lsn {
         if self.has_planted(Bug::EarlyAck) { Lsn(0) } else { after }
+    }
+
+    pub(crate) fn planted_recovered(&mut self) {
+        if self.has_planted(Bug::ForgottenPause) {
+            for queue in (0..self.queues.names().len()).map(|number| QueueId(number as u16)) {
+                self.queues.pause(queue, false);
+            }
+        }
+        if self.has_planted(Bug::RepeatedToken) {
+            self.token_floor = 0;
+        }
     }
 
     pub(crate) fn planted_clock_set(&mut self, now: Now) {

@@ -3,7 +3,7 @@
 //! It must not know what becomes of it.
 
 use tickwheel_core::{
-    Backoff, Due, JobId, Missed, NewJob, Now, Schedule, Timing, WallTime, cron::Cron,
+    Backoff, Due, JobId, Key, Missed, NewJob, Now, Schedule, Timing, WallTime, cron::Cron,
 };
 use tickwheel_tests::random::Random;
 
@@ -19,6 +19,16 @@ pub(crate) enum Command {
     Cancel(JobId),
     Put(Box<Schedule<'static>>),
     Remove(String),
+    /// Pause a queue, or let it go on.
+    Pause(&'static str, bool),
+}
+
+/// The queues of a world.
+pub(crate) const QUEUES: [&str; 3] = ["default", "slow", "nightly"];
+
+/// All keys of a world: few, so that they meet.
+pub(crate) fn keys() -> impl Iterator<Item = Key> {
+    (0..16).map(|number| Key([number; 16]))
 }
 
 /// Longest payload: with a schedule's head it fits the smallest record.
@@ -55,7 +65,17 @@ impl Clients {
             14 => Due::At(WallTime(now.wall.0 + random.within(0..2 * HOUR))),
             _ => Due::At(WallTime(now.wall.0 - random.within(0..HOUR))),
         };
-        self.template(random, due)
+        let key = match random.within(0..3) {
+            0 => keys().nth(random.within(0..16) as usize),
+            _ => None,
+        };
+        NewJob { key, ..self.template(random, due) }
+    }
+
+    /// A queue is paused, or goes on.
+    pub(crate) fn pause(random: &mut Random) -> Command {
+        let queue = QUEUES[random.within(0..QUEUES.len() as u64) as usize];
+        Command::Pause(queue, random.within(0..2) == 0)
     }
 
     fn template(&mut self, random: &mut Random, due: Due) -> NewJob<'static> {
@@ -70,7 +90,7 @@ impl Clients {
         NewJob {
             payload: payload.into(),
             due,
-            queue: ["default", "slow", "nightly"][random.within(0..3) as usize].into(),
+            queue: QUEUES[random.within(0..QUEUES.len() as u64) as usize].into(),
             priority: random.within(0..10) as u8,
             attempts_max: random.within(1..5) as u16,
             backoff: Backoff {

@@ -80,6 +80,34 @@ counters! {
     cancels_of_running_jobs
     cancels_of_ended_jobs
     workers_paused
+    worlds_without_executors
+    /// Attempts that workers outside of the process fetched.
+    fetched
+    /// Attempts of such workers that were under way when a life ended, and went on in the next.
+    fetched_over_a_crash
+    /// Attempts that a worker was given, and whose beginning a crash lost.
+    fetches_lost_in_a_crash
+    /// Requests for such an attempt: all are refused.
+    requests_for_a_lost_fetch
+    requests_by_key
+    /// Requests that named a key whose job had no attempt under way.
+    requests_for_no_attempt
+    requests_twice
+    stale_requests
+    /// Workers of which nothing was heard again.
+    workers_vanished
+    worker_leases_ended
+    leases_extended
+    rewritten_after_a_failure
+    rewritten_under_way
+    pauses
+    resumes
+    pauses_over_a_crash
+    /// Comparisons that met a paused queue with jobs in it.
+    ready_in_a_paused_queue
+    jobs_with_a_key
+    refused_for_a_held_key
+    keys_held_over_a_crash
     schedules_put
     schedules_replaced
     schedules_removed

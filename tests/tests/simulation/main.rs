@@ -15,6 +15,7 @@ mod clock;
 mod counters;
 mod journal;
 mod model;
+mod remotes;
 mod shard;
 mod workers;
 mod world;
@@ -146,4 +147,19 @@ fn a_planted_lost_cancel_is_found() {
 #[test]
 fn a_planted_double_fire_is_found() {
     check_found(Bug::DoubleFire, 100);
+}
+
+#[test]
+fn a_planted_held_key_is_found() {
+    check_found(Bug::HeldKey, 100);
+}
+
+#[test]
+fn a_planted_forgotten_pause_is_found() {
+    check_found(Bug::ForgottenPause, 100);
+}
+
+#[test]
+fn a_planted_repeated_token_is_found() {
+    check_found(Bug::RepeatedToken, 100);
 }

@@ -192,6 +192,7 @@ impl Workers {
         };
         let payload = &event[usize::from(work.dispatch.payload_offset)..];
         if let Some(job) = model.job(attempt.job)
+            && job.token == attempt.token.0
             && !job.has_payload(payload)
         {
             return Err(format!("the handler of job {} was given another payload", attempt.job));

@@ -625,7 +625,10 @@ impl Scheduler {
     ) -> Result<(), ReplayError> {
         let slot = self.enter(job, state, hint)?;
         *count(&mut self.counts) += 1;
-        if self.table.get(slot).is_keyed() {
+        let is_keyed = self.table.get(slot).is_keyed();
+        #[cfg(feature = "planted")]
+        let is_keyed = is_keyed && !self.has_planted(crate::planted::Bug::HeldKey);
+        if is_keyed {
             self.keys.remove(slot);
         }
         if let Some(state) = self.schedules.get_mut(self.table.get(slot).schedule) {

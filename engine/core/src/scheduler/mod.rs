@@ -115,7 +115,7 @@ pub struct Scheduler {
     links: Links,
     mono_wheel: Wheel,
     wall_wheel: Wheel,
-    queues: Queues,
+    pub(crate) queues: Queues,
     keys: Keys,
     pub(crate) schedules: ScheduleTable,
     kinds: Names,
@@ -131,7 +131,7 @@ pub struct Scheduler {
     /// Attempts that workers have fetched.
     fetched: u32,
     /// Tokens of attempts that are fetched from here on are at least this.
-    token_floor: u32,
+    pub(crate) token_floor: u32,
     failed: bool,
     /// Dispatch waits for room in the journal.
     starved: bool,
@@ -283,6 +283,8 @@ impl Scheduler {
         // A worker may hold an attempt whose event was lost with the last process: the same token
         // must not be given to another. An attempt of an executor ended with its process.
         self.token_floor = (epoch as u32 & 0xffff) << 16;
+        #[cfg(feature = "planted")]
+        self.planted_recovered();
         let mut lost = 0;
         for slot in (0..self.table.slots()).map(Slot) {
             let record = *self.table.get(slot);

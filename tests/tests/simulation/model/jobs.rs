@@ -1,11 +1,11 @@
 //! Jobs: which events may follow which, by what the engine promises of attempts, leases and time.
 
 use tickwheel_core::{
-    Attempt, Clock, Due as Asked, JobId, JobState, JobView, NewJob, Now, Outcome,
+    Attempt, Clock, Due as Asked, JobId, JobState, Key, JobView, NewJob, Now, Outcome,
     event::{Event, Failure, JobAdded, KeptState, Terms},
 };
 
-use super::{Cause, Due, Model, State, digest, ensure};
+use super::{Cause, Due, Model, Single, State, digest, ensure};
 use crate::{Verdict, clock::MS};
 
 /// What a job is at.
@@ -16,6 +16,8 @@ pub(crate) enum JobIs {
     Running {
         /// When it was handed out, on the wall clock.
         at: u64,
+        /// Which entry says until when, if a worker fetched it.
+        fetched: Option<usize>,
     },
 }
 
@@ -27,7 +29,7 @@ pub(crate) struct OwnTerms {
     backoff_base_ms: u32,
     backoff_max_ms: u32,
     pub(crate) timeout_ms: u32,
-    queue: String,
+    pub(crate) queue: String,
 }
 
 impl OwnTerms {
@@ -47,8 +49,11 @@ impl OwnTerms {
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) kind: String,
-    /// Stands for the payload.
-    digest: u64,
+    /// Stands for the payload as it is, as it was added, and as the present attempt got it.
+    pub(super) digest: u64,
+    first_digest: u64,
+    begun_digest: u64,
+    pub(super) key: Option<Key>,
     pub(crate) terms: OwnTerms,
     schedule: Option<String>,
     pub(crate) state: JobIs,
@@ -68,6 +73,9 @@ impl Job {
         Self {
             kind: added.kind.to_owned(),
             digest: digest(payload),
+            first_digest: digest(payload),
+            begun_digest: digest(payload),
+            key: added.terms.key,
             terms: OwnTerms::of(&added.terms),
             schedule: schedule.map(str::to_owned),
             state: JobIs::Waiting,
@@ -77,6 +85,11 @@ impl Job {
             due: index,
             was_due: false,
         }
+    }
+
+    /// Whether a worker has its attempt.
+    pub(crate) fn is_fetched(&self) -> bool {
+        matches!(self.state, JobIs::Running { fetched: Some(_), .. })
     }
 
     /// Whether it is the job that a caller asked for.
@@ -89,11 +102,15 @@ impl Job {
             timeout_ms: asked.timeout_ms,
             queue: asked.queue.to_string(),
         };
-        self.kind == asked.kind && self.terms == terms && self.digest == digest(&asked.payload)
+        self.kind == asked.kind
+            && self.terms == terms
+            && self.key == asked.key
+            && self.first_digest == digest(&asked.payload)
     }
 
+    /// Whether the present attempt was to get this payload.
     pub(crate) fn has_payload(&self, payload: &[u8]) -> bool {
-        self.digest == digest(payload)
+        self.begun_digest == digest(payload)
     }
 
     pub(super) fn compare(&self, view: &JobView) -> Verdict {
@@ -141,11 +158,20 @@ impl Model {
         match (event, cause) {
             (Event::Added(added), Cause::Submit(asked)) => {
                 self.counters.jobs_submitted += 1;
+                self.check_key_is_free(asked.key)?;
                 check_added(added, payload, asked, now)
             }
             (Event::Started { job, token, at }, Cause::Time) => {
                 ensure(*at == now.wall.0, || format!("it is {now:?}"))?;
-                self.check_start(JobId(*job), *token, now)
+                let job = JobId(*job);
+                ensure(self.by_executors() < self.running_max, || {
+                    "too many attempts are under way".to_owned()
+                })?;
+                let queue = &self.known(job)?.terms.queue;
+                ensure(self.serves.by_executors(queue), || {
+                    format!("executors do not serve {queue}")
+                })?;
+                self.check_start(job, *token, now)
             }
             (Event::Succeeded { job, .. }, Cause::Complete(attempt, Outcome::Succeeded)) => {
                 self.counters.succeeded += 1;
@@ -185,12 +211,23 @@ impl Model {
                 self.counters.cancels_of_waiting_jobs += u64::from(!is_running);
                 Ok(())
             }
-            (Event::Kept(kept), Cause::Clean) => {
+            (Event::Kept(kept), Cause::Clean | Cause::Rewrite(..)) => {
                 let job = self.known(JobId(kept.job.job))?;
-                let was_running = matches!(kept.state, KeptState::Running { .. });
+                let was_running =
+                    matches!(kept.state, KeptState::Running { .. } | KeptState::Fetched { .. });
+                let was_fetched = matches!(kept.state, KeptState::Fetched { .. });
+                let expected = match cause {
+                    Cause::Rewrite(asked, _) if asked != JobId(kept.job.job) => {
+                        return Err("another job was rewritten".to_owned());
+                    }
+                    Cause::Rewrite(_, payload) => digest(payload),
+                    _ => job.digest,
+                };
                 let same = job.attempts == kept.attempt
                     && job.token == kept.token
-                    && job.digest == digest(payload)
+                    && expected == digest(payload)
+                    && job.key == kept.job.terms.key
+                    && was_fetched == job.is_fetched()
                     && job.terms == OwnTerms::of(&kept.job.terms)
                     && job.schedule.as_deref() == kept.schedule
                     && matches!(job.state, JobIs::Running { .. }) == was_running;
@@ -201,15 +238,18 @@ impl Model {
         }
     }
 
-    fn known(&self, id: JobId) -> Verdict<&Job> {
+    pub(super) fn known(&self, id: JobId) -> Verdict<&Job> {
         self.state.jobs.get(&id).ok_or_else(|| format!("job {id} is not there"))
     }
 
     /// An attempt begins only when the job is due, has attempts left, and is not over.
-    fn check_start(&mut self, id: JobId, token: u32, now: Now) -> Verdict {
+    pub(super) fn check_start(&mut self, id: JobId, token: u32, now: Now) -> Verdict {
         ensure(!self.over.contains(&id), || format!("job {id} was over"))?;
-        ensure(self.running() < self.running_max, || "too many attempts are under way".to_owned())?;
         let job = self.known(id)?;
+        ensure(!self.state.paused.contains(&job.terms.queue), || {
+            format!("queue {} is paused", job.terms.queue)
+        })?;
+        self.check_token_is_new(id, token)?;
         ensure(job.state == JobIs::Waiting, || format!("an attempt is under way: {job:?}"))?;
         ensure(token > job.token, || format!("the token does not rise: {job:?}"))?;
         ensure(job.attempts < job.terms.attempts_max, || format!("no attempt is left: {job:?}"))?;
@@ -224,7 +264,7 @@ impl Model {
     }
 
     /// Only the present attempt can end.
-    fn check_fence(&self, id: JobId, asked: JobId, token: Option<u32>) -> Verdict {
+    pub(super) fn check_fence(&self, id: JobId, asked: JobId, token: Option<u32>) -> Verdict {
         ensure(id == asked, || format!("the end of an attempt at {asked} ended one at {id}"))?;
         let job = self.known(id)?;
         let is_running = matches!(job.state, JobIs::Running { .. });
@@ -261,8 +301,13 @@ impl Model {
                 self.counters.timed_out += 1;
                 Failure::TimedOut
             }
+            Cause::Time => {
+                self.check_lease_end(id, now)?;
+                Failure::TimedOut
+            }
             Cause::Recovery => {
                 self.check_fence(id, id, None)?;
+                ensure(!self.known(id)?.is_fetched(), || "a worker goes on with it".to_owned())?;
                 Failure::Lost
             }
             _ => return Err("nothing asked for this".to_owned()),
@@ -300,8 +345,14 @@ fn check_added(added: &JobAdded<'_>, payload: &[u8], asked: &NewJob<'_>, now: No
 }
 
 impl State {
-    pub(super) fn take_job(&mut self, index: usize, end: u64, event: &Event<'_>, payload: &[u8]) {
-        match event {
+    pub(super) fn take_job(
+        &mut self,
+        index: usize,
+        end: u64,
+        single: &Single<'_>,
+        payload: &[u8],
+    ) {
+        match &single.event {
             Event::Added(added) => self.add(added, payload, None, (index, end)),
             Event::ScheduleFired { name, job: Some(added), .. } => {
                 self.add(added, payload, Some(name), (index, end));
@@ -310,8 +361,23 @@ impl State {
                 if let Some(job) = self.jobs.get_mut(&JobId(*job)) {
                     job.attempts += 1;
                     job.token = *token;
-                    job.state = JobIs::Running { at: *at };
+                    let fetched = single.is_fetched.then_some(index);
+                    job.state = JobIs::Running { at: *at, fetched };
+                    job.begun_digest = job.digest;
                     job.was_due = false;
+                }
+            }
+            Event::Extended { job, .. } => {
+                if let Some(Job { state: JobIs::Running { fetched, .. }, .. }) =
+                    self.jobs.get_mut(&JobId(*job))
+                    && fetched.is_some()
+                {
+                    *fetched = Some(index);
+                }
+            }
+            Event::Kept(kept) => {
+                if let Some(job) = self.jobs.get_mut(&JobId(kept.job.job)) {
+                    job.digest = digest(payload);
                 }
             }
             Event::Succeeded { job, .. } => {
@@ -361,11 +427,15 @@ impl State {
         self.totals.added += 1;
         let id = JobId(added.job);
         self.added.insert(id, end);
+        if let Some(key) = added.terms.key {
+            self.keys.insert(key.0, id);
+        }
         self.jobs.insert(id, Job::new(added, payload, schedule, index));
     }
 
     fn end(&mut self, id: JobId, end: u64) {
-        self.jobs.remove(&id);
+        let key = self.jobs.remove(&id).and_then(|job| job.key);
+        key.map(|key| self.keys.remove(&key.0));
         self.ended.insert(id, end);
     }
 

@@ -7,6 +7,7 @@
 
 mod due;
 mod jobs;
+mod remote;
 mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,8 @@ use tickwheel_core::{
 use crate::{Verdict, counters::Counters, journal::Written};
 use due::Due;
 pub(crate) use jobs::{Job, JobIs};
+use remote::Remote;
+pub(crate) use remote::Serves;
 pub(crate) use schedules::CRON_RULES;
 use schedules::Rule;
 
@@ -35,6 +38,13 @@ pub(crate) enum Cause<'a> {
     Complete(Attempt, Outcome<'a>),
     Succeed(&'a [Attempt]),
     LeaseEnd(Attempt, Began),
+    Fetch {
+        queues: &'a [&'static str],
+        max: u32,
+    },
+    Extend(Attempt, u64),
+    Rewrite(JobId, &'a [u8]),
+    Pause(&'a str, bool),
     Time,
     Clean,
     Recovery,
@@ -65,6 +75,10 @@ enum Promised {
     Over(JobId),
     /// A schedule was put or removed.
     Schedule(String),
+    /// A queue was paused, or let go on.
+    Queue(String),
+    /// A lease ends at another time.
+    Lease(JobId),
 }
 
 /// Totals, as a base or a snapshot must keep them.
@@ -88,6 +102,12 @@ struct State {
     schedules: BTreeMap<String, Rule>,
     /// End of the last event about each schedule that was ever there.
     touched: BTreeMap<String, u64>,
+    /// Keys of jobs that have not ended.
+    keys: BTreeMap<[u8; 16], JobId>,
+    /// Queues that are paused.
+    paused: BTreeSet<String>,
+    /// End of the last event about the pause of each queue.
+    set: BTreeMap<String, u64>,
     totals: Totals,
 }
 
@@ -116,13 +136,15 @@ pub(crate) struct Model {
     issued: BTreeSet<JobId>,
     may_repeat_ids: bool,
     running_max: u32,
+    serves: Serves,
+    remote: Remote,
     pub(crate) counters: Counters,
     /// Stands for all that happened.
     pub(crate) trace: u64,
 }
 
 impl Model {
-    pub(crate) fn new(running_max: u32) -> Self {
+    pub(crate) fn new(running_max: u32, serves: Serves) -> Self {
         Self {
             entries: Vec::new(),
             state: State::default(),
@@ -131,6 +153,8 @@ impl Model {
             issued: BTreeSet::new(),
             may_repeat_ids: false,
             running_max,
+            serves,
+            remote: Remote::default(),
             counters: Counters::default(),
             trace: 0,
         }
@@ -154,18 +178,34 @@ impl Model {
             let is_lost = self.may_repeat_ids && !self.state.added.contains_key(&id);
             ensure(is_new || is_lost, || format!("id {id} was given out twice"))?;
         }
-        for event in one_by_one(event, payload)? {
-            let told = || format!("{event:?} of {cause:?}");
-            let checked = self.check(&event, payload, cause, now);
+        for single in one_by_one(event, payload)? {
+            let told = || format!("{single:?} of {cause:?}");
+            let checked = self.check(&single, payload, cause, now);
             checked.map_err(|what| format!("{what}: {}", told()))?;
-            self.state.take(self.entries.len(), end, &event, payload);
+            self.state.take(self.entries.len(), end, &single, payload);
+            self.note_lease(self.entries.len(), &single, now);
         }
         self.entries.push(Entry { lsn, end, bytes, due, next });
         Ok(())
     }
 
-    fn check(&mut self, event: &Event<'_>, payload: &[u8], cause: Cause<'_>, now: Now) -> Verdict {
+    fn check(
+        &mut self,
+        single: &Single<'_>,
+        payload: &[u8],
+        cause: Cause<'_>,
+        now: Now,
+    ) -> Verdict {
+        let event = &single.event;
         match event {
+            Event::Started { job, token, at } if single.is_fetched => {
+                ensure(*at == now.wall.0, || format!("it is {now:?}"))?;
+                self.check_fetched(JobId(*job), *token, cause, now)
+            }
+            Event::Extended { job, at, lease_end } => {
+                self.check_extended(JobId(*job), (*at, *lease_end), cause)
+            }
+            Event::QueueSet { name, paused, .. } => self.check_queue(name, *paused, cause),
             Event::SchedulePut { .. }
             | Event::ScheduleFired { .. }
             | Event::ScheduleRemoved { .. }
@@ -196,6 +236,7 @@ impl Model {
                 job.was_due |= due.may_be_due(now);
             }
         }
+        self.note_lease_clocks(now);
         for rule in self.state.schedules.values() {
             if let Some(next) = self.entries[rule.entry].next.as_mut() {
                 next.note_offset(now);
@@ -222,19 +263,21 @@ impl Model {
         self.over = self.promises.iter().filter_map(Promise::over).collect();
         let survivors = self.entries.partition_point(|entry| entry.end <= end);
         self.counters.events_lost += u64::from(survivors < self.entries.len());
+        self.forget_fetches(survivors);
         self.entries.truncate(survivors);
         self.state = State::default();
         for (index, entry) in self.entries.iter().enumerate() {
             let (event, payload) =
                 Event::decode(&entry.bytes).map_err(|error| error.to_string())?;
-            for event in one_by_one(event, payload)? {
-                self.state.take(index, entry.end, &event, payload);
+            for single in one_by_one(event, payload)? {
+                self.state.take(index, entry.end, &single, payload);
             }
         }
         for entry in self.live_entries() {
             let entry = &mut self.entries[entry];
             entry.due.iter_mut().chain(&mut entry.next).for_each(|due| due.read_back(now));
         }
+        self.read_leases_back(now);
         self.note(&end.to_le_bytes());
         Ok(())
     }
@@ -321,6 +364,7 @@ impl Model {
             job.compare(&view).map_err(|what| format!("{what}: {view:?}, expected {job:?}"))?;
             ensure(!self.over.contains(id), || format!("job {id} was over, and is there again"))?;
         }
+        self.compare_queues(core)?;
         self.compare_schedules(&core.schedules())
     }
 
@@ -336,6 +380,7 @@ impl Model {
         let rule = rules.filter(|(_, rule)| late(rule)).map(|(name, _)| name).next_back();
         job.map(|job| format!("{job:?}, {:?}", self.entries[job.due].due))
             .or(rule.map(|name| format!("schedule {name}")))
+            .or(self.overdue_lease(now))
     }
 
     /// Jobs that wait, and are due for certain.
@@ -352,8 +397,8 @@ impl Model {
         let entries = self.entries.iter().take_while(|entry| entry.end <= durable);
         let decoded = entries.filter_map(|entry| Event::decode(&entry.bytes).ok());
         let events = decoded.filter_map(|(event, payload)| one_by_one(event, payload).ok());
-        events.flatten().any(|event| {
-            matches!(event, Event::Started { job, token, .. }
+        events.flatten().any(|single| {
+            matches!(single.event, Event::Started { job, token, .. }
                 if job == attempt.job.0 && token == attempt.token.0)
         })
     }
@@ -416,9 +461,10 @@ impl Model {
 
 impl State {
     /// Takes in an event that was found to be right.
-    fn take(&mut self, index: usize, end: u64, event: &Event<'_>, payload: &[u8]) {
-        self.take_schedule(index, end, event, payload);
-        self.take_job(index, end, event, payload);
+    fn take(&mut self, index: usize, end: u64, single: &Single<'_>, payload: &[u8]) {
+        self.take_schedule(index, end, &single.event, payload);
+        self.take_job(index, end, single, payload);
+        self.take_queue(end, &single.event);
     }
 }
 
@@ -431,16 +477,28 @@ impl Promise {
     }
 }
 
+/// What an event says of one job or schedule.
+#[derive(Debug)]
+struct Single<'a> {
+    event: Event<'a>,
+    /// It began an attempt that a worker fetched.
+    is_fetched: bool,
+}
+
 /// Takes an event about several attempts apart.
-fn one_by_one<'a>(event: Event<'a>, payload: &[u8]) -> Verdict<Vec<Event<'a>>> {
-    let (count, at, is_start) = match event {
-        Event::StartedMany { count, at } => (count, at, true),
-        Event::SucceededMany { count, at } => (count, at, false),
-        event => return Ok(vec![event]),
+fn one_by_one<'a>(event: Event<'a>, payload: &[u8]) -> Verdict<Vec<Single<'a>>> {
+    let (count, at, is_start, is_fetched) = match event {
+        Event::StartedMany { count, at } => (count, at, true, false),
+        Event::Fetched { count, at } => (count, at, true, true),
+        Event::SucceededMany { count, at } => (count, at, false, false),
+        event => return Ok(vec![Single { event, is_fetched: false }]),
     };
-    let single = |Listed { job, token }| match is_start {
-        true => Event::Started { job: job.0, token: token.0, at },
-        false => Event::Succeeded { job: job.0, at },
+    let single = |Listed { job, token }| {
+        let event = match is_start {
+            true => Event::Started { job: job.0, token: token.0, at },
+            false => Event::Succeeded { job: job.0, at },
+        };
+        Single { event, is_fetched }
     };
     let attempts = Attempts::new(count, payload);
     let events: Result<Vec<_>, _> = attempts.map(|listed| listed.map(single)).collect();

@@ -3,10 +3,12 @@
 //! It does what the engine's shard does, in its order: ends of attempts, commands, time, dispatch,
 //! cleaning, publish and acknowledge. What each step writes goes to the model. It owns no clock.
 
+mod remote;
+
 use std::collections::VecDeque;
 
 use tickwheel_core::{
-    Answer, Began, CallerId, Input, JobId, Lsn, MonoTime, NewJob, Now, Outputs, Refusal, Scheduler,
+    Answer, Began, CallerId, Input, JobId, Key, Lsn, MonoTime, NewJob, Now, Outputs, Refusal, Scheduler,
     limits,
 };
 use tickwheel_tests::random::Random;
@@ -18,7 +20,8 @@ use crate::{
     clients::Command,
     clock::{SECOND, offset_ns},
     journal::Journal,
-    model::{Cause, Model, ensure},
+    model::{Cause, Model, Serves, ensure},
+    remotes::Remotes,
     workers::{Completion, Ended, Work, Workers},
 };
 
@@ -39,6 +42,8 @@ pub(crate) struct Settings {
     /// Records that one pass cleans.
     pub(crate) clean_max: u64,
     pub(crate) snapshot_bytes: u64,
+    /// Which queues the executors serve.
+    pub(crate) serves: Serves,
 }
 
 /// An answer that waits until what it says is durable.
@@ -46,6 +51,8 @@ enum Told {
     Submitted(Vec<(JobId, NewJob<'static>)>),
     Over(JobId),
     Schedule(String, u64),
+    Queue(&'static str, u64),
+    Lease(JobId, u64),
 }
 
 /// A batch whose jobs are being decided.
@@ -80,6 +87,7 @@ pub(crate) struct Shard {
 pub(crate) struct World<'w> {
     pub(crate) model: &'w mut Model,
     pub(crate) workers: &'w mut Workers,
+    pub(crate) remotes: &'w mut Remotes,
     pub(crate) random: &'w mut Random,
 }
 
@@ -130,10 +138,13 @@ impl Shard {
     }
 
     /// Whether there is something to do without more time.
-    pub(crate) fn has_work(&self, workers: &Workers) -> bool {
+    pub(crate) fn has_work(&self, workers: &Workers, remotes: &Remotes) -> bool {
         let holds = self.open_batch.as_ref().is_some_and(|open| open.held.is_some());
         let can_hand_out = self.core.wake().now && self.free_places(workers) > 0;
-        can_hand_out || (!self.inbox.is_empty() && !holds) || !self.acks.is_empty()
+        let can_be_fetched = remotes.is_healed() && self.has_fetchable();
+        can_hand_out
+            || can_be_fetched
+            || (!self.inbox.is_empty() && !holds) || !self.acks.is_empty()
     }
 
     /// One pass.
@@ -141,8 +152,14 @@ impl Shard {
         self.notice_clock_step(now, world)?;
         self.notice_failure(now, world)?;
         self.take_completions(now, world)?;
+        self.take_requests(now, world)?;
         self.take_commands(now, world)?;
+        // Whoever comes first.
+        if world.random.within(0..2) == 0 {
+            self.serve_fetch(now, world)?;
+        }
         self.pass_time(now, world)?;
+        self.serve_fetch(now, world)?;
         self.carry_out(now, world)?;
         self.keep_log_short(now, world)?;
         self.publish(world)
@@ -323,12 +340,17 @@ impl Shard {
                 let end = world.model.schedule_end(&name);
                 Told::Schedule(name, end)
             }
+            Command::Pause(name, paused) => {
+                let input = Input::PauseQueue { caller, name, paused };
+                self.step(now, input, Cause::Pause(name, paused), world)?;
+                Told::Queue(name, world.model.queue_end(name))
+            }
         };
         let Some(reply) = self.out.replies.pop() else {
             return Err("a command got no answer".to_owned());
         };
         match reply.answer {
-            Answer::Refused(refusal) => refused(&refusal, world.model),
+            Answer::Refused(refusal) => refused(&refusal, None, world.model)?,
             _ => self.acks.push_back((reply.after.0.max(before), told)),
         }
         Ok(())
@@ -358,7 +380,7 @@ impl Shard {
                     open.held = Some(job);
                     break;
                 }
-                Answer::Refused(refusal) => refused(&refusal, world.model),
+                Answer::Refused(refusal) => refused(&refusal, job.key, world.model)?,
                 other => return Err(format!("a job was answered by {other:?}")),
             }
             decided += 1;
@@ -447,19 +469,23 @@ impl Shard {
                 }
                 Told::Over(job) => world.model.tell_over(job)?,
                 Told::Schedule(name, end) => world.model.tell_schedule(&name, end),
+                Told::Queue(name, end) => world.model.tell_queue(name, end),
+                Told::Lease(job, end) => world.model.tell_lease(job, end),
             }
         }
         Ok(())
     }
 }
 
-/// Counts what was refused.
-fn refused(refusal: &Refusal, model: &mut Model) {
+/// Counts what was refused: a command, or a job with a key.
+fn refused(refusal: &Refusal, key: Option<Key>, model: &mut Model) -> Verdict {
     match refusal {
         Refusal::NoSpace => model.counters.refused_for_a_full_disk += 1,
         Refusal::TooManyJobs { .. } => model.counters.refused_for_too_many_jobs += 1,
+        Refusal::KeyHeld(holder) => return model.check_held(key, *holder),
         _ => {}
     }
+    Ok(())
 }
 
 const _: () = assert!(limits::EVENT_HEAD_BYTES_MAX < 8192);

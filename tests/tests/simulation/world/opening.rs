@@ -1,0 +1,193 @@
+//! A shard's log is opened again, also while its disk fails, and its scheduler goes on from what came
+//! back.
+
+use std::sync::Arc;
+
+use tickwheel_core::{Config, Lsn, Now, Outputs, Restore, Scheduler, ShardId};
+use tickwheel_wal::{
+    Durability, Log, LogOptions, OpenError, Record, Recover, ReplayError, SnapshotReader,
+    simulation::{Cut, Fault},
+};
+
+use super::{Place, SEGMENT_BYTES, World};
+use crate::{
+    Verdict,
+    journal::Journal,
+    model::{Cause, Model, Serves},
+    shard::{self, Shard},
+};
+
+const RECORD_BYTES_MAX: u32 = 8 << 10;
+/// Faults that are drawn for the openings of one life, at most; then one has to work.
+const OPENING_FAULTS_MAX: u64 = 3;
+
+impl World {
+    pub(super) fn open(&mut self) -> Verdict {
+        for place in 0..self.places.len() {
+            let mut faults = self.random.within(0..OPENING_FAULTS_MAX + 1);
+            if self.habits.faults_of_256 == 0 {
+                faults = 0;
+            }
+            while !self.open_once(place, faults > 0)? {
+                faults = faults.saturating_sub(1);
+            }
+            self.compare(place)?;
+        }
+        Ok(())
+    }
+
+    /// False: the opening failed, and is to be tried again.
+    fn open_once(&mut self, place: usize, is_faulty: bool) -> Verdict<bool> {
+        let now = self.clocks.now();
+        let random = &mut self.random;
+        let settings = self.habits.settings;
+        let Place { disk, model, .. } = &mut self.places[place];
+        if is_faulty {
+            let fault = match random.within(0..4) {
+                0 => Fault::Error,
+                1 => Fault::Cut(Cut::Kill),
+                _ => Fault::Cut(Cut::Power),
+            };
+            disk.plan_fault(random.within(0..150), fault);
+        }
+        let config = Config {
+            running_max: settings.running_max,
+            jobs_max: settings.jobs_max,
+            low_water_bytes: SEGMENT_BYTES / 4,
+            low_water_full_bytes: SEGMENT_BYTES + SEGMENT_BYTES / 2,
+            notices: true,
+            serves_queues: settings.serves == Serves::All,
+            ..Config::new(ShardId(place as u8))
+        };
+        let core = Scheduler::new(config, now);
+        let mut recovering =
+            Recovering { config, now, core, model, end: 0, from_snapshot: false, wrong: None };
+        let opened = LogOptions::new("simulated")
+            .shard(place as u16)
+            .segment_bytes(SEGMENT_BYTES)
+            .record_bytes_max(RECORD_BYTES_MAX)
+            .ready_segments(settings.ready_segments)
+            .durability(settings.durability)
+            .open_state_simulated(disk, Arc::new(|| {}), &mut recovering);
+        let Recovering { core, end, from_snapshot, wrong, .. } = recovering;
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        disk.observe();
+        let log = match opened {
+            Ok(log) if !disk.is_down() => log,
+            Ok(_) | Err(OpenError::Io { .. }) => {
+                let Place { disk, left, .. } = &mut self.places[place];
+                self.counters.failed_openings += 1;
+                left.iter_mut().for_each(|left| left.may_repeat_ids = true);
+                if disk.is_down() {
+                    self.counters.cuts_inside_openings += 1;
+                    // It may have been a power cut: what was not durable may be gone now.
+                    let durability = settings.durability;
+                    if let Some(left) = left {
+                        left.safe = 0;
+                        left.may_break_promises |= durability != Durability::Sync;
+                    }
+                    disk.restart();
+                } else {
+                    disk.set_capacity(u64::MAX);
+                }
+                return Ok(false);
+            }
+            Err(error) => return Err(format!("the log cannot be opened: {error}")),
+        };
+        disk.clear_plans();
+        self.go_on(place, now, core, log, end)?;
+        let counters = &mut self.counters;
+        counters.snapshots_loaded += u64::from(from_snapshot);
+        counters.replays_without_a_snapshot += u64::from(!from_snapshot && end > 0);
+        Ok(true)
+    }
+
+    /// The log is open: the model forgets what was lost, and the scheduler goes on.
+    fn go_on(
+        &mut self,
+        place: usize,
+        now: Now,
+        mut core: Scheduler,
+        log: Log,
+        end: u64,
+    ) -> Verdict {
+        let settings = self.habits.settings;
+        let Place { disk, model, workers, remotes, shard, failed_syncs, left } =
+            &mut self.places[place];
+        if let Some(left) = left.take() {
+            model.recover(end, left, now)?;
+            // As for ids: only what is written is safe from being given out twice.
+            if model.may_repeat() {
+                remotes.forget(|attempt| !model.is_durably_begun(attempt, end));
+            }
+        }
+        core.replayed().map_err(|error| error.to_string())?;
+        if settings.serves == Serves::Default {
+            core.serve("default", true);
+        }
+        if let Some(bug) = self.bug {
+            core.plant(bug);
+        }
+        if self.is_told {
+            let (recovery, counts) = (log.recovery(), core.counts());
+            println!("shard {place} is open up to {end}: {recovery:?}, {counts:?}");
+        }
+        let epoch = log.recovery().epoch;
+        let mut journal = Journal { log, written: Vec::new() };
+        let mut out = Outputs::default();
+        let lost = core.recovered(now, epoch, &mut journal, &mut out);
+        if self.is_told {
+            println!("{lost} attempts are lost, {} go on", core.running());
+        }
+        for written in std::mem::take(&mut journal.written) {
+            model.take(Cause::Recovery, now, written)?;
+        }
+        let opened = shard.insert(Shard::new(core, journal, settings, disk.clone()));
+        *failed_syncs = disk.stats().failed_syncs;
+        let random = &mut self.random;
+        opened.pass(now, &mut shard::World { model, workers, remotes, random })
+    }
+}
+
+/// Builds the scheduler's state from a snapshot and the log's records, as the engine does.
+struct Recovering<'m> {
+    config: Config,
+    now: Now,
+    core: Scheduler,
+    model: &'m Model,
+    /// End of the last event that came back.
+    end: u64,
+    from_snapshot: bool,
+    wrong: Option<String>,
+}
+
+impl Recover for Recovering<'_> {
+    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), ReplayError> {
+        let mut restore = Restore::new(self.config, self.now).ends_at(Lsn(snapshot.lsn().0));
+        while let Some(block) = snapshot.next_block()? {
+            restore.feed(block).inspect_err(|error| {
+                self.wrong = Some(format!("a snapshot was refused: {error}"));
+            })?;
+        }
+        self.core = restore.finish().inspect_err(|error| {
+            self.wrong = Some(format!("a snapshot was refused: {error}"));
+        })?;
+        self.end = snapshot.lsn().0;
+        self.from_snapshot = true;
+        Ok(())
+    }
+
+    fn replay(&mut self, record: Record<'_>) -> Result<(), ReplayError> {
+        let lsn = record.lsn.0;
+        if !self.model.holds(lsn, record.payload) {
+            self.wrong = Some(format!("the record at {lsn} was never written so"));
+        }
+        self.end = lsn + Log::record_bytes(record.payload.len());
+        self.core.replay(Lsn(lsn), record.payload).map_err(|error| {
+            self.wrong = Some(format!("an event cannot be replayed: {error}"));
+            error.into()
+        })
+    }
+}
