@@ -58,8 +58,9 @@ impl Remotes {
         Self { on_the_way: Vec::new(), fetched_max, is_healed: false }
     }
 
-    pub(crate) fn is_healed(&self) -> bool {
-        self.is_healed
+    /// Whether they take whatever is there.
+    pub(crate) fn take_all(&self) -> bool {
+        self.is_healed && self.fetched_max > 0
     }
 
     /// From now on all attempts succeed, and soon. What is on its way comes now.
@@ -72,12 +73,16 @@ impl Remotes {
 
     /// Whether a worker fetches now, when `fetched` attempts are out.
     pub(crate) fn fetch(&self, fetched: u32, random: &mut Random) -> Option<Fetch> {
-        let free = self.fetched_max.saturating_sub(fetched);
-        if free == 0 || (!self.is_healed && random.within(0..3) != 0) {
+        if self.fetched_max == 0 {
             return None;
         }
         if self.is_healed {
-            return Some(Fetch { queues: QUEUES.to_vec(), max: free });
+            // Also beside those that are held by a worker of which nothing is heard again.
+            return Some(Fetch { queues: QUEUES.to_vec(), max: 8 });
+        }
+        let free = self.fetched_max.saturating_sub(fetched);
+        if free == 0 || random.within(0..3) != 0 {
+            return None;
         }
         let first = random.within(0..QUEUES.len() as u64) as usize;
         let count = random.within(1..QUEUES.len() as u64 + 1) as usize;

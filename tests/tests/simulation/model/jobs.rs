@@ -1,7 +1,7 @@
 //! Jobs: which events may follow which, by what the engine promises of attempts, leases and time.
 
 use tickwheel_core::{
-    Attempt, Clock, Due as Asked, JobId, JobState, Key, JobView, NewJob, Now, Outcome,
+    Attempt, Clock, Due as Asked, JobId, JobState, JobView, Key, NewJob, Now, Outcome,
     event::{Event, Failure, JobAdded, KeptState, Terms},
 };
 
@@ -345,13 +345,7 @@ fn check_added(added: &JobAdded<'_>, payload: &[u8], asked: &NewJob<'_>, now: No
 }
 
 impl State {
-    pub(super) fn take_job(
-        &mut self,
-        index: usize,
-        end: u64,
-        single: &Single<'_>,
-        payload: &[u8],
-    ) {
+    pub(super) fn take_job(&mut self, index: usize, end: u64, single: &Single<'_>, payload: &[u8]) {
         match &single.event {
             Event::Added(added) => self.add(added, payload, None, (index, end)),
             Event::ScheduleFired { name, job: Some(added), .. } => {

@@ -38,10 +38,7 @@ pub(crate) enum Cause<'a> {
     Complete(Attempt, Outcome<'a>),
     Succeed(&'a [Attempt]),
     LeaseEnd(Attempt, Began),
-    Fetch {
-        queues: &'a [&'static str],
-        max: u32,
-    },
+    Fetch { queues: &'a [&'static str], max: u32 },
     Extend(Attempt, u64),
     Rewrite(JobId, &'a [u8]),
     Pause(&'a str, bool),
@@ -123,6 +120,8 @@ pub(crate) struct Left {
     /// An opening failed since. When that happens while the last segment is made anew, the log
     /// forgets the epoch of the opening before, and with it ids that only that life has seen.
     pub(crate) may_repeat_ids: bool,
+    /// The state is that of a snapshot of this position, and of what was written behind it.
+    pub(crate) snapshot: u64,
 }
 
 /// The model of one shard.
@@ -246,7 +245,7 @@ impl Model {
 
     /// The life of the scheduler ended, and the journal came back up to `end` at `now`.
     pub(crate) fn recover(&mut self, end: u64, left: Left, now: Now) -> Verdict {
-        let Left { durable, safe, may_break_promises, may_repeat_ids } = left;
+        let Left { durable, safe, may_break_promises, may_repeat_ids, snapshot } = left;
         self.may_repeat_ids |= may_repeat_ids;
         if end < self.end_below(durable) || end < self.end_below(safe) {
             return Err(format!(
@@ -277,7 +276,7 @@ impl Model {
             let entry = &mut self.entries[entry];
             entry.due.iter_mut().chain(&mut entry.next).for_each(|due| due.read_back(now));
         }
-        self.read_leases_back(now);
+        self.read_leases_back(now, snapshot);
         self.note(&end.to_le_bytes());
         Ok(())
     }

@@ -41,8 +41,22 @@ pub(super) struct Remote {
     /// Of these, the ones whose beginning a crash has lost.
     lost: BTreeSet<(JobId, u32)>,
     /// When leases end, by the entry that says so and the job.
-    leases: BTreeMap<(usize, JobId), Due>,
+    leases: BTreeMap<(usize, JobId), Lease>,
 }
+
+/// When a lease ends.
+#[derive(Debug)]
+struct Lease {
+    due: Due,
+    /// The worker has asked for this end.
+    is_extended: bool,
+    /// It came back in a snapshot.
+    is_restored: bool,
+}
+
+/// Whether a snapshot keeps the ends of leases. Until then one that is restored ends one time-out
+/// after the freeze: too early if it had been extended by more, else too late.
+const SNAPSHOTS_KEEP_LEASES: bool = false;
 
 impl Model {
     /// A worker took an attempt, as written in an event.
@@ -78,7 +92,8 @@ impl Model {
     pub(super) fn check_lease_end(&mut self, id: JobId, now: Now) -> Verdict {
         self.check_fence(id, id, None)?;
         let lease = self.lease(id, self.known(id)?).ok_or("no worker has it")?;
-        ensure(lease.may_be_due(now), || {
+        let may_be_early = lease.is_extended && lease.is_restored && !SNAPSHOTS_KEEP_LEASES;
+        ensure(lease.due.may_be_due(now) || may_be_early, || {
             format!("a worker's lease ended early, at {now:?}: {lease:?}")
         })?;
         self.counters.timed_out += 1;
@@ -209,31 +224,35 @@ impl Model {
         }
     }
 
-    fn lease(&self, id: JobId, job: &Job) -> Option<&Due> {
+    fn lease(&self, id: JobId, job: &Job) -> Option<&Lease> {
         let JobIs::Running { fetched: Some(entry), .. } = job.state else { return None };
         self.remote.leases.get(&(entry, id))
     }
 
     /// A lease that must have ended by `now`.
     pub(super) fn overdue_lease(&self, now: Now) -> Option<String> {
-        let leases = self.state.jobs.iter().filter_map(|(id, job)| Some((id, self.lease(*id, job)?)));
-        let mut late = leases.filter(|(_, lease)| lease.must_be_due(now, LEASE_SLACK_NS));
+        let leases =
+            self.state.jobs.iter().filter_map(|(id, job)| Some((id, self.lease(*id, job)?)));
+        let mut late = leases
+            .filter(|(_, lease)| SNAPSHOTS_KEEP_LEASES || !lease.is_restored)
+            .filter(|(_, lease)| lease.due.must_be_due(now, LEASE_SLACK_NS));
         late.next().map(|(id, lease)| format!("the lease of job {id}, {lease:?}"))
     }
 
     /// The entry of that number may say when a lease ends.
     pub(super) fn note_lease(&mut self, index: usize, single: &Single<'_>, now: Now) {
-        let (id, end) = match single.event {
+        let (id, end, is_extended) = match single.event {
             Event::Started { job, at, .. } if single.is_fetched => {
-                let Some(job) = self.state.jobs.get(&JobId(job)).map(|known| (job, known)) else {
-                    return;
-                };
-                (JobId(job.0), at + u64::from(job.1.terms.timeout_ms) * MS)
+                let id = JobId(job);
+                let Some(job) = self.state.jobs.get(&id) else { return };
+                (id, at + u64::from(job.terms.timeout_ms) * MS, false)
             }
-            Event::Extended { job, lease_end, .. } => (JobId(job), lease_end),
+            Event::Extended { job, lease_end, .. } => (JobId(job), lease_end, true),
             _ => return,
         };
-        self.remote.leases.insert((index, id), Due::new(Clock::Mono, end, false, now));
+        let due = Due::new(Clock::Mono, end, false, now);
+        let lease = Lease { due, is_extended, is_restored: false };
+        self.remote.leases.insert((index, id), lease);
     }
 
     fn live_leases(&self) -> Vec<(usize, JobId)> {
@@ -247,19 +266,20 @@ impl Model {
     pub(super) fn note_lease_clocks(&mut self, now: Now) {
         for key in self.live_leases() {
             if let Some(lease) = self.remote.leases.get_mut(&key) {
-                lease.note_offset(now);
+                lease.due.note_offset(now);
             }
         }
     }
 
-    pub(super) fn read_leases_back(&mut self, now: Now) {
+    pub(super) fn read_leases_back(&mut self, now: Now, snapshot: u64) {
         let live = self.live_leases();
         self.counters.fetched_over_a_crash += live.len() as u64;
         self.counters.pauses_over_a_crash += self.state.paused.len() as u64;
         self.counters.keys_held_over_a_crash += self.state.keys.len() as u64;
         for key in live {
             if let Some(lease) = self.remote.leases.get_mut(&key) {
-                lease.read_back(now);
+                lease.due.read_back(now);
+                lease.is_restored |= self.entries[key.0].end <= snapshot;
             }
         }
     }

@@ -8,8 +8,8 @@ mod remote;
 use std::collections::VecDeque;
 
 use tickwheel_core::{
-    Answer, Began, CallerId, Input, JobId, Key, Lsn, MonoTime, NewJob, Now, Outputs, Refusal, Scheduler,
-    limits,
+    Answer, Began, CallerId, Input, JobId, Key, Lsn, MonoTime, NewJob, Now, Outputs, Refusal,
+    Scheduler, limits,
 };
 use tickwheel_tests::random::Random;
 use tickwheel_wal::{Durability, simulation::SimulatedDisk};
@@ -141,10 +141,11 @@ impl Shard {
     pub(crate) fn has_work(&self, workers: &Workers, remotes: &Remotes) -> bool {
         let holds = self.open_batch.as_ref().is_some_and(|open| open.held.is_some());
         let can_hand_out = self.core.wake().now && self.free_places(workers) > 0;
-        let can_be_fetched = remotes.is_healed() && self.has_fetchable();
+        let can_be_fetched = remotes.take_all() && self.has_fetchable();
         can_hand_out
             || can_be_fetched
-            || (!self.inbox.is_empty() && !holds) || !self.acks.is_empty()
+            || (!self.inbox.is_empty() && !holds)
+            || !self.acks.is_empty()
     }
 
     /// One pass.

@@ -94,11 +94,7 @@ impl Shard {
     }
 
     /// The attempt under way of the job that has `key`.
-    fn attempt_of(
-        &self,
-        key: Key,
-        world: &World<'_>,
-    ) -> Verdict<Option<tickwheel_core::Attempt>> {
+    fn attempt_of(&self, key: Key, world: &World<'_>) -> Verdict<Option<tickwheel_core::Attempt>> {
         let found = self.core.attempt_of(key);
         let named = found.map(|attempt| (attempt.job, attempt.token.0));
         let expected = world.model.attempt_of(key);
@@ -156,8 +152,7 @@ impl Shard {
             }
             world.model.give(attempt);
             let key = self.core.key_of(attempt.job);
-            let stays =
-                world.remotes.begin((attempt, key), timeout_ms, now.mono.0, world.random);
+            let stays = world.remotes.begin((attempt, key), timeout_ms, now.mono.0, world.random);
             world.model.counters.workers_vanished += u64::from(!stays);
         }
         Ok(())

@@ -41,6 +41,7 @@ impl World {
                 may_break_promises: !is_lossless
                     && self.habits.settings.durability != Durability::Sync,
                 may_repeat_ids: false,
+                snapshot: 0,
             });
         }
         self.come_back(cut == Cut::Power)
@@ -70,8 +71,13 @@ impl World {
             }
             let is_sync = self.habits.settings.durability == Durability::Sync;
             let may_break_promises = !is_clean && !is_sync;
-            let left = Left { durable, safe: 0, may_break_promises, may_repeat_ids: false };
-            place.left = Some(left);
+            place.left = Some(Left {
+                durable,
+                safe: 0,
+                may_break_promises,
+                may_repeat_ids: false,
+                snapshot: 0,
+            });
         }
         self.come_back(false)
     }

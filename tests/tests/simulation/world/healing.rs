@@ -47,7 +47,11 @@ impl World {
         if self.is_told {
             for place in &self.places {
                 let core = place.shard.as_ref().map(|shard| {
-                    (shard.core.census(), shard.core.wake(), shard.has_work(&place.workers, &place.remotes))
+                    (
+                        shard.core.census(),
+                        shard.core.wake(),
+                        shard.has_work(&place.workers, &place.remotes),
+                    )
                 });
                 let waits = (place.workers.queued(), place.workers.wake_ns());
                 println!("at {:?}: {core:?}, {waits:?}", self.clocks.now());

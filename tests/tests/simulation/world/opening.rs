@@ -61,7 +61,7 @@ impl World {
         };
         let core = Scheduler::new(config, now);
         let mut recovering =
-            Recovering { config, now, core, model, end: 0, from_snapshot: false, wrong: None };
+            Recovering { config, now, core, model, end: 0, snapshot: None, wrong: None };
         let opened = LogOptions::new("simulated")
             .shard(place as u16)
             .segment_bytes(SEGMENT_BYTES)
@@ -69,7 +69,7 @@ impl World {
             .ready_segments(settings.ready_segments)
             .durability(settings.durability)
             .open_state_simulated(disk, Arc::new(|| {}), &mut recovering);
-        let Recovering { core, end, from_snapshot, wrong, .. } = recovering;
+        let Recovering { core, end, snapshot, wrong, .. } = recovering;
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
@@ -97,10 +97,10 @@ impl World {
             Err(error) => return Err(format!("the log cannot be opened: {error}")),
         };
         disk.clear_plans();
-        self.go_on(place, now, core, log, end)?;
+        self.go_on(place, now, core, log, (snapshot, end))?;
         let counters = &mut self.counters;
-        counters.snapshots_loaded += u64::from(from_snapshot);
-        counters.replays_without_a_snapshot += u64::from(!from_snapshot && end > 0);
+        counters.snapshots_loaded += u64::from(snapshot.is_some());
+        counters.replays_without_a_snapshot += u64::from(snapshot.is_none() && end > 0);
         Ok(true)
     }
 
@@ -111,12 +111,13 @@ impl World {
         now: Now,
         mut core: Scheduler,
         log: Log,
-        end: u64,
+        (snapshot, end): (Option<u64>, u64),
     ) -> Verdict {
         let settings = self.habits.settings;
         let Place { disk, model, workers, remotes, shard, failed_syncs, left } =
             &mut self.places[place];
-        if let Some(left) = left.take() {
+        if let Some(mut left) = left.take() {
+            left.snapshot = snapshot.unwrap_or(0);
             model.recover(end, left, now)?;
             // As for ids: only what is written is safe from being given out twice.
             if model.may_repeat() {
@@ -159,7 +160,8 @@ struct Recovering<'m> {
     model: &'m Model,
     /// End of the last event that came back.
     end: u64,
-    from_snapshot: bool,
+    /// Position of the snapshot that it began with.
+    snapshot: Option<u64>,
     wrong: Option<String>,
 }
 
@@ -175,7 +177,7 @@ impl Recover for Recovering<'_> {
             self.wrong = Some(format!("a snapshot was refused: {error}"));
         })?;
         self.end = snapshot.lsn().0;
-        self.from_snapshot = true;
+        self.snapshot = Some(self.end);
         Ok(())
     }
 
