@@ -19,6 +19,9 @@ use crate::{
     wheel::tick_at_or_before,
 };
 
+/// No fetched attempt has a token below the floor of the first opening.
+const FETCHED_TOKEN_MIN: u32 = 1 << 16;
+
 /// Who starts an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
@@ -154,11 +157,14 @@ impl Scheduler {
         journal: &mut impl Journal,
         dispatches: &mut Vec<Dispatch>,
     ) {
-        let floor = match by {
-            By::Executor => 0,
-            By::Worker => self.token_floor,
+        let floor = self.token_floor;
+        let next = |record: &Record| {
+            let next = record.token.0.wrapping_add(1);
+            // Of a job that a worker had before, a later fetch may be lost: its token must not go
+            // to an executor either.
+            let is_fetched = by == By::Worker || next > FETCHED_TOKEN_MIN;
+            Token(if is_fetched { next.max(floor) } else { next })
         };
-        let next = |record: &Record| Token(record.token.0.wrapping_add(1).max(floor));
         let at = now.wall.0;
         let count = self.hints.len() as u32;
         match (by, &*self.hints) {

@@ -131,6 +131,25 @@ fn an_end_of_a_fetch_that_was_lost_does_not_end_another() {
     assert_eq!(world.state(id), None);
 }
 
+/// A job that a worker had before is lost to another worker, and goes to an executor.
+#[test]
+fn an_end_of_a_fetch_that_was_lost_does_not_end_an_attempt_of_an_executor() {
+    let mut world = served_elsewhere();
+    let id = world.submit(&keyed(1));
+    let mut world = world.restart(0);
+    let first = world.fetch(&["mail"], 1)[0];
+    world.complete(first, Outcome::NotBegun);
+    let lost = world.fetch(&["mail"], 1)[0];
+    world.journal.events.pop();
+    let mut world = world.restart(0);
+    // Each opening has a higher epoch.
+    world.core.token_floor += 1 << 16;
+    let [again] = world.pass(TICK_NS)[..] else { panic!("it waits again") };
+    assert_eq!(again.attempt.job, id);
+    world.complete(lost, Outcome::Succeeded);
+    assert_eq!((world.out.stale, world.state(id)), (1, Some(JobState::Running)));
+}
+
 #[test]
 fn a_key_is_free_again_once_its_job_has_ended() {
     let mut world = served_elsewhere();
