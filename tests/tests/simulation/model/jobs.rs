@@ -231,8 +231,10 @@ impl Model {
                     && job.terms == OwnTerms::of(&kept.job.terms)
                     && job.schedule.as_deref() == kept.schedule
                     && matches!(job.state, JobIs::Running { .. }) == was_running;
-                let told = format!("it is {job:?}");
-                ensure(same, || told)
+                let due = self.entries[job.due].due.ok_or("a job without a due time")?;
+                let may_be_ready = due.is_at_once || job.was_due || due.may_be_due(now);
+                let told = format!("it is {job:?}, {due:?}");
+                ensure(same && (kept.state != KeptState::Ready || may_be_ready), || told)
             }
             _ => Err("nothing asked for this".to_owned()),
         }
@@ -372,6 +374,8 @@ impl State {
             Event::Kept(kept) => {
                 if let Some(job) = self.jobs.get_mut(&JobId(kept.job.job)) {
                     job.digest = digest(payload);
+                    // It was due then, and is not due anew if the clock was set back since.
+                    job.was_due |= kept.state == KeptState::Ready && kept.job.due <= kept.at;
                 }
             }
             Event::Succeeded { job, .. } => {
