@@ -26,6 +26,7 @@ use crate::{
     id::Key,
     job::{Backoff, Clock, NewJob},
     limits,
+    queue::QueueLimits,
 };
 
 /// One change of the scheduler's state. Times are nanoseconds on the wall clock.
@@ -196,6 +197,17 @@ pub enum Event<'a> {
         at: u64,
         /// Its name.
         name: &'a str,
+    },
+    /// A queue was given limits, in the place of all that it had; or they were written again.
+    QueueLimits {
+        /// When.
+        at: u64,
+        /// Its name.
+        name: &'a str,
+        /// The limits.
+        limits: QueueLimits,
+        /// When its rate has its whole burst again; `at` or earlier if it has it already.
+        full_at: u64,
     },
 }
 
@@ -397,6 +409,7 @@ impl JobAdded<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Rate;
     use proptest::prelude::*;
 
     fn encoded(event: &Event<'_>) -> Vec<u8> {
@@ -492,6 +505,20 @@ mod tests {
             ("QueueSet", Event::QueueSet { at: 1, name: "n", paused: true }),
             ("SchedulePaused", Event::SchedulePaused { at: 1, name: "n", note: "w" }),
             ("ScheduleResumed", Event::ScheduleResumed { at: 1, name: "n" }),
+            (
+                "QueueLimits",
+                Event::QueueLimits {
+                    at: 1,
+                    name: "n",
+                    limits: QueueLimits {
+                        concurrency: Some(2),
+                        rate: Some(Rate { jobs: 3, period_ms: 4, burst: 5 }),
+                        weight: 6,
+                        length: Some(7),
+                    },
+                    full_at: 8,
+                },
+            ),
         ]
     }
 
@@ -575,6 +602,7 @@ mod tests {
             alloc::vec![16, 1, 1, b'n', 1],
             alloc::vec![17, 1, 1, b'n', 1, b'w'],
             alloc::vec![18, 1, 1, b'n'],
+            alloc::vec![19, 1, 1, b'n', 1, 2, 1, 3, 4, 5, 6, 1, 7, 8],
         ];
         assert_eq!(bytes, expected);
     }
@@ -659,6 +687,20 @@ mod tests {
         };
         check(&base, b"");
         assert!(encoded(&base).len() <= limits::BASE_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_longest_limits_of_a_queue_fit_their_bound() {
+        let limits = QueueLimits {
+            concurrency: Some(u32::MAX),
+            rate: Some(Rate { jobs: u32::MAX, period_ms: u32::MAX, burst: u32::MAX }),
+            weight: u8::MAX,
+            length: Some(u32::MAX),
+        };
+        let name = &"q".repeat(limits::NAME_BYTES_MAX);
+        let event = Event::QueueLimits { at: u64::MAX, name, limits, full_at: u64::MAX };
+        check(&event, b"");
+        assert!(encoded(&event).len() as u64 <= limits::QUEUE_LIMITS_BYTES_MAX);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod wheel;
 pub use id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token};
 pub use job::{Backoff, Clock, Due, JobState, NewJob, Refusal};
 pub use journal::{Journal, NoRoom, Position};
+pub use queue::{QueueLimits, Rate};
 pub use schedule::{Missed, Overlap, Pause, Schedule, Timing};
 pub use scheduler::{
     Answer, Attempt, Began, CallerId, Census, CensusError, CleanError, Cleaned, Config, Counts,

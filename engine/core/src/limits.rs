@@ -23,6 +23,27 @@ pub const QUEUES_MAX: usize = 4096;
 /// The queue of a job that names none.
 pub const QUEUE_DEFAULT: &str = "default";
 
+/// Attempts of one queue that may be under way in one shard, where that is limited.
+pub const QUEUE_CONCURRENCY_MAX: u32 = 65_536;
+
+/// Jobs that may wait in one queue of one shard, where that is limited.
+pub const QUEUE_LENGTH_MAX: u32 = JOBS_MAX;
+
+/// Highest weight of a queue.
+pub const QUEUE_WEIGHT_MAX: u8 = 100;
+
+/// Attempts per period of a queue's rate at the most.
+pub const QUEUE_RATE_JOBS_MAX: u32 = 1_000_000;
+
+/// Attempts that a queue's rate lets begin at once at the most.
+pub const QUEUE_BURST_MAX: u32 = 1_000_000;
+
+/// How long a queue's rate may take until its whole burst is there again: ten years, in nanoseconds.
+pub const QUEUE_REFILL_NS_MAX: u128 = 3650 * 86_400 * 1_000_000_000;
+
+/// Longest event that gives a queue its limits, without its header.
+pub const QUEUE_LIMITS_BYTES_MAX: u64 = 64 + NAME_BYTES_MAX as u64;
+
 /// Schedules that one shard holds: what 16 bits name, but for the number that means none.
 pub const SCHEDULES_MAX: usize = 65_535;
 
@@ -120,3 +141,9 @@ const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
 const _: () = assert!(RELEASE_BYTES >= 64 + BASE_BYTES_MAX as u64 + 64);
 const _: () =
     assert!(CLEAN_FLOOR_BYTES > 16 * (START_BYTES_MAX + OUTCOME_BYTES_MAX) + RELEASE_BYTES);
+// A share of the shortest period is a nanosecond at the least.
+const _: () = assert!(QUEUE_RATE_JOBS_MAX <= 1_000_000);
+// The time at which a burst is whole again must be one that 63 bits hold.
+const _: () = assert!(DUE_WALL_NS_MAX as u128 + QUEUE_REFILL_NS_MAX < i64::MAX as u128);
+// Weights of all queues are added up in 32 bits.
+const _: () = assert!(QUEUES_MAX as u64 * (QUEUE_WEIGHT_MAX as u64) < u32::MAX as u64);

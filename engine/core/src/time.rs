@@ -27,6 +27,11 @@ impl Now {
 }
 
 impl MonoTime {
+    /// This time where times before the clock's zero are needed too. It holds 292 years.
+    pub(crate) fn signed_ns(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
     /// This time on the wall clock, when that is `offset_ns` ahead.
     pub(crate) fn to_wall(self, offset_ns: i64) -> WallTime {
         WallTime(self.0.saturating_add_signed(offset_ns))
@@ -34,6 +39,12 @@ impl MonoTime {
 }
 
 impl WallTime {
+    /// This time on the monotonic clock, also before its zero, when the wall clock is `offset_ns`
+    /// ahead of it.
+    pub(crate) fn signed_mono_ns(self, offset_ns: i64) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX).saturating_sub(offset_ns)
+    }
+
     /// This time on the monotonic clock, when the wall clock is `offset_ns` ahead of it. What lies
     /// before the monotonic clock's zero becomes zero: it is past in either case.
     pub(crate) fn to_mono(self, offset_ns: i64) -> MonoTime {

@@ -7,7 +7,7 @@ pub(crate) mod record;
 mod state;
 pub(crate) mod table;
 
-use alloc::{borrow::Cow, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 
 pub use backoff::Backoff;
 pub use state::JobState;
@@ -197,6 +197,19 @@ pub enum Refusal {
     /// More queues than a shard knows.
     #[error("there are {max} queues already: put what varies from job to job into the payload", max = limits::QUEUES_MAX)]
     TooManyQueues,
+    /// As many jobs wait in the queue as it is limited to.
+    #[error(
+        "{max} jobs wait in queue {queue:?}, which is its limit: retry once some have run, or raise the limit"
+    )]
+    QueueFull {
+        /// The queue.
+        queue: Box<str>,
+        /// Its limit.
+        max: u32,
+    },
+    /// A limit of a queue is out of its range.
+    #[error("limits of a queue: {0}")]
+    QueueLimits(&'static str),
     /// A job with the same key has not ended.
     #[error("job {0} has this key and has not ended: wait for its end or cancel it")]
     KeyHeld(JobId),

@@ -137,6 +137,16 @@ impl Scheduler {
                 self.queues.set_body(queue, body.lsn, if *paused { body.units } else { 0 });
                 Ok(())
             }
+            Event::QueueLimits { at, name, limits, full_at } => {
+                limits.check().map_err(|_| DecodeEventError("a queue's limits break a limit"))?;
+                let queue = self.queues.intern(name).ok_or(ReplayError::TooManyQueues)?;
+                let full_at_ns = WallTime(*full_at).signed_mono_ns(self.offset_ns);
+                let at_ns = WallTime(*at).signed_mono_ns(self.offset_ns);
+                self.queues.limit(queue, *limits, full_at_ns, at_ns);
+                let units = if limits.is_default() { 0 } else { body.units };
+                self.queues.set_limits_body(queue, body.lsn, units);
+                Ok(())
+            }
             Event::Succeeded { job, .. } => self.apply_succeeded(JobId(*job), self.hint(0)),
             Event::SucceededMany { count, .. } => {
                 let apply =
@@ -287,6 +297,8 @@ impl Scheduler {
         record.attempt = record.attempt.saturating_add(1);
         record.token = token;
         let ends = WallTime(at.0.saturating_add(timeout_ns(record.timeout_ms)));
+        let queue = record.queue;
+        self.queues.attempt_began(queue, at.signed_mono_ns(self.offset_ns));
         self.count_begun(is_fetched);
         self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
         Ok(())
@@ -382,6 +394,8 @@ impl Scheduler {
                 let record = self.table.get_mut(slot);
                 record.state = JobState::Running;
                 record.traits = record.traits.fetched(is_fetched);
+                let queue = record.queue;
+                self.queues.attempt_found(queue);
                 self.count_begun(is_fetched);
                 self.arm(slot, Clock::Mono, WallTime(lease_end).to_mono(self.offset_ns).0);
             }
@@ -607,10 +621,13 @@ impl Scheduler {
             return Err(ReplayError::Transition { job, from, to: state });
         }
         self.disarm(slot);
-        match from {
-            JobState::Running if self.table.get(slot).is_fetched() => self.fetched -= 1,
-            JobState::Running => self.running -= 1,
-            _ => {}
+        if from == JobState::Running {
+            let record = self.table.get(slot);
+            match record.is_fetched() {
+                true => self.fetched -= 1,
+                false => self.running -= 1,
+            }
+            self.queues.attempt_ended(record.queue);
         }
         self.table.get_mut(slot).state = state;
         Ok(slot)
@@ -625,6 +642,7 @@ impl Scheduler {
     ) -> Result<(), ReplayError> {
         let slot = self.enter(job, state, hint)?;
         *count(&mut self.counts) += 1;
+        self.queues.job_ended(self.table.get(slot).queue);
         let is_keyed = self.table.get(slot).is_keyed();
         #[cfg(feature = "planted")]
         let is_keyed = is_keyed && !self.has_planted(crate::planted::Bug::HeldKey);
@@ -655,6 +673,7 @@ impl Scheduler {
         if let Some(state) = self.schedules.get_mut(record.schedule) {
             state.pending += 1;
         }
+        self.queues.job_added(record.queue);
         if let Some(key) = key {
             self.keys.insert(key, slot);
         }

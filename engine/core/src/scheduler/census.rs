@@ -145,6 +145,7 @@ impl Scheduler {
         }
         same("jobs of schedules that are not there", 0, of_schedules.len() as u64)?;
         self.compare(&census)?;
+        self.compare_queues()?;
         Ok(census)
     }
 
@@ -174,6 +175,24 @@ impl Scheduler {
         });
         same("ready jobs", self.queues.len().into(), counted)?;
         fault.map_or(Ok(places), Err)
+    }
+
+    /// What limits of queues go by.
+    fn compare_queues(&self) -> Result<(), CensusError> {
+        let mut counted = vec![(0_u64, 0_u64); self.queues.names().len()];
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = self.table.get(slot);
+            if record.role() == Role::Job {
+                let (jobs, under_way) = &mut counted[usize::from(record.queue.0)];
+                *jobs += 1;
+                *under_way += u64::from(record.state == JobState::Running);
+            }
+        }
+        for ((_, queue), (jobs, under_way)) in self.queues.iter().zip(counted) {
+            same("jobs of a queue", queue.jobs().into(), jobs)?;
+            same("attempts of a queue", queue.under_way().into(), under_way)?;
+        }
+        Ok(())
     }
 
     fn compare(&self, census: &Census) -> Result<(), CensusError> {

@@ -16,6 +16,7 @@ use crate::{
     },
     journal::{Journal, NoRoom},
     limits,
+    queue::QueueLimits,
     time::{Now, WallTime},
 };
 
@@ -55,14 +56,24 @@ impl Scheduler {
         if !self.kinds.has_room_for(&job.kind) {
             return Err(Refusal::TooManyKinds);
         }
-        if !self.queues.has_room_for(&job.queue) {
-            return Err(Refusal::TooManyQueues);
-        }
+        self.queue_takes(&job.queue)?;
         if let Some(slot) = job.key.and_then(|key| self.keys.find(key)) {
             return Err(Refusal::KeyHeld(self.table.get(slot).id));
         }
         let head_bytes = 128 + job.kind.len() + job.queue.len();
         self.room_for_new(journal, head_bytes + job.payload.len())
+    }
+
+    /// Whether a queue takes one more job.
+    pub(super) fn queue_takes(&self, name: &str) -> Result<(), Refusal> {
+        let Some(queue) = self.queues.find(name) else {
+            let has_room = self.queues.has_room_for(name);
+            return if has_room { Ok(()) } else { Err(Refusal::TooManyQueues) };
+        };
+        match self.queues.get(queue).is_full() {
+            Some(max) => Err(Refusal::QueueFull { queue: name.into(), max }),
+            None => Ok(()),
+        }
     }
 
     /// Room for a new event of `len_bytes`, beside what running attempts need to end, and above
@@ -189,6 +200,42 @@ impl Scheduler {
             return refused(refusal);
         }
         let event = Event::QueueSet { at: now.wall.0, name, paused };
+        let position = self.commit(&event, &[], journal).position;
+        (Answer::QueueSet(true), position.end)
+    }
+
+    /// Gives a queue its limits, in the place of those that it had.
+    pub(super) fn limit_queue(
+        &mut self,
+        now: Now,
+        name: &str,
+        limits: &QueueLimits,
+        journal: &mut impl Journal,
+    ) -> Answered {
+        if let Err(refusal) = check_name("queue's name", name).and_then(|()| limits.check()) {
+            return refused(refusal);
+        }
+        if !self.queues.has_room_for(name) {
+            return refused(Refusal::TooManyQueues);
+        }
+        let before = self.queues.find(name).map(|queue| *self.queues.get(queue));
+        let is_same = before.map_or(limits.is_default(), |queue| queue.limits() == limits);
+        if is_same {
+            return (Answer::QueueSet(false), Lsn(0));
+        }
+        let need = journal.record_bytes(limits::QUEUE_LIMITS_BYTES_MAX as usize);
+        if let Err(refusal) = self.room_for(journal, need) {
+            return refused(refusal);
+        }
+        // What was spent under another rate stays spent, so that a change gives no second burst.
+        let full_at = match (before, limits.rate) {
+            (Some(queue), Some(rate)) if queue.limits().rate.is_some() => {
+                rate.taken_over(queue.full_at(self.offset_ns), now.wall)
+            }
+            _ => now.wall,
+        };
+        let event =
+            Event::QueueLimits { at: now.wall.0, name, limits: *limits, full_at: full_at.0 };
         let position = self.commit(&event, &[], journal).position;
         (Answer::QueueSet(true), position.end)
     }

@@ -13,7 +13,7 @@ use crate::{
         table::{Body, Unindexed},
         timeout_ns,
     },
-    snapshot::{Frozen, FrozenSchedule, Header, RestoreError},
+    snapshot::{Frozen, FrozenSchedule, Header, QueueEntry, RestoreError},
     time::WallTime,
 };
 
@@ -73,17 +73,14 @@ impl Scheduler {
     }
 
     /// Gives the next number to a queue; `false` if it has one.
-    pub(crate) fn restore_queue(
-        &mut self,
-        name: &str,
-        paused: bool,
-        body: Lsn,
-        units: u16,
-    ) -> bool {
+    pub(crate) fn restore_queue(&mut self, name: &str, entry: &QueueEntry) -> bool {
         let number = self.queues.names().len();
         let Some(queue) = self.queues.intern(name) else { return false };
-        self.queues.pause(queue, paused);
-        self.queues.set_body(queue, body, units);
+        self.queues.pause(queue, entry.is_paused);
+        self.queues.set_body(queue, entry.body, entry.body_units);
+        let full_at_ns = entry.full_at.signed_mono_ns(self.offset_ns);
+        self.queues.limit(queue, entry.limits, full_at_ns, self.step_mono.signed_ns());
+        self.queues.set_limits_body(queue, entry.limits_body, entry.limits_units);
         usize::from(queue.0) == number
     }
 
@@ -140,7 +137,9 @@ impl Scheduler {
         }
         let slot = self.table.insert_unindexed(record, unindexed);
         self.links.grow_to(slot.0);
+        self.queues.job_added(record.queue);
         if record.state == JobState::Running {
+            self.queues.attempt_found(record.queue);
             self.count_begun(record.is_fetched());
             let ends = WallTime(frozen.0.saturating_add(timeout_ns(record.timeout_ms)));
             self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);

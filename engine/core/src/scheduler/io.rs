@@ -5,6 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use crate::{
     id::{JobId, KindId, Lsn, QueueId, Slot, Token},
     job::{Clock, JobState, NewJob, Refusal},
+    queue::QueueLimits,
     schedule::{Fires, Pause, Schedule},
     time::{MonoTime, WallTime},
 };
@@ -115,6 +116,15 @@ pub enum Input<'a> {
         name: &'a str,
         /// Whether nothing is to be taken from it.
         paused: bool,
+    },
+    /// Give a queue limits, in the place of all that it had.
+    LimitQueue {
+        /// Who waits for [`Answer::QueueSet`].
+        caller: CallerId,
+        /// Its name.
+        name: &'a str,
+        /// The limits.
+        limits: &'a QueueLimits,
     },
     /// What became of an attempt whose lease seemed to end: the answer to [`Outputs::expired`].
     LeaseEnd {
@@ -365,8 +375,14 @@ pub struct QueueView {
     pub name: Box<str>,
     /// Jobs that are due and wait in it.
     pub ready: u64,
+    /// Jobs that have not ended and are not under way, due or not.
+    pub waiting: u64,
+    /// Attempts under way, by executors and fetched.
+    pub running: u64,
     /// Whether nothing is taken from it.
     pub paused: bool,
+    /// Its limits.
+    pub limits: QueueLimits,
 }
 
 /// A schedule as a caller sees it.

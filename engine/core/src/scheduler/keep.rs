@@ -6,13 +6,14 @@ use alloc::sync::Arc;
 use super::{Scheduler, io::Counts};
 use crate::{
     event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule, Terms},
-    id::{JobId, Lsn, Slot},
+    id::{JobId, Lsn, QueueId, Slot},
     job::{
         Clock, JobState,
         record::{NO_SCHEDULE, Record, UNIT_BYTES},
     },
     journal::{Journal, Position},
     limits,
+    queue::Queue,
     time::{MonoTime, Now, WallTime},
     wheel::TICK_NS,
 };
@@ -74,6 +75,7 @@ impl Scheduler {
                 self.keep_schedule(now, lsn, rule.name, journal)
             }
             Event::QueueSet { name, .. } => self.keep_queue(now, lsn, name, journal),
+            Event::QueueLimits { name, .. } => self.keep_limits(now, lsn, name, journal),
             Event::ScheduleFired { job: None, .. }
             | Event::Started { .. }
             | Event::StartedMany { .. }
@@ -94,6 +96,7 @@ impl Scheduler {
     /// Writes that all before what must be kept may be cut off, with the totals that would be lost
     /// with it. `None` if the journal has no room for it now.
     pub fn write_base(&mut self, now: Now, journal: &mut impl Journal) -> Option<Position> {
+        self.write_spent_rates(now, journal);
         let need = journal.record_bytes(limits::BASE_BYTES_MAX);
         self.room_for(journal, need).ok()?;
         let Counts { added, succeeded, dead, cancelled, .. } = self.counts;
@@ -239,6 +242,57 @@ impl Scheduler {
         let event = Event::QueueSet { at: now.wall.0, name, paused: true };
         let committed = self.commit(&event, &[], journal);
         Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+    }
+
+    fn keep_limits(
+        &mut self,
+        now: Now,
+        lsn: Lsn,
+        name: &str,
+        journal: &mut impl Journal,
+    ) -> Cleaned {
+        let Some(queue) = self.queues.find(name).map(|queue| *self.queues.get(queue)) else {
+            return Cleaned::Dead;
+        };
+        // A queue that is not limited is as if it had never been.
+        if queue.limits().is_default() || queue.limits_body != lsn {
+            return Cleaned::Dead;
+        }
+        let need = journal.record_bytes(limits::QUEUE_LIMITS_BYTES_MAX as usize);
+        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
+            return Cleaned::NoRoom;
+        }
+        let len_bytes = self.write_limits(now, name, &queue, journal);
+        Cleaned::Moved { bytes: journal.record_bytes(len_bytes) }
+    }
+
+    /// Before a base: starts of attempts are cut off that rates have counted, or will be skipped
+    /// once their jobs are. What is spent now is written again with the limits. Without room for that a
+    /// queue may have its burst again after a recovery; that is better than a log that cannot be cut.
+    fn write_spent_rates(&mut self, now: Now, journal: &mut impl Journal) {
+        for number in 0..self.queues.names().len() as u16 {
+            let queue = *self.queues.get(QueueId(number));
+            let is_spent =
+                queue.limits().rate.is_some() && queue.full_at(self.offset_ns) > now.wall;
+            let need = journal.record_bytes(limits::QUEUE_LIMITS_BYTES_MAX as usize);
+            if is_spent && self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_ok() {
+                let name = Arc::clone(&self.queues.names()[usize::from(number)]);
+                self.write_limits(now, &name, &queue, journal);
+            }
+        }
+    }
+
+    /// Appends a queue's limits as they are now; returns the event's length.
+    fn write_limits(
+        &mut self,
+        now: Now,
+        name: &str,
+        queue: &Queue,
+        journal: &mut impl Journal,
+    ) -> usize {
+        let full_at = queue.full_at(self.offset_ns).0;
+        let event = Event::QueueLimits { at: now.wall.0, name, limits: *queue.limits(), full_at };
+        self.commit(&event, &[], journal).len_bytes
     }
 
     fn keep_schedule(

@@ -238,6 +238,10 @@ impl Scheduler {
                 let answer = self.pause_queue(now, name, paused, journal);
                 reply(out, caller, answer);
             }
+            Input::LimitQueue { caller, name, limits } => {
+                let answer = self.limit_queue(now, name, limits, journal);
+                reply(out, caller, answer);
+            }
             Input::Succeeded { attempts } => self.succeed(now, attempts, journal, out),
             Input::LeaseEnd { attempt, began } => self.lease_end(now, attempt, began, journal, out),
             Input::Time { dispatch_max } => {
@@ -274,6 +278,7 @@ impl Scheduler {
         debug_assert!(self.memory.is_settled(), "an error of the replay was not asked for");
         self.offset_ns = now.offset_ns();
         self.step_mono = now.mono;
+        self.queues.settle(now.mono.signed_ns());
         // Of two openings in a row that both lose all they wrote, each begins elsewhere.
         let of_turn = (epoch % OPENINGS_APART) * IDS_PER_EPOCH;
         let skipped = self.next_sequence + SKIPPED_IDS + of_turn;
@@ -308,9 +313,11 @@ impl Scheduler {
             return Wake::default();
         }
         let can_dispatch = self.queues.is_any_open() && self.running < self.config.running_max;
+        let tick_ns = self.mono_wheel.next_tick().map(|tick| tick.saturating_mul(TICK_NS));
+        let opens_ns = self.queues.next_wake_ns();
         Wake {
             now: can_dispatch && !self.starved,
-            mono: self.mono_wheel.next_tick().map(|tick| MonoTime(tick.saturating_mul(TICK_NS))),
+            mono: tick_ns.into_iter().chain(opens_ns).min().map(MonoTime),
             wall: self.wall_wheel.next_tick().map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
         }
     }
@@ -398,11 +405,11 @@ impl Scheduler {
         self.queues.name(queue)
     }
 
-    /// Jobs that an [`Input::Fetch`] from `queue` would find.
+    /// Jobs that an [`Input::Fetch`] from `queue` would find: none if it is paused, or if its limits
+    /// let none be taken now. They may let fewer be taken than this says.
     #[must_use]
     pub fn fetchable(&self, queue: QueueId) -> u32 {
-        let queue = self.queues.get(queue);
-        if queue.is_paused { 0 } else { queue.len() }
+        self.queues.get(queue).fetchable()
     }
 
     /// All queues that were named since the process began, in the order in which they were.
@@ -411,7 +418,10 @@ impl Scheduler {
         let view = |(name, queue): (&alloc::sync::Arc<str>, &crate::queue::Queue)| QueueView {
             name: (**name).into(),
             ready: u64::from(queue.len()),
+            waiting: u64::from(queue.waiting()),
+            running: u64::from(queue.under_way()),
             paused: queue.is_paused,
+            limits: *queue.limits(),
         };
         self.queues.iter().map(view).collect()
     }

@@ -170,6 +170,9 @@ impl Scheduler {
         if self.table.len() >= self.config.jobs_max {
             return refused(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
+        if let Err(refusal) = self.queue_takes(&state.rule.job.queue) {
+            return refused(refusal);
+        }
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + state.rule.job.payload.len();
         if let Err(refusal) = self.room_for_new(journal, len_bytes) {
             return refused(refusal);
@@ -232,6 +235,7 @@ impl Scheduler {
         );
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
         if self.room_for_new(journal, len_bytes).is_err()
+            || self.queue_takes(&rule.job.queue).is_err()
             || self.table.len() >= self.config.jobs_max
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.

@@ -2,6 +2,7 @@
 
 mod fetch;
 mod keep;
+mod queue_limits;
 mod schedules;
 mod snapshot;
 

@@ -37,6 +37,7 @@ impl Scheduler {
         if self.failed {
             return;
         }
+        self.queues.wake_due(now.mono.signed_ns());
         let mut work = limits::TIMER_WORK_PER_STEP;
         let mono_tick = tick_at_or_before(now.mono.0);
         while let Some(slot) = self.mono_wheel.pop_due(&mut self.links, mono_tick, &mut work) {
@@ -115,7 +116,7 @@ impl Scheduler {
         out: &mut Outputs,
     ) -> usize {
         self.hints.clear();
-        self.queues.next_many(&self.links, max, &mut self.hints);
+        self.queues.next_many(&self.links, max, now.mono.signed_ns(), &mut self.hints);
         let waiting = self.hints.len();
         if waiting == 0 {
             return 0;
@@ -144,7 +145,13 @@ impl Scheduler {
         let most = self.attempts_with_room(journal).min(most).min(limits::LIST_ATTEMPTS_MAX);
         self.hints.clear();
         for queue in queues {
-            self.queues.first_many(&self.links, *queue, most, &mut self.hints);
+            self.queues.first_many(
+                &self.links,
+                *queue,
+                most,
+                now.mono.signed_ns(),
+                &mut self.hints,
+            );
         }
         self.start_hinted(now, By::Worker, journal, &mut out.fetched);
     }

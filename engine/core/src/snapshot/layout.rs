@@ -11,13 +11,14 @@ use crate::{
         record::{NO_SCHEDULE, Record, Traits},
     },
     limits,
+    queue::{Queue, QueueLimits, Rate},
     time::{MonoTime, WallTime},
 };
 
 const MAGIC: [u8; 8] = *b"TWHLSNAP";
 pub(super) const HEADER_BYTES: usize = 104;
 pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
-pub(super) const QUEUE_HEAD_BYTES: usize = 16;
+pub(super) const QUEUE_HEAD_BYTES: usize = 56;
 pub(super) const JOB_BYTES: usize = 60;
 pub(super) const KEY_BYTES: usize = 24;
 
@@ -97,6 +98,93 @@ impl Header {
         }
         Ok(header)
     }
+}
+
+/// What a snapshot holds of a queue, beside its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueEntry {
+    pub(crate) is_paused: bool,
+    pub(crate) body: Lsn,
+    pub(crate) body_units: u16,
+    /// Within their ranges.
+    pub(crate) limits: QueueLimits,
+    pub(crate) limits_body: Lsn,
+    pub(crate) limits_units: u16,
+    pub(crate) full_at: WallTime,
+}
+
+impl QueueEntry {
+    pub(super) fn of(queue: &Queue, offset_ns: i64) -> Self {
+        let limits = *queue.limits();
+        Self {
+            is_paused: queue.is_paused,
+            body: queue.body,
+            body_units: queue.body_units,
+            limits,
+            limits_body: queue.limits_body,
+            limits_units: queue.limits_units,
+            full_at: limits.rate.map_or(WallTime(0), |_| queue.full_at(offset_ns)),
+        }
+    }
+}
+
+pub(super) fn encode_queue(name_bytes: u16, entry: &QueueEntry) -> [u8; QUEUE_HEAD_BYTES] {
+    let QueueLimits { concurrency, rate, weight, length } = entry.limits;
+    let rate = rate.map_or([0; 3], |rate| [rate.jobs, rate.period_ms, rate.burst]);
+    let mut fixed = [0; QUEUE_HEAD_BYTES];
+    let mut out = Out(&mut fixed);
+    out.put(name_bytes.to_le_bytes());
+    out.put([u8::from(entry.is_paused), 0, 0, 0]);
+    out.put(entry.body_units.to_le_bytes());
+    out.put(entry.body.0.to_le_bytes());
+    out.put(entry.limits_body.0.to_le_bytes());
+    out.put(entry.limits_units.to_le_bytes());
+    out.put([weight, 0]);
+    for number in [concurrency.unwrap_or(0), length.unwrap_or(0)].into_iter().chain(rate) {
+        out.put(number.to_le_bytes());
+    }
+    out.put(entry.full_at.0.to_le_bytes());
+    debug_assert!(out.0.is_empty());
+    fixed
+}
+
+/// A queue, with the length of its name.
+pub(super) fn decode_queue(
+    fixed: &[u8; QUEUE_HEAD_BYTES],
+) -> Result<(u16, QueueEntry), RestoreError> {
+    let mut fields = Fields(fixed);
+    let name_bytes = fields.u16();
+    let [paused, zeros @ ..] = fields.take::<4>();
+    let body_units = fields.u16();
+    let body = Lsn(fields.u64());
+    let limits_body = Lsn(fields.u64());
+    let limits_units = fields.u16();
+    let [weight, zero] = fields.take::<2>();
+    // No limit has the value 0.
+    let mut some = || Some(fields.u32()).filter(|number| *number != 0);
+    let (concurrency, length) = (some(), some());
+    let rate = match (some(), some(), some()) {
+        (None, None, None) => None,
+        (jobs, period_ms, burst) => Some(Rate {
+            jobs: jobs.unwrap_or(0),
+            period_ms: period_ms.unwrap_or(0),
+            burst: burst.unwrap_or(0),
+        }),
+    };
+    let limits = QueueLimits { concurrency, rate, weight, length };
+    let full_at = WallTime(fields.u64());
+    let fits = (1..=limits::NAME_BYTES_MAX).contains(&usize::from(name_bytes))
+        && paused <= 1
+        && zeros == [0; 3]
+        && zero == 0
+        && limits.check().is_ok();
+    if !fits {
+        return Err(RestoreError::Malformed("a queue has a head that none has"));
+    }
+    let is_paused = paused == 1;
+    let entry =
+        QueueEntry { is_paused, body, body_units, limits, limits_body, limits_units, full_at };
+    Ok((name_bytes, entry))
 }
 
 pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8; JOB_BYTES] {

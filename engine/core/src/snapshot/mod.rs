@@ -15,7 +15,7 @@
 //! | bytes | header, 104 bytes |
 //! |---|---|
 //! | 8 | `TWHLSNAP` |
-//! | 4 | version of this layout: 2 |
+//! | 4 | version of this layout: 3 |
 //! | 1 + 3 | shard, zeros |
 //! | 8 | when it was frozen: the time of the shard's last step |
 //! | 8 | how far the wall clock was ahead of the monotonic one then, signed |
@@ -36,6 +36,12 @@
 //! | 3 | zeros |
 //! | 2 | length of the record below in units of 16 bytes |
 //! | 8 | position of the record in the journal that says whether it is paused, or 0 |
+//! | 8 | position of the record that gives it limits, or 0 |
+//! | 2 | length of that record in units of 16 bytes |
+//! | 1 + 1 | weight, zero |
+//! | 4 + 4 | concurrency, length; 0 without a limit |
+//! | 4 + 4 + 4 | rate: jobs, period in ms, burst; 0 without a limit |
+//! | 8 | when the rate has its whole burst again, 0 without a limit |
 //! | … | its name, UTF-8 |
 //!
 //! | bytes | each schedule; the first has number 0 here |
@@ -88,12 +94,12 @@ use crate::{
     queue::Queue,
     time::WallTime,
 };
-pub(crate) use layout::Header;
-use layout::{JOB_BYTES, encode_job};
+pub(crate) use layout::{Header, QueueEntry};
+use layout::{JOB_BYTES, encode_job, encode_queue};
 pub use restore::{Restore, RestoreError};
 
 /// Version of the layout that this code writes and reads.
-pub const SNAPSHOT_VERSION: u32 = 2;
+pub const SNAPSHOT_VERSION: u32 = 3;
 
 /// [`Frozen::write`] hands out pieces of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -154,10 +160,8 @@ impl Frozen {
             flush(&mut chunk, CHUNK_BYTES)?;
         }
         for (name, queue) in &self.queues {
-            chunk.extend((name.len() as u16).to_le_bytes());
-            chunk.extend([u8::from(queue.is_paused), 0, 0, 0]);
-            chunk.extend(queue.body_units.to_le_bytes());
-            chunk.extend(queue.body.0.to_le_bytes());
+            let entry = QueueEntry::of(queue, self.header.offset_ns);
+            chunk.extend(encode_queue(name.len() as u16, &entry));
             chunk.extend(name.as_bytes());
             flush(&mut chunk, CHUNK_BYTES)?;
         }

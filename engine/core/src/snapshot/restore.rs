@@ -6,7 +6,7 @@ use super::{
     SNAPSHOT_VERSION,
     layout::{
         Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES,
-        decode_job,
+        decode_job, decode_queue,
     },
 };
 use crate::{
@@ -210,18 +210,12 @@ impl Restore {
         let Some((head, rest)) = bytes.split_first_chunk::<QUEUE_HEAD_BYTES>() else {
             return Ok(0);
         };
-        let mut fields = Fields(head);
-        let len = usize::from(fields.u16());
-        let [paused, zeros @ ..] = fields.take::<4>();
-        let units = fields.u16();
-        let body = Lsn(fields.u64());
-        if len == 0 || len > limits::NAME_BYTES_MAX || paused > 1 || zeros != [0; 3] {
-            return Err(RestoreError::Malformed("a queue has a head that none has"));
-        }
+        let (len, entry) = decode_queue(head)?;
+        let len = usize::from(len);
         let Some(name) = rest.get(..len) else { return Ok(0) };
         let name = core::str::from_utf8(name)
             .map_err(|_| RestoreError::Malformed("a queue's name is not text"))?;
-        if !self.core.restore_queue(name, paused == 1, body, units) {
+        if !self.core.restore_queue(name, &entry) {
             return Err(RestoreError::Malformed("two queues have the same name"));
         }
         Ok(QUEUE_HEAD_BYTES + len)

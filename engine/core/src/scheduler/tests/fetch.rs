@@ -3,7 +3,7 @@
 use super::*;
 use crate::{Key, Restore};
 
-fn in_queue(queue: &'static str) -> NewJob<'static> {
+pub(super) fn in_queue(queue: &'static str) -> NewJob<'static> {
     NewJob { queue: queue.into(), ..job() }
 }
 
@@ -21,7 +21,7 @@ fn served_elsewhere() -> World {
 }
 
 impl World {
-    fn fetch(&mut self, queues: &[&str], max: u32) -> Vec<Dispatch> {
+    pub(super) fn fetch(&mut self, queues: &[&str], max: u32) -> Vec<Dispatch> {
         let queues: Vec<QueueId> = queues.iter().filter_map(|name| self.core.queue(name)).collect();
         self.step(Input::Fetch { queues: &queues, max });
         core::mem::take(&mut self.out.fetched)
@@ -32,7 +32,7 @@ impl World {
     }
 
     /// What is there after a restart, from the journal alone and from a snapshot.
-    fn reopened(mut self) -> [Self; 2] {
+    pub(super) fn reopened(mut self) -> [Self; 2] {
         let mut bytes = Vec::new();
         let mut sink = |piece: &[u8]| {
             bytes.extend_from_slice(piece);
@@ -62,7 +62,7 @@ impl World {
     }
 }
 
-fn ids(dispatches: &[Dispatch]) -> Vec<JobId> {
+pub(super) fn ids(dispatches: &[Dispatch]) -> Vec<JobId> {
     dispatches.iter().map(|dispatch| dispatch.attempt.job).collect()
 }
 

@@ -1,21 +1,30 @@
 //! Queues: named lines of jobs that are due and wait for an executor or a worker. Within a queue
 //! the highest priority goes first, and the oldest among equals. Among queues that executors serve,
-//! priorities come first too, and queues take turns at the same priority.
+//! priorities come first too, and queues take turns by weight at the same priority. A queue whose
+//! limits let nothing be taken is closed until an attempt of it ends, or until its time has come.
 //!
-//! It knows slots, never what is in them.
+//! It knows slots, never what is in them. Times here are signed nanoseconds on the monotonic clock:
+//! what was written before the boot lies before its zero.
 
-use alloc::{sync::Arc, vec::Vec};
+mod bits;
+mod hold;
+mod limit;
+mod turns;
+
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 use crate::{
     id::{Lsn, QueueId, Slot},
     limits::{PRIORITY_MAX, QUEUES_MAX},
     names::Names,
+    time::WallTime,
     wheel::{Line, Links, Removed, next_of, push_back, remove},
 };
+pub use limit::{QueueLimits, Rate};
+use turns::Turns;
 
 /// Lines of one queue, by priority.
 const LINES: usize = PRIORITY_MAX as usize + 1;
-const WORDS: usize = QUEUES_MAX.div_ceil(64);
 
 /// The queues of a shard.
 #[derive(Debug)]
@@ -25,15 +34,17 @@ pub(crate) struct Queues {
     /// Line `queue × 10 + priority`.
     lines: Vec<Line>,
     /// By priority, which queues executors may take a job from.
-    open: [Bits; LINES],
+    open: [Turns; LINES],
     /// Jobs in all queues.
     len: u32,
     /// Jobs that executors may take.
     open_len: u32,
     /// Sum of the queues' `body_units`.
     body_units: u64,
-    /// Which queue has its turn.
-    turn: usize,
+    /// Queues that a rate keeps closed, with the time at which each opens.
+    asleep: BTreeSet<(i64, QueueId)>,
+    /// Which call of [`Queues::next_many`] this is.
+    plan: u64,
     /// Whether executors serve a queue that nobody has spoken of.
     served_by_default: bool,
 }
@@ -41,13 +52,33 @@ pub(crate) struct Queues {
 /// One queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Queue {
+    /// Jobs in its lines.
     len: u32,
+    /// Jobs that have not ended.
+    jobs: u32,
+    /// Of these, attempts under way. It is kept without a limit too, so that one that is set later
+    /// is exact at once.
+    under_way: u32,
     /// One bit per priority that has entries.
     occupied: u16,
     /// Nothing is taken from it.
     pub(crate) is_paused: bool,
     /// Executors take from it; else only fetches do.
     is_served: bool,
+    /// It has a limit of concurrency or rate.
+    is_limited: bool,
+    /// Its limits let nothing be taken now.
+    is_held: bool,
+    limits: QueueLimits,
+    /// When its rate has its whole burst again.
+    full_at_ns: i64,
+    /// Until when its rate lets nothing be taken: then it is in `asleep`.
+    asleep_until_ns: Option<i64>,
+    /// The last call of [`Queues::next_many`] that chose jobs of it, and how many.
+    planned: (u64, u32),
+    /// The event that last gave it limits, and that event's length; 0 if it has none.
+    pub(crate) limits_body: Lsn,
+    pub(crate) limits_units: u16,
     /// The event that last said whether it is paused, and that event's length; 0 if none did.
     pub(crate) body: Lsn,
     pub(crate) body_units: u16,
@@ -59,8 +90,54 @@ impl Queue {
         self.len
     }
 
+    /// Jobs that have not ended and are not under way.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.jobs - self.under_way
+    }
+
+    /// Jobs that have not ended.
+    pub(crate) fn jobs(&self) -> u32 {
+        self.jobs
+    }
+
+    /// Attempts under way.
+    pub(crate) fn under_way(&self) -> u32 {
+        self.under_way
+    }
+
+    pub(crate) fn limits(&self) -> &QueueLimits {
+        &self.limits
+    }
+
+    /// When its rate has its whole burst again, on the wall clock.
+    pub(crate) fn full_at(&self, offset_ns: i64) -> WallTime {
+        WallTime(self.full_at_ns.saturating_add(offset_ns).max(0).cast_unsigned())
+    }
+
+    /// Jobs that a fetch would get now, but for a rate that lets only some be taken.
+    pub(crate) fn fetchable(&self) -> u32 {
+        if self.is_paused || self.is_held { 0 } else { self.len }
+    }
+
+    /// Why one more job must be refused: the most that may wait in it.
+    pub(crate) fn is_full(&self) -> Option<u32> {
+        self.limits.length.filter(|max| self.waiting() >= *max)
+    }
+
     fn is_open(&self) -> bool {
-        self.is_served && !self.is_paused
+        self.is_served && !self.is_paused && !self.is_held
+    }
+
+    /// Attempts that may begin at `now_ns`.
+    fn allowance(&self, now_ns: i64) -> usize {
+        if !self.is_limited {
+            return usize::MAX;
+        }
+        let places =
+            self.limits.concurrency.map_or(u32::MAX, |max| max.saturating_sub(self.under_way));
+        let allowed =
+            self.limits.rate.map_or(u32::MAX, |rate| rate.allowed(self.full_at_ns, now_ns));
+        places.min(allowed) as usize
     }
 }
 
@@ -71,11 +148,12 @@ impl Queues {
             names: Names::new(QUEUES_MAX),
             queues: Vec::new(),
             lines: Vec::new(),
-            open: [const { Bits::new() }; LINES],
+            open: [const { Turns::new() }; LINES],
             len: 0,
             open_len: 0,
             body_units: 0,
-            turn: 0,
+            asleep: BTreeSet::new(),
+            plan: 0,
             served_by_default,
         }
     }
@@ -87,9 +165,19 @@ impl Queues {
             let is_served = self.served_by_default;
             self.queues.push(Queue {
                 len: 0,
+                jobs: 0,
+                under_way: 0,
                 occupied: 0,
                 is_paused: false,
                 is_served,
+                is_limited: false,
+                is_held: false,
+                limits: QueueLimits::default(),
+                full_at_ns: i64::MIN,
+                asleep_until_ns: None,
+                planned: (0, 0),
+                limits_body: Lsn(0),
+                limits_units: 0,
                 body: Lsn(0),
                 body_units: 0,
             });
@@ -118,7 +206,7 @@ impl Queues {
         &self.queues[usize::from(queue.0)]
     }
 
-    /// Length of the events at which pauses are written, in units of 16 bytes.
+    /// Length of the events at which pauses and limits are written, in units of 16 bytes.
     pub(crate) fn body_units(&self) -> u64 {
         self.body_units
     }
@@ -165,8 +253,9 @@ impl Queues {
         if was_open == is_open {
             return;
         }
+        let weight = queue.limits.weight;
         for (priority, open) in self.open.iter_mut().enumerate() {
-            open.set(number, is_open && queue.occupied & 1 << priority != 0);
+            open.set(number, weight, is_open && queue.occupied & 1 << priority != 0);
         }
         if is_open {
             self.open_len += queue.len;
@@ -184,7 +273,7 @@ impl Queues {
         self.len += 1;
         if queue.is_open() {
             self.open_len += 1;
-            self.open[usize::from(priority)].set(number, true);
+            self.open[usize::from(priority)].set(number, queue.limits.weight, true);
         }
     }
 
@@ -207,191 +296,104 @@ impl Queues {
         if let Removed::Emptied(line) = remove(links, &mut self.lines, slot.0) {
             let priority = line % LINES;
             queue.occupied &= !(1 << priority);
-            self.open[priority].set(number, false);
+            self.open[priority].set(number, queue.limits.weight, false);
         }
         queue.len -= 1;
         self.len -= 1;
         self.open_len -= u32::from(queue.is_open());
     }
 
-    /// Jobs that executors should take next, at most `max`; they stay in line. Of several queues
-    /// each gives its share: what one has less is left for the next call.
-    pub(crate) fn next_many(&mut self, links: &Links, max: usize, slots: &mut Vec<Slot>) {
+    /// Jobs that executors should take next, at most `max` and within limits at `now_ns`; they stay
+    /// in line. What a queue has less than its share is left for the next call. If there is an open
+    /// queue, there is a job.
+    pub(crate) fn next_many(
+        &mut self,
+        links: &Links,
+        max: usize,
+        now_ns: i64,
+        slots: &mut Vec<Slot>,
+    ) {
+        self.plan += 1;
         for priority in (0..LINES).rev() {
-            let queues = self.open[priority].count();
-            if queues == 0 {
+            let count = self.open[priority].count();
+            if count == 0 {
                 continue;
             }
-            let share = (max - slots.len()).div_ceil(queues);
-            for _ in 0..queues {
-                let Some(number) = self.open[priority].next_from(self.turn) else { break };
-                self.turn = (number + 1) % QUEUES_MAX;
-                let most = max.min(slots.len() + share);
-                self.take_line(links, number * LINES + priority, most, slots);
+            let mut round = self.open[priority].begin(max - slots.len());
+            let mut was_cut = false;
+            for _ in 0..count {
+                let Some(number) = self.open[priority].next(&round) else { break };
+                let weight = self.queues[number].limits.weight;
+                let share = self.open[priority].share(&mut round, number, weight);
+                let allowance = self.left_in_plan(number, now_ns);
+                let before = slots.len();
+                let most = max.min(before + share.min(allowance));
+                let is_cut = self.take_line(links, number * LINES + priority, most, slots);
+                let taken = slots.len() - before;
+                was_cut |= is_cut && taken == share;
+                self.note_planned(number, taken);
+                self.open[priority].give_back(&mut round, number, share - taken);
                 if slots.len() == max {
                     return;
                 }
             }
+            // A lower priority must not go before what a queue has beyond its share.
+            if was_cut {
+                return;
+            }
         }
     }
 
-    /// Jobs that a fetch from `queue` gets next, until there are `max` in `slots`; they stay in
-    /// line.
+    /// What the queue's limits let be taken beyond what this call has chosen of it already.
+    fn left_in_plan(&self, number: usize, now_ns: i64) -> usize {
+        let queue = &self.queues[number];
+        if !queue.is_limited {
+            return usize::MAX;
+        }
+        let (plan, planned) = queue.planned;
+        let planned = if plan == self.plan { planned as usize } else { 0 };
+        queue.allowance(now_ns).saturating_sub(planned)
+    }
+
+    fn note_planned(&mut self, number: usize, taken: usize) {
+        let queue = &mut self.queues[number];
+        if queue.is_limited {
+            let before = if queue.planned.0 == self.plan { queue.planned.1 } else { 0 };
+            queue.planned = (self.plan, before + taken as u32);
+        }
+    }
+
+    /// Jobs that a fetch from `queue` gets next at `now_ns`, until there are `max` in `slots`; they
+    /// stay in line.
     pub(crate) fn first_many(
         &self,
         links: &Links,
         queue: QueueId,
         max: usize,
+        now_ns: i64,
         slots: &mut Vec<Slot>,
     ) {
         let number = usize::from(queue.0);
-        let Queue { mut occupied, is_paused, .. } = self.queues[number];
-        while occupied != 0 && !is_paused && slots.len() < max {
+        let Queue { mut occupied, is_paused, is_held, .. } = self.queues[number];
+        let allowance = self.queues[number].allowance(now_ns);
+        let max = max.min(slots.len().saturating_add(allowance));
+        while occupied != 0 && !is_paused && !is_held && slots.len() < max {
             let priority = 15 - occupied.leading_zeros();
             occupied &= !(1 << priority);
             self.take_line(links, number * LINES + priority as usize, max, slots);
         }
     }
 
-    fn take_line(&self, links: &Links, line: usize, max: usize, slots: &mut Vec<Slot>) {
+    /// Takes jobs of a line until there are `max` in `slots`; true if it has more.
+    fn take_line(&self, links: &Links, line: usize, max: usize, slots: &mut Vec<Slot>) -> bool {
         let mut slot = self.lines[line].first();
         while let Some(entry) = slot.filter(|_| slots.len() < max) {
             slots.push(Slot(entry));
             slot = next_of(links, entry);
         }
+        slot.is_some()
     }
 }
-
-/// A set of queues' numbers.
-#[derive(Clone, Debug)]
-struct Bits {
-    words: [u64; WORDS],
-    /// One bit per word that is not zero.
-    summary: u64,
-    count: u32,
-}
-
-impl Bits {
-    const fn new() -> Self {
-        Self { words: [0; WORDS], summary: 0, count: 0 }
-    }
-
-    fn count(&self) -> usize {
-        self.count as usize
-    }
-
-    fn set(&mut self, number: usize, is_in: bool) {
-        let (word, bit) = (number / 64, 1_u64 << (number % 64));
-        let before = self.words[word] & bit != 0;
-        if before == is_in {
-            return;
-        }
-        self.words[word] ^= bit;
-        if self.words[word] == 0 {
-            self.summary &= !(1 << word);
-        } else {
-            self.summary |= 1 << word;
-        }
-        if is_in {
-            self.count += 1;
-        } else {
-            self.count -= 1;
-        }
-    }
-
-    /// The first number at or after `start`, else the first of all.
-    fn next_from(&self, start: usize) -> Option<usize> {
-        let (word, bit) = (start / 64, start % 64);
-        let rest = self.words[word] & (u64::MAX << bit);
-        if rest != 0 {
-            return Some(word * 64 + rest.trailing_zeros() as usize);
-        }
-        let above = self.summary & (u64::MAX << word) & !(1 << word);
-        let summary = if above == 0 { self.summary } else { above };
-        if summary == 0 {
-            return None;
-        }
-        let word = summary.trailing_zeros() as usize;
-        Some(word * 64 + self.words[word].trailing_zeros() as usize)
-    }
-}
-
-// One bit of the summary per word.
-const _: () = assert!(WORDS <= 64);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::format;
-
-    fn queues(served: bool, names: &[&str]) -> (Links, Queues) {
-        let mut links = Links::new();
-        links.grow_to(100);
-        let mut queues = Queues::new(served);
-        for name in names {
-            queues.intern(name).unwrap();
-        }
-        (links, queues)
-    }
-
-    fn next(queues: &mut Queues, links: &Links, max: usize) -> Vec<u32> {
-        let mut slots = Vec::new();
-        queues.next_many(links, max, &mut slots);
-        slots.into_iter().map(|slot| slot.0).collect()
-    }
-
-    #[test]
-    fn the_highest_priority_goes_first_and_the_oldest_among_equals() {
-        let (mut links, mut queues) = queues(true, &["default"]);
-        for (slot, priority) in [(0, 5), (1, 9), (2, 0), (3, 9), (4, 5)] {
-            queues.push(&mut links, Slot(slot), QueueId(0), priority);
-        }
-        queues.remove(&mut links, Slot(3), QueueId(0));
-        assert_eq!(next(&mut queues, &links, 3), [1, 0, 4]);
-        assert_eq!(next(&mut queues, &links, 10), [1, 0, 4, 2]);
-        for slot in [1, 0, 4, 2] {
-            queues.remove(&mut links, Slot(slot), QueueId(0));
-        }
-        assert!(!queues.is_any_open());
-        assert_eq!(next(&mut queues, &links, 10), [0; 0]);
-    }
-
-    #[test]
-    fn queues_take_turns_and_a_paused_one_gives_nothing() {
-        let (mut links, mut queues) = queues(true, &["a", "b", "c"]);
-        for slot in 0..30 {
-            queues.push(&mut links, Slot(slot), QueueId((slot / 10) as u16), 5);
-        }
-        assert_eq!(next(&mut queues, &links, 3), [0, 10, 20]);
-        queues.pause(QueueId(1), true);
-        assert_eq!(next(&mut queues, &links, 4), [0, 1, 20, 21]);
-        let mut fetched = Vec::new();
-        queues.first_many(&links, QueueId(1), 5, &mut fetched);
-        assert_eq!(fetched, []);
-        queues.pause(QueueId(1), false);
-        queues.serve(QueueId(1), false);
-        assert_eq!(next(&mut queues, &links, 4), [0, 1, 20, 21]);
-        queues.first_many(&links, QueueId(1), 2, &mut fetched);
-        assert_eq!(fetched, [Slot(10), Slot(11)]);
-        assert_eq!((queues.len(), queues.get(QueueId(1)).len()), (30, 10));
-    }
-
-    #[test]
-    fn thousands_of_queues_each_have_their_turn() {
-        let (mut links, mut queues) = queues(true, &[]);
-        for number in 0..QUEUES_MAX {
-            assert_eq!(queues.intern(&format!("q{number}")), Some(QueueId(number as u16)));
-        }
-        assert_eq!(queues.intern("one too many"), None);
-        for slot in 0..100 {
-            queues.push(&mut links, Slot(slot), QueueId((slot * 40) as u16), 5);
-        }
-        let mut order = Vec::new();
-        while order.len() < 100 {
-            let slot = next(&mut queues, &links, 1)[0];
-            queues.remove(&mut links, Slot(slot), QueueId((slot * 40) as u16));
-            order.push(slot);
-        }
-        assert_eq!(order, (0..100).collect::<Vec<_>>());
-    }
-}
+mod tests;

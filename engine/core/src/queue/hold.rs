@@ -1,0 +1,127 @@
+//! What the limits of a queue count, and when they close it: where as many attempts are under way as
+//! may be, and where its rate lets none begin before a time that is known. So nothing polls: a queue
+//! is opened by the end of an attempt, or once at its time.
+//!
+//! It knows counts and times, never jobs.
+
+use super::{QueueLimits, Queues};
+use crate::id::{Lsn, QueueId};
+
+impl Queues {
+    /// Gives a queue its limits at `now_ns`. Its rate has its whole burst again at `full_at`.
+    pub(crate) fn limit(
+        &mut self,
+        queue: QueueId,
+        limits: QueueLimits,
+        full_at_ns: i64,
+        now_ns: i64,
+    ) {
+        // Closed, it counts nowhere with its old weight.
+        self.change(queue, |queue| queue.is_held = true);
+        let limited = &mut self.queues[usize::from(queue.0)];
+        limited.limits = limits;
+        limited.is_limited = limits.concurrency.is_some() || limits.rate.is_some();
+        limited.full_at_ns = full_at_ns;
+        self.sleep_if_spent(queue, now_ns);
+    }
+
+    /// Notes the event at which the queue's limits are written, and its length.
+    pub(crate) fn set_limits_body(&mut self, queue: QueueId, body: Lsn, units: u16) {
+        let queue = &mut self.queues[usize::from(queue.0)];
+        self.body_units -= u64::from(queue.limits_units);
+        self.body_units += u64::from(units);
+        (queue.limits_body, queue.limits_units) = (body, units);
+    }
+
+    /// A job was taken in.
+    pub(crate) fn job_added(&mut self, queue: QueueId) {
+        self.queues[usize::from(queue.0)].jobs += 1;
+    }
+
+    /// A job has ended.
+    pub(crate) fn job_ended(&mut self, queue: QueueId) {
+        self.queues[usize::from(queue.0)].jobs -= 1;
+    }
+
+    /// An attempt is under way that began before this process, at a time that no rate counts.
+    pub(crate) fn attempt_found(&mut self, queue: QueueId) {
+        let found = &mut self.queues[usize::from(queue.0)];
+        found.under_way += 1;
+        if found.is_limited {
+            self.hold(queue);
+        }
+    }
+
+    /// An attempt began at `at_ns`.
+    pub(crate) fn attempt_began(&mut self, queue: QueueId, at_ns: i64) {
+        let begun = &mut self.queues[usize::from(queue.0)];
+        begun.under_way += 1;
+        if begun.is_limited {
+            if let Some(rate) = begun.limits.rate {
+                begun.full_at_ns = rate.spend(begun.full_at_ns, at_ns);
+            }
+            self.sleep_if_spent(queue, at_ns);
+        }
+    }
+
+    /// An attempt is no longer under way.
+    pub(crate) fn attempt_ended(&mut self, queue: QueueId) {
+        let ended = &mut self.queues[usize::from(queue.0)];
+        ended.under_way -= 1;
+        if ended.is_limited {
+            self.hold(queue);
+        }
+    }
+
+    /// Opens the queues whose rates let a job be taken at `now_ns`.
+    pub(crate) fn wake_due(&mut self, now_ns: i64) {
+        while let Some(&(at_ns, queue)) = self.asleep.first().filter(|(at_ns, _)| *at_ns <= now_ns)
+        {
+            self.asleep.remove(&(at_ns, queue));
+            self.queues[usize::from(queue.0)].asleep_until_ns = None;
+            self.hold(queue);
+        }
+    }
+
+    /// When the next queue opens whose rate keeps it closed.
+    pub(crate) fn next_wake_ns(&self) -> Option<u64> {
+        self.asleep.first().map(|(at_ns, _)| (*at_ns).max(0).cast_unsigned())
+    }
+
+    /// The clocks are as they are at `now_ns`, after a start: if the wall clock was set back
+    /// meanwhile, no rate waits longer than for its whole burst.
+    pub(crate) fn settle(&mut self, now_ns: i64) {
+        for number in 0..self.queues.len() {
+            let queue = &mut self.queues[number];
+            if let Some(rate) = queue.limits.rate {
+                queue.full_at_ns = queue.full_at_ns.min(now_ns.saturating_add(rate.span_ns()));
+                self.sleep_if_spent(QueueId(number as u16), now_ns);
+            }
+        }
+    }
+
+    /// Lets the queue sleep if its rate lets nothing be taken at `now_ns`, else opens it.
+    fn sleep_if_spent(&mut self, queue: QueueId, now_ns: i64) {
+        let spent = &mut self.queues[usize::from(queue.0)];
+        let opens_ns = spent.limits.rate.map(|rate| rate.opens_at(spent.full_at_ns));
+        let until_ns = opens_ns.filter(|opens_ns| *opens_ns > now_ns);
+        let before = core::mem::replace(&mut spent.asleep_until_ns, until_ns);
+        if before != until_ns {
+            if let Some(at_ns) = before {
+                self.asleep.remove(&(at_ns, queue));
+            }
+            if let Some(at_ns) = until_ns {
+                self.asleep.insert((at_ns, queue));
+            }
+        }
+        self.hold(queue);
+    }
+
+    /// Closes the queue if its limits let nothing be taken, else opens it.
+    fn hold(&mut self, queue: QueueId) {
+        self.change(queue, |queue| {
+            let is_busy = queue.limits.concurrency.is_some_and(|max| queue.under_way >= max);
+            queue.is_held = is_busy || queue.asleep_until_ns.is_some();
+        });
+    }
+}
