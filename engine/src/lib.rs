@@ -50,6 +50,7 @@ mod keyed;
 pub mod latency;
 pub mod ledger;
 pub mod limits;
+mod queue;
 mod route;
 mod schedule;
 mod shard;
@@ -67,6 +68,7 @@ pub use error::{
 };
 pub use executor::{Attempt, ExtendError, JobError};
 pub use job::{Backoff, NewJob};
+pub use queue::QueueLimits;
 pub use schedule::{Missed, Pause, Schedule};
 pub use shards::{ClosedShard, OpenedShard};
 pub use shutdown::ShutdownReport;

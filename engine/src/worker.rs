@@ -26,7 +26,9 @@ use crate::{
     engine::{Engine, open_or_left_out},
     error::CallError,
     job::NewJob,
-    limits, route,
+    limits,
+    queue::QueueLimits,
+    route,
     shard::Message,
 };
 
@@ -174,8 +176,14 @@ pub struct QueueInfo {
     pub name: Box<str>,
     /// Jobs that are due and wait in it.
     pub ready: u64,
+    /// Jobs that have not ended and are not under way, due or not.
+    pub waiting: u64,
+    /// Attempts under way, by executors and fetched.
+    pub running: u64,
     /// Whether nothing is taken from it.
     pub is_paused: bool,
+    /// Its limits in each shard.
+    pub limits: QueueLimits,
 }
 
 /// Withdraws a [`Engine::fetch`] that waits.
@@ -298,11 +306,24 @@ impl Engine {
     pub fn queues(&self) -> Result<Vec<QueueInfo>, CallError> {
         let mut queues: BTreeMap<Box<str>, QueueInfo> = BTreeMap::new();
         for views in self.ask_open(|reply| Message::Queues { reply })? {
-            for QueueView { name, ready, paused } in views {
-                let queue = queues.entry(name.clone());
-                let queue = queue.or_insert(QueueInfo { name, ready: 0, is_paused: false });
+            for view in views {
+                let QueueView { name, ready, waiting, running, paused, limits } = view;
+                let queue = queues.entry(name.clone()).or_insert(QueueInfo {
+                    name,
+                    ready: 0,
+                    waiting: 0,
+                    running: 0,
+                    is_paused: false,
+                    limits: QueueLimits::default(),
+                });
                 queue.ready += ready;
+                queue.waiting += waiting;
+                queue.running += running;
                 queue.is_paused |= paused;
+                // Shards differ only where a call that set limits failed half-way.
+                if limits != QueueLimits::default().inner {
+                    queue.limits.inner = limits;
+                }
             }
         }
         Ok(queues.into_values().collect())

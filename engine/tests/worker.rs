@@ -8,7 +8,7 @@ use std::{
 };
 
 use tickwheel_engine::{
-    Engine, Key, NewJob, Refusal, SubmitError,
+    CallError, Engine, Key, NewJob, QueueLimits, Refusal, SubmitError,
     worker::{Fetch, Fetched, Finish, Order, OrderReply, key_of},
 };
 
@@ -167,6 +167,59 @@ fn executors_keep_to_their_queues_and_a_paused_one_waits() {
     assert!(engine.fetch_wait(&fetch(&["mail"], 1, Duration::ZERO)).unwrap().is_empty());
     assert_eq!(engine.pause_queue("mail", false), Ok(true));
     assert_eq!(engine.fetch_wait(&fetch(&["mail"], 1, 10 * SECOND)).unwrap().len(), 1);
+}
+
+#[test]
+fn a_limited_queue_gives_no_more_than_it_may_and_stays_so_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start(dir.path(), 1);
+    let limits = QueueLimits::new().concurrency(2).length(3);
+    assert_eq!(engine.limit_queue("mail", &limits), Ok(true));
+    assert_eq!(engine.limit_queue("mail", &limits), Ok(false));
+    let wrong = engine.limit_queue("mail", &limits.weight(0));
+    assert!(matches!(wrong, Err(CallError::Refused(Refusal::QueueLimits(_)))), "{wrong:?}");
+    for name in ["a", "b", "c"] {
+        add(&engine, mail(name), key(name)).unwrap();
+    }
+    let full = add(&engine, mail("d"), key("d"));
+    assert_eq!(full, Err(Refusal::QueueFull { queue: "mail".into(), max: 3 }));
+    let fetched = engine.fetch_wait(&fetch(&["mail"], 9, 10 * SECOND)).unwrap();
+    assert_eq!(fetched.len(), 2);
+    add(&engine, mail("d"), key("d")).unwrap();
+    engine.shutdown(SECOND).unwrap();
+
+    let engine = start(dir.path(), 1);
+    assert!(engine.fetch_wait(&fetch(&["mail"], 9, Duration::ZERO)).unwrap().is_empty());
+    let queues = engine.queues().unwrap();
+    let mail = queues.iter().find(|queue| &*queue.name == "mail").unwrap();
+    assert_eq!((mail.limits, mail.running, mail.waiting), (limits, 2, 2));
+    // A fetch that waits gets its job as soon as there is a place for it.
+    let (reply, answer) = mpsc::channel();
+    engine
+        .fetch(&fetch(&["mail"], 9, 60 * SECOND), move |jobs| reply.send(jobs.len()).unwrap())
+        .unwrap();
+    let end = Order::Finish { key: key("a"), outcome: Finish::Succeeded };
+    assert!(matches!(order(&engine, key("a"), end), OrderReply::Finished(true)));
+    assert_eq!(answer.recv(), Ok(1));
+    engine.shutdown(SECOND).unwrap();
+}
+
+#[test]
+fn a_fetch_that_waits_gets_its_job_when_the_rate_allows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start(dir.path(), 1);
+    let limits = QueueLimits::new().rate(1, Duration::from_millis(50), 1);
+    engine.limit_queue("mail", &limits).unwrap();
+    for name in ["a", "b", "c"] {
+        add(&engine, mail(name), key(name)).unwrap();
+    }
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(engine.fetch_wait(&fetch(&["mail"], 9, 60 * SECOND)).unwrap().len(), 1);
+    }
+    // Later is always possible; earlier is not.
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    engine.shutdown(SECOND).unwrap();
 }
 
 #[test]

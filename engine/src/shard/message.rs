@@ -2,7 +2,8 @@
 
 use crossbeam::channel::Sender;
 use tickwheel_core::{
-    Counts, JobId, JobState, JobView, QueueView, Refusal, Schedule, ScheduleView, WallTime,
+    Counts, JobId, JobState, JobView, QueueLimits, QueueView, Refusal, Schedule, ScheduleView,
+    WallTime,
 };
 
 use super::{guarded, remote::answer as answer_fetch};
@@ -49,6 +50,8 @@ pub(crate) enum Message {
     Fetch(Box<Waiter>),
     /// Pause a queue, or let it go on.
     PauseQueue { name: String, paused: bool, reply: Sender<Result<bool, CallError>> },
+    /// Give a queue its limits.
+    LimitQueue { name: String, limits: QueueLimits, reply: Sender<Result<bool, CallError>> },
     /// Look at all queues.
     Queues { reply: Sender<Vec<QueueView>> },
     /// Begin to trigger and dispatch.

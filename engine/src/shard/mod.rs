@@ -342,6 +342,13 @@ impl Shard {
                     _ => None,
                 });
             }
+            Message::LimitQueue { name, limits, reply } => {
+                let input = Input::LimitQueue { caller: CALLER, name: &name, limits: &limits };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::QueueSet(changed) => Some(changed),
+                    _ => None,
+                });
+            }
             Message::Queues { reply } => {
                 let _ = reply.send(self.core.queues());
             }

@@ -104,6 +104,19 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
             ("schedule paused", None, *at, format!("{name:?}: {note:?}"))
         }
         Event::ScheduleResumed { at, name } => ("schedule resumed", None, *at, format!("{name:?}")),
+        Event::QueueLimits { at, name, limits, .. } => {
+            let or_none = |limit: Option<u32>| limit.map_or("none".into(), |max| max.to_string());
+            let rate = limits.rate.map_or("none".into(), |rate| {
+                format!("{} per {} ms, burst {}", rate.jobs, rate.period_ms, rate.burst)
+            });
+            let text = format!(
+                "{name:?} concurrency {}, rate {rate}, weight {}, length {}",
+                or_none(limits.concurrency),
+                limits.weight,
+                or_none(limits.length)
+            );
+            ("queue limited", None, *at, text)
+        }
         Event::Base { at, next_sequence, added, succeeded, dead, cancelled, .. } => {
             let text = format!(
                 "{added} added, {succeeded} succeeded, {dead} dead, {cancelled} cancelled, next job {next_sequence}"
