@@ -13,8 +13,8 @@ use std::{
 
 use tempfile::TempDir;
 use tickwheel_engine::{
-    Backoff, Counts, Engine, JobError, JobId, JobInfo, JobState, NewJob, Schedule, ScheduleInfo,
-    StartError,
+    Backoff, Counts, Engine, JobError, JobId, JobInfo, JobState, NewJob, QueueLimits, Schedule,
+    ScheduleInfo, StartError,
     store::{DumpLine, DumpRange, Store, StoreError, reshard},
     worker::{Fetch, Finish, Order, OrderReply, key_of},
 };
@@ -88,6 +88,7 @@ struct Told {
     counts: Counts,
     schedules: Vec<ScheduleInfo>,
     paused: Vec<Box<str>>,
+    limited: Vec<(Box<str>, QueueLimits)>,
     /// Without the due time, which is read from the log.
     jobs: BTreeMap<String, String>,
 }
@@ -114,11 +115,14 @@ fn tell(engine: &Engine, jobs: &BTreeMap<String, Logged>) -> Told {
             other => assert!(matches!(other, Some(JobInfo::Ended)), "{payload}: {other:?}"),
         }
     }
-    let queues = engine.queues().unwrap().into_iter().filter(|queue| queue.is_paused);
+    let all = engine.queues().unwrap();
+    let queues = all.iter().filter(|queue| queue.is_paused);
+    let limited = all.iter().filter(|queue| queue.limits != QueueLimits::new());
     Told {
         counts: Counts { ready: 0, ..engine.stats().unwrap().counts },
         schedules: engine.schedules().unwrap(),
-        paused: queues.map(|queue| queue.name).collect(),
+        paused: queues.map(|queue| queue.name.clone()).collect(),
+        limited: limited.map(|queue| (queue.name.clone(), queue.limits)).collect(),
         jobs: told,
     }
 }
@@ -161,6 +165,8 @@ fn fill(dir: &Path, ran: &Ran) {
     ids.iter().for_each(|id| assert!(engine.cancel(*id).unwrap().is_some()));
     engine.submit(NewJob::new("dies").payload("dead")).unwrap();
     engine.pause_queue("shut", true).unwrap();
+    let limits = QueueLimits::new().concurrency(1000).weight(7).rate(1000, HOUR, 1000);
+    engine.limit_queue("letters", &limits).unwrap();
     wait_until(&engine, |it| (it.succeeded, it.dead, it.failed_attempts) == (30, 1, 31));
     wait_until(&engine, |_| engine.schedules().unwrap().iter().all(once_has_fired));
     let queues = ["letters"].map(Box::from).into();
@@ -205,6 +211,7 @@ fn from_one_to_three_to_two_to_one_nothing_changes_but_ids() {
     before.retain(|payload, _| told.jobs.contains_key(payload));
     assert_eq!(before.len(), 30 + 30 + 30 + 600 + 1);
     assert_eq!((told.schedules.len(), told.counts.fetched, told.paused.len()), (60, 10, 1));
+    assert_eq!(told.limited.len(), 1);
     let mut ever: BTreeSet<JobId> = before.values().map(|job| job.id).collect();
     for shards in [3, 2, 1, 3] {
         let resharding = reshard(dir, shards, &mut ()).unwrap();

@@ -4,6 +4,7 @@
 //! It must not know what becomes of the new logs.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufWriter, Write},
     ops::ControlFlow,
@@ -11,7 +12,8 @@ use std::{
 };
 
 use tickwheel_core::{
-    Cleaned, JobId, Journal, Lsn as CoreLsn, NoRoom, Now, Position, Scheduler, ShardId,
+    Cleaned, JobId, Journal, Lsn as CoreLsn, NoRoom, Now, Position, QueueLimits, Scheduler,
+    ShardId,
     event::{Event, KeptState},
     limits::JOBS_MAX,
 };
@@ -171,7 +173,7 @@ impl Movement {
                 self.targets[to].counts.schedules += 1;
                 to
             }
-            // Queues are paused in all shards at the end.
+            // Queues are paused and limited in all shards at the end.
             _ => return Ok(()),
         };
         self.write(to, &event, payload)
@@ -213,15 +215,24 @@ impl Movement {
         now: Now,
     ) -> Result<(Vec<Counts>, u64), StoreError> {
         let mut paused: Vec<Box<str>> = Vec::new();
+        let mut limited: BTreeMap<Box<str>, QueueLimits> = BTreeMap::new();
         for queue in sources.iter().flat_map(|source| source.core.queues()) {
             if queue.paused && !paused.contains(&queue.name) {
-                paused.push(queue.name);
+                paused.push(queue.name.clone());
+            }
+            // Limits are the same in all shards, and hold per shard.
+            if queue.limits != QueueLimits::default() {
+                limited.insert(queue.name, queue.limits);
             }
         }
         let at = now.wall.0;
         for to in 0..self.targets.len() {
             for name in &paused {
                 self.write(to, &Event::QueueSet { at, name, paused: true }, &[])?;
+            }
+            for (name, limits) in &limited {
+                let event = Event::QueueLimits { at, name, limits: *limits, full_at: at };
+                self.write(to, &event, &[])?;
             }
             let Target { next_sequence, counts, .. } = &mut self.targets[to];
             let Counts { succeeded, dead, cancelled, failed_attempts, pending, .. } = *counts;
