@@ -38,6 +38,12 @@ impl Queues {
         self.queues[usize::from(queue.0)].jobs += 1;
     }
 
+    /// A job that waits belongs to another queue from now on.
+    pub(crate) fn job_moved(&mut self, from: QueueId, to: QueueId) {
+        self.job_ended(from);
+        self.job_added(to);
+    }
+
     /// A job has ended.
     pub(crate) fn job_ended(&mut self, queue: QueueId) {
         self.queues[usize::from(queue.0)].jobs -= 1;

@@ -80,6 +80,7 @@ impl Scheduler {
         if let Some((_, home)) = self.homes.iter().find(|(kind, _)| *kind == record.kind)
             && self.keys.of(slot).is_none()
         {
+            self.queues.job_moved(record.queue, *home);
             record.queue = *home;
         }
         let (queue, priority) = (record.queue, record.priority());
