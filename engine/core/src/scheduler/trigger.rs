@@ -145,7 +145,12 @@ impl Scheduler {
         let most = limits::FETCHED_MAX.saturating_sub(self.fetched).min(max) as usize;
         let most = self.attempts_with_room(journal).min(most).min(limits::LIST_ATTEMPTS_MAX);
         self.hints.clear();
-        for queue in queues {
+        for (place, queue) in queues.iter().enumerate() {
+            // What stands in line is not taken out before the event: a queue that is named twice
+            // would give the same jobs twice.
+            if queues[..place].contains(queue) {
+                continue;
+            }
             self.queues.first_many(
                 &self.links,
                 *queue,

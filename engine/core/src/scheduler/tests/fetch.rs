@@ -78,7 +78,9 @@ fn a_worker_gets_jobs_of_its_queues_in_their_order_and_executors_only_theirs() {
     assert_eq!(ids(&world.fetch(&["high", "low"], 2)), [urgent, first]);
     assert_eq!(ids(&world.fetch(&["high", "low"], 2)), [low]);
     assert_eq!(world.fetch(&["high", "low", "unheard of"], 2), []);
-    assert_eq!((world.core.counts().fetched, world.core.running()), (3, 1));
+    let again = world.submit(&in_queue("low"));
+    assert_eq!(ids(&world.fetch(&["low", "low"], 2)), [again]);
+    assert_eq!((world.core.counts().fetched, world.core.running()), (4, 1));
 }
 
 #[test]
