@@ -76,8 +76,9 @@
 //! | 16 | the key |
 //!
 //! A ready job is written as a scheduled one: it is triggered again at once. When a lease ends is
-//! not written: a lease that is restored ends one time-out after the freeze, which is not earlier
-//! than it was.
+//! not written: a lease that is restored ends one time-out after the freeze. That is earlier than it
+//! was if it had been extended by more, or if the wall clock was set back after it began; else it is
+//! as late or later.
 
 mod layout;
 mod restore;

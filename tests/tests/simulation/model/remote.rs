@@ -48,14 +48,13 @@ pub(super) struct Remote {
 #[derive(Debug)]
 struct Lease {
     due: Due,
-    /// The worker has asked for this end.
-    is_extended: bool,
     /// It came back in a snapshot.
     is_restored: bool,
 }
 
 /// Whether a snapshot keeps the ends of leases. Until then one that is restored ends one time-out
-/// after the freeze: too early if it had been extended by more, else too late.
+/// after the freeze by the wall clock: too early if it had been extended by more, or if that clock was
+/// set back after it began, else too late.
 const SNAPSHOTS_KEEP_LEASES: bool = false;
 
 impl Model {
@@ -92,7 +91,7 @@ impl Model {
     pub(super) fn check_lease_end(&mut self, id: JobId, now: Now) -> Verdict {
         self.check_fence(id, id, None)?;
         let lease = self.lease(id, self.known(id)?).ok_or("no worker has it")?;
-        let may_be_early = lease.is_extended && lease.is_restored && !SNAPSHOTS_KEEP_LEASES;
+        let may_be_early = lease.is_restored && !SNAPSHOTS_KEEP_LEASES;
         ensure(lease.due.may_be_due(now) || may_be_early, || {
             format!("a worker's lease ended early, at {now:?}: {lease:?}")
         })?;
@@ -241,17 +240,17 @@ impl Model {
 
     /// The entry of that number may say when a lease ends.
     pub(super) fn note_lease(&mut self, index: usize, single: &Single<'_>, now: Now) {
-        let (id, end, is_extended) = match single.event {
+        let (id, end) = match single.event {
             Event::Started { job, at, .. } if single.is_fetched => {
                 let id = JobId(job);
                 let Some(job) = self.state.jobs.get(&id) else { return };
-                (id, at + u64::from(job.terms.timeout_ms) * MS, false)
+                (id, at + u64::from(job.terms.timeout_ms) * MS)
             }
-            Event::Extended { job, lease_end, .. } => (JobId(job), lease_end, true),
+            Event::Extended { job, lease_end, .. } => (JobId(job), lease_end),
             _ => return,
         };
         let due = Due::new(Clock::Mono, end, false, now);
-        let lease = Lease { due, is_extended, is_restored: false };
+        let lease = Lease { due, is_restored: false };
         self.remote.leases.insert((index, id), lease);
     }
 
