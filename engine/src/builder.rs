@@ -9,7 +9,7 @@ use crate::{
     clock, data_dir,
     engine::Engine,
     error::{CallError, StartError},
-    executor::{Attempt, Handlers, JobError, Pool, PoolSize},
+    executor::{AsyncAttempt, Attempt, Handle, Handler, Handlers, JobError, Pool, PoolSize, Spawn},
     limits,
     shard::ShardSetup,
     shards::Slot,
@@ -189,11 +189,86 @@ impl Builder {
         kind: impl Into<String>,
         handler: impl Fn(&Attempt<'_>) -> Result<(), JobError> + Send + Sync + 'static,
     ) -> Self {
-        let kind = kind.into();
-        if !self.handlers.add(kind.clone(), Box::new(handler)) {
+        self.add_handler(kind.into(), Handler::Call(Box::new(handler)));
+        self
+    }
+
+    /// The code for a kind as a value of its own, with whatever state it needs; otherwise as
+    /// [`Builder::handler`].
+    ///
+    /// ```
+    /// use tickwheel_engine::{Attempt, Engine, Handle, JobError};
+    ///
+    /// struct Mailer {
+    ///     sender: String,
+    /// }
+    ///
+    /// impl Handle for Mailer {
+    ///     fn handle(&self, attempt: &Attempt<'_>) -> Result<(), JobError> {
+    ///         println!("{}: {} bytes", self.sender, attempt.payload().len());
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let builder = Engine::builder().handle("mail", Mailer { sender: "ada@example.org".into() });
+    /// # drop(builder);
+    /// ```
+    #[must_use]
+    pub fn handle(self, kind: impl Into<String>, handler: impl Handle) -> Self {
+        self.handler(kind, move |attempt: &Attempt<'_>| handler.handle(attempt))
+    }
+
+    /// Asynchronous code for a kind: its future runs `on` a runtime of yours, and no executor waits
+    /// for it. So a few executors start what thousands of futures wait for; raise
+    /// [`Builder::running_max`] to as many as may be under way.
+    ///
+    /// The future is dropped when the job is cancelled, when its time-out has passed, and when the
+    /// grace of a shutdown is over. Shut the engine down before its runtime: futures that a runtime
+    /// drops count as failed attempts.
+    ///
+    /// With the feature `tokio`, `on` may be a `tokio::runtime::Handle`:
+    ///
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+    /// use std::time::Duration;
+    /// use tickwheel_engine::{AsyncAttempt, Engine, NewJob};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// let engine = Engine::builder()
+    ///     .data_dir(dir.path())
+    /// #   .segment_bytes(8 << 20)
+    ///     .async_handler("fetch", runtime.handle().clone(), async |attempt: AsyncAttempt| {
+    ///         println!("{} bytes", attempt.payload().len());
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// runtime.block_on(engine.submit_ticket(NewJob::new("fetch").payload("a page")))?;
+    /// # assert!(engine.drain(Duration::from_secs(10)));
+    /// engine.shutdown(Duration::from_secs(1))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn async_handler<F>(
+        mut self,
+        kind: impl Into<String>,
+        on: impl Spawn,
+        handler: impl Fn(AsyncAttempt) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), JobError>> + Send + 'static,
+    {
+        let make = Box::new(move |attempt| Box::pin(handler(attempt)) as _);
+        self.add_handler(kind.into(), Handler::Spawn { make, on: Box::new(on) });
+        self
+    }
+
+    fn add_handler(&mut self, kind: String, handler: Handler) {
+        if !self.handlers.add(kind.clone(), handler) {
             self.duplicate = Some(kind);
         }
-        self
     }
 
     /// Called for each attempt that ended, on a shard's thread: it must be quick and must not call

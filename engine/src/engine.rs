@@ -422,8 +422,8 @@ impl Engine {
         latency::reset(self.recorders());
     }
 
-    fn recorders(&self) -> impl Iterator<Item = &Recorder> {
-        self.slots.iter().map(|slot| &slot.recorder).chain(self.pool.recorders())
+    fn recorders(&self) -> impl Iterator<Item = Recorder> {
+        self.slots.iter().map(|slot| slot.recorder.clone()).chain(self.pool.recorders())
     }
 
     /// Number of shards, open or closed.

@@ -58,6 +58,9 @@ mod shards;
 mod shutdown;
 pub mod store;
 mod sync;
+mod ticket;
+#[cfg(feature = "json")]
+mod typed;
 pub mod worker;
 
 pub use builder::Builder;
@@ -66,19 +69,27 @@ pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};
 pub use error::{
     CallError, CloseShardError, OpenShardError, ShutdownError, StartError, SubmitError,
 };
-pub use executor::{Attempt, ExtendError, JobError};
+pub use executor::{AsyncAttempt, Attempt, ExtendError, Handle, JobError, Spawn};
 pub use job::{Backoff, NewJob};
 pub use queue::QueueLimits;
 pub use schedule::{Missed, Pause, Schedule};
 pub use shards::{ClosedShard, OpenedShard};
 pub use shutdown::ShutdownReport;
+pub use ticket::{BatchTicket, Ticket};
 pub use tickwheel_core::{
     Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap, Refusal, ShardId,
     cron,
 };
 pub use tickwheel_wal::Durability;
+#[cfg(feature = "json")]
+pub use typed::{JobKind, PayloadError};
 
 /// Compiles the examples of the project's front page.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// Compiles the examples of the page about embedding.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub struct Embedding;

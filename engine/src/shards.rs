@@ -145,7 +145,7 @@ impl Engine {
     /// no such shard.
     #[must_use]
     pub fn shard_latency(&self, shard: usize) -> Option<Latency> {
-        self.slots.get(shard).map(|slot| latency::merged(std::iter::once(&slot.recorder)))
+        self.slots.get(shard).map(|slot| latency::merged(std::iter::once(slot.recorder.clone())))
     }
 }
 

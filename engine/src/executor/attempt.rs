@@ -57,25 +57,13 @@ impl<'a> Attempt<'a> {
     /// How long after its due time (for a retry, the end of its back-off) it is now.
     #[must_use]
     pub fn lateness(&self) -> Duration {
-        let now = clock::now();
-        let now_ns = match self.work.clock {
-            Clock::Mono => now.mono.0,
-            Clock::Wall => now.wall.0,
-        };
-        Duration::from_nanos(now_ns.saturating_sub(self.work.due_ns))
+        self.work.times.lateness()
     }
 
     /// When it was due, on the wall clock. For a delay this is reckoned from the clocks of now.
     #[must_use]
     pub fn due(&self) -> SystemTime {
-        match self.work.clock {
-            Clock::Wall => clock::system_time(WallTime(self.work.due_ns)),
-            Clock::Mono => {
-                let now = clock::now();
-                let ago = now.mono.0.saturating_sub(self.work.due_ns);
-                clock::system_time(WallTime(now.wall.0.saturating_sub(ago)))
-            }
-        }
+        self.work.times.due()
     }
 
     /// Whether the attempt should stop: the job was cancelled, its time-out has passed, or the
@@ -98,6 +86,35 @@ impl<'a> Attempt<'a> {
     /// the engine stops.
     pub fn extend(&self, by: Duration) -> Result<(), ExtendError> {
         self.begun.extend(by, || self.is_cancelled())
+    }
+}
+
+/// When an attempt was due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) due_ns: u64,
+    pub(crate) clock: Clock,
+}
+
+impl Times {
+    pub(super) fn lateness(self) -> Duration {
+        let now = clock::now();
+        let now_ns = match self.clock {
+            Clock::Mono => now.mono.0,
+            Clock::Wall => now.wall.0,
+        };
+        Duration::from_nanos(now_ns.saturating_sub(self.due_ns))
+    }
+
+    pub(super) fn due(self) -> SystemTime {
+        match self.clock {
+            Clock::Wall => clock::system_time(WallTime(self.due_ns)),
+            Clock::Mono => {
+                let now = clock::now();
+                let ago = now.mono.0.saturating_sub(self.due_ns);
+                clock::system_time(WallTime(now.wall.0.saturating_sub(ago)))
+            }
+        }
     }
 }
 

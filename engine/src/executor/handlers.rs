@@ -1,16 +1,33 @@
 //! The handlers of an engine, by kind. Fixed when the engine starts.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Attempt, JobError};
+use super::{
+    Attempt, JobError,
+    task::{AsyncAttempt, HandlerFuture, Spawn},
+};
 
 /// Code for a kind.
-pub(crate) type Handler = Box<dyn Fn(&Attempt<'_>) -> Result<(), JobError> + Send + Sync>;
+pub(crate) enum Handler {
+    /// It runs on the executor's thread.
+    Call(Box<dyn Fn(&Attempt<'_>) -> Result<(), JobError> + Send + Sync>),
+    /// It makes a future, which runs elsewhere.
+    Spawn { make: Box<dyn Fn(AsyncAttempt) -> HandlerFuture + Send + Sync>, on: Box<dyn Spawn> },
+}
+
+/// Code for jobs of a kind, as a type of its own: see [`Builder::handle`](crate::Builder::handle).
+pub trait Handle: Send + Sync + 'static {
+    /// Runs one attempt, on an executor's thread, several at a time; a panic ends the attempt only.
+    ///
+    /// # Errors
+    /// Why the attempt did not succeed, and whether a retry may help.
+    fn handle(&self, attempt: &Attempt<'_>) -> Result<(), JobError>;
+}
 
 /// All handlers, by number and by kind.
 #[derive(Default)]
 pub(crate) struct Handlers {
-    handlers: Vec<(Box<str>, Handler)>,
+    handlers: Vec<(Arc<str>, Handler)>,
     kinds: HashMap<String, u32>,
 }
 
@@ -31,8 +48,8 @@ impl Handlers {
     }
 
     /// The kind of a handler, and the handler.
-    pub(super) fn get(&self, number: u32) -> Option<(&str, &Handler)> {
-        self.handlers.get(number as usize).map(|(kind, handler)| (&**kind, handler))
+    pub(super) fn get(&self, number: u32) -> Option<(&Arc<str>, &Handler)> {
+        self.handlers.get(number as usize).map(|(kind, handler)| (kind, handler))
     }
 }
 

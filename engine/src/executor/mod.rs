@@ -13,16 +13,20 @@ mod pool;
 mod port;
 mod run;
 mod stops;
+mod task;
 
-use tickwheel_core::{self as core, Clock};
+use tickwheel_core as core;
 use tickwheel_wal::RecordHandle;
 
+pub(crate) use attempt::Times;
 pub use attempt::{Attempt, JobError};
 pub use begun::ExtendError;
-pub(crate) use handlers::Handlers;
+pub use handlers::Handle;
+pub(crate) use handlers::{Handler, Handlers};
 pub(crate) use pool::{Pool, PoolSize};
 pub(crate) use port::Port;
 pub(crate) use stops::Stops;
+pub use task::{AsyncAttempt, Spawn};
 
 /// An attempt on its way to an executor.
 #[derive(Debug)]
@@ -35,8 +39,7 @@ pub(crate) struct Work {
     /// disk holds up an attempt and not the shard.
     pub(crate) body: Option<RecordHandle>,
     pub(crate) payload_offset: u16,
-    pub(crate) due_ns: u64,
-    pub(crate) clock: Clock,
+    pub(crate) times: Times,
     pub(crate) dispatched_ns: u64,
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use tickwheel_core::{self as core, Began};
 
-use super::{Handlers, Port, Work, begun::Begun, naps::Naps, run::Executor};
+use super::{Handlers, Port, Work, begun::Begun, naps::Naps, run::Executor, task::Tasks};
 use crate::{affinity::Processors, clock, latency::Recorder, limits};
 
 /// Sleepers that an executor wakes when it has taken an attempt and more wait. The shard wakes one.
@@ -68,6 +68,8 @@ pub(crate) struct Pool {
     hurried: AtomicBool,
     roster: Mutex<Roster>,
     left: Condvar,
+    /// What attempts took that ran as futures, on whatever threads: one records at a time.
+    task_recorder: Mutex<Option<Recorder>>,
 }
 
 /// The ways between the executors and the shards that are open.
@@ -125,6 +127,7 @@ impl Pool {
             hurried: AtomicBool::new(false),
             roster: Mutex::new(roster),
             left: Condvar::new(),
+            task_recorder: Mutex::new(None),
         }
     }
 
@@ -170,9 +173,17 @@ impl Pool {
         self.roster().stats
     }
 
-    /// The histograms of all executors that there have been.
-    pub(crate) fn recorders(&self) -> impl Iterator<Item = &Recorder> {
-        self.seats.iter().filter_map(|seat| seat.recorder.get())
+    /// The histograms of all executors that there have been, and of all futures.
+    pub(crate) fn recorders(&self) -> impl Iterator<Item = Recorder> {
+        let of_seats = self.seats.iter().filter_map(|seat| seat.recorder.get().cloned());
+        let of_tasks = self.task_recorder.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        of_seats.chain(of_tasks)
+    }
+
+    /// An attempt that ran as a future has ended.
+    pub(super) fn record_task(&self, dispatch_ns: u64, run_ns: u64) {
+        let mut recorder = self.task_recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        recorder.get_or_insert_with(Recorder::new).record_run(dispatch_ns, run_ns);
     }
 
     /// Executors that have nothing to do, as far as the caller knows.
@@ -192,8 +203,14 @@ impl Pool {
 
     /// What `judge` makes of the call of the handler of `attempt`, whose lease may have ended. What
     /// it decides holds before the handler can extend the lease.
-    pub(crate) fn judge<T>(&self, attempt: core::Attempt, mut judge: impl FnMut(Began) -> T) -> T {
+    pub(crate) fn judge<T>(
+        &self,
+        attempt: core::Attempt,
+        tasks: &Tasks,
+        mut judge: impl FnMut(Began) -> T,
+    ) -> T {
         let judged = self.seats.iter().find_map(|seat| seat.begun.judge(attempt, &mut judge));
+        let judged = judged.or_else(|| tasks.judge(attempt, &mut judge));
         judged.unwrap_or_else(|| judge(Began::NotYet))
     }
 
@@ -350,7 +367,7 @@ impl Pool {
 }
 
 impl Ports {
-    pub(super) fn port(&self, place: usize) -> &Port {
+    pub(super) fn port(&self, place: usize) -> &Arc<Port> {
         &self.open[place]
     }
 

@@ -6,9 +6,12 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 use super::{
-    Attempt, Completion, Ended, JobError, Pool, Port, Work,
+    Attempt, Completion, Ended, Handler, JobError, Pool, Port, Work,
     pool::{Ports, Seat},
+    task::{AsyncAttempt, Run},
 };
 use crate::clock;
 
@@ -86,13 +89,21 @@ impl Executor {
 }
 
 /// Runs one attempt and gives its end back. Whether the executor had counted as hung meanwhile.
-fn run_attempt(pool: &Pool, seat: &Seat, port: &Port, mut work: Work, event: &mut Vec<u8>) -> bool {
+fn run_attempt(
+    pool: &Arc<Pool>,
+    seat: &Seat,
+    port: &Arc<Port>,
+    mut work: Work,
+    event: &mut Vec<u8>,
+) -> bool {
     let started_ns = clock::mono_ns();
     seat.begun.set(work.attempt, started_ns);
     let outcome = handle(pool, seat, port, &mut work, event);
     event.clear();
     event.shrink_to(EVENT_BUFFER_BYTES);
     let was_hung = seat.begun.clear();
+    // A future gives its end back itself.
+    let Some(outcome) = outcome else { return was_hung };
     let ended_ns = clock::mono_ns();
     seat.recorder().record_run(
         started_ns.saturating_sub(work.dispatched_ns),
@@ -105,15 +116,22 @@ fn run_attempt(pool: &Pool, seat: &Seat, port: &Port, mut work: Work, event: &mu
     was_hung
 }
 
-fn handle(pool: &Pool, seat: &Seat, port: &Port, work: &mut Work, event: &mut Vec<u8>) -> Ended {
+/// Calls the handler of an attempt. `None`: a future goes on with it.
+fn handle(
+    pool: &Arc<Pool>,
+    seat: &Seat,
+    port: &Arc<Port>,
+    work: &mut Work,
+    event: &mut Vec<u8>,
+) -> Option<Ended> {
     // Cancelled, or timed out, while it waited in the queue: its handler is not called.
     if port.stops.takes_no_more() || port.stops.is_stopped(work.attempt) {
-        return Ended::NotBegun;
+        return Some(Ended::NotBegun);
     }
     let Some((kind, handler)) = pool.handlers().get(work.handler) else {
-        return Ended::NotBegun;
+        return Some(Ended::NotBegun);
     };
-    let Some(body) = work.body.take() else { return Ended::NotBegun };
+    let Some(body) = work.body.take() else { return Some(Ended::NotBegun) };
     // A handler may take hours, and whoever holds a record holds the space of its segment. So
     // the record is copied and let go.
     match body.load() {
@@ -122,22 +140,58 @@ fn handle(pool: &Pool, seat: &Seat, port: &Port, work: &mut Work, event: &mut Ve
             // The medium is damaged below a record that was sound before.
             tracing::error!(job = %work.attempt.job, %error, "a job's payload cannot be read");
             let message = format!("its payload cannot be read: {error}");
-            return Ended::Failed(JobError::permanent(message));
+            return Some(Ended::Failed(JobError::permanent(message)));
         }
     }
     drop(body);
-    let attempt = Attempt { work, kind, event, stops: &port.stops, begun: &seat.begun };
     // What a handler leaves half-done when it panics is its own; nothing of ours is borrowed
     // mutably across the call.
-    match catch_unwind(AssertUnwindSafe(|| handler(&attempt))) {
-        Ok(Ok(())) => Ended::Succeeded,
-        Ok(Err(error)) => Ended::Failed(error),
-        Err(panic) => {
-            let message = panic_message(&*panic);
-            let_go(panic);
-            Ended::Panicked(message)
+    match handler {
+        Handler::Call(handler) => {
+            let attempt = Attempt { work, kind, event, stops: &port.stops, begun: &seat.begun };
+            match catch_unwind(AssertUnwindSafe(|| handler(&attempt))) {
+                Ok(Ok(())) => Some(Ended::Succeeded),
+                Ok(Err(error)) => Some(Ended::Failed(error)),
+                Err(panic) => Some(panicked(panic)),
+            }
+        }
+        Handler::Spawn { make, on } => {
+            let started_ns = clock::mono_ns();
+            let task = port.stops.tasks.begin(work.attempt, started_ns);
+            let payload = Bytes::from(std::mem::take(event));
+            let attempt = AsyncAttempt {
+                kind: Arc::clone(kind),
+                payload: payload.slice(usize::from(work.payload_offset)..),
+                number: work.number,
+                attempts_max: work.attempts_max,
+                times: work.times,
+                task: Arc::clone(&task),
+                port: Arc::clone(port),
+            };
+            let future = match catch_unwind(AssertUnwindSafe(|| make(attempt))) {
+                Ok(future) => future,
+                Err(panic) => {
+                    port.stops.tasks.end(&task);
+                    return Some(panicked(panic));
+                }
+            };
+            let (pool, port) = (Arc::clone(pool), Arc::clone(port));
+            let run = Run::new(future, task, port, pool, work.dispatched_ns, started_ns);
+            // If this panics it drops the future, and that gives the end back.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on.spawn(Box::pin(run)))) {
+                let reason = panic_message(&*panic);
+                let_go(panic);
+                tracing::error!(job = %work.attempt.job, reason, "a handler's future was not taken");
+            }
+            None
         }
     }
+}
+
+pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Ended {
+    let message = panic_message(&*panic);
+    let_go(panic);
+    Ended::Panicked(message)
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -151,7 +205,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Drops the value of a panic. It is the handler's, and its own drop may panic once more.
-fn let_go(panic: Box<dyn std::any::Any + Send>) {
+pub(super) fn let_go(panic: Box<dyn std::any::Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);
     }

@@ -10,6 +10,8 @@ use std::{
 
 use tickwheel_core::{self as core, JobId, Token};
 
+use super::task::Tasks;
+
 /// The attempts of one shard that were asked to stop.
 #[derive(Debug, Default)]
 pub(crate) struct Stops {
@@ -17,6 +19,8 @@ pub(crate) struct Stops {
     all: AtomicBool,
     len: AtomicUsize,
     attempts: Mutex<HashSet<(JobId, Token)>>,
+    /// Those that are futures: they are woken to notice.
+    pub(crate) tasks: Tasks,
 }
 
 impl Stops {
@@ -25,6 +29,8 @@ impl Stops {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.insert((attempt.job, attempt.token));
         self.len.store(attempts.len(), Ordering::Release);
+        drop(attempts);
+        self.tasks.wake(attempt);
     }
 
     /// No further handler is to be called: the engine is stopping.
@@ -39,6 +45,7 @@ impl Stops {
     /// Asks all attempts to stop: the engine is shutting down.
     pub(crate) fn stop_all(&self) {
         self.all.store(true, Ordering::Release);
+        self.tasks.wake_all();
     }
 
     pub(crate) fn is_stopped(&self, attempt: core::Attempt) -> bool {

@@ -169,7 +169,7 @@ impl std::fmt::Debug for Recorder {
 }
 
 /// The sum of what `recorders` hold.
-pub(crate) fn merged<'r>(recorders: impl Iterator<Item = &'r Recorder>) -> Latency {
+pub(crate) fn merged(recorders: impl Iterator<Item = Recorder>) -> Latency {
     let mut sum = Latency::new();
     for recorder in recorders {
         recorder.add_to(&mut sum);
@@ -178,7 +178,7 @@ pub(crate) fn merged<'r>(recorders: impl Iterator<Item = &'r Recorder>) -> Laten
 }
 
 /// Starts all of `recorders` anew.
-pub(crate) fn reset<'r>(recorders: impl Iterator<Item = &'r Recorder>) {
+pub(crate) fn reset(recorders: impl Iterator<Item = Recorder>) {
     for recorder in recorders {
         recorder.reset();
     }
@@ -194,11 +194,11 @@ mod tests {
         let counts = |latency: &Latency| Stage::ALL.map(|stage| latency.stage(stage).len());
         recorders[0].record_many(Stage::Run, 1000, 5);
         recorders[1].record_all(Stage::Run, [2000, 3000]);
-        assert_eq!(merged(recorders.iter()).stage(Stage::Run).len(), 7);
-        reset(recorders.iter());
-        assert_eq!(counts(&merged(recorders.iter())), [0; 8]);
+        assert_eq!(merged(recorders.iter().cloned()).stage(Stage::Run).len(), 7);
+        reset(recorders.iter().cloned());
+        assert_eq!(counts(&merged(recorders.iter().cloned())), [0; 8]);
         recorders[1].record_run(7, 50_000);
-        let latency = merged(recorders.iter());
+        let latency = merged(recorders.iter().cloned());
         assert_eq!((latency.stage(Stage::Run).len(), latency.stage(Stage::Dispatch).len()), (1, 1));
         let run = latency.stage(Stage::Run);
         assert!(run.min() <= 50_000 && run.max() >= 50_000 && run.min() > 49_900);

@@ -9,7 +9,7 @@ use tickwheel_core::{self as core, Dispatch, Input, MonoTime, Now, Outcome, Outp
 
 use super::{Shard, depth::Depth, not_before};
 use crate::{
-    executor::{Completion, Ended, Work},
+    executor::{Completion, Ended, Times, Work},
     limits,
 };
 
@@ -126,7 +126,7 @@ impl Shard {
         for attempt in std::mem::take(&mut self.out.expired) {
             let (core, journal, out) = (&mut self.core, &mut self.journal, &mut self.out);
             let stops = &self.port.stops;
-            self.pool.judge(attempt, |began| {
+            self.pool.judge(attempt, &stops.tasks, |began| {
                 let before = out.stops.len();
                 core.step(now, Input::LeaseEnd { attempt, began }, journal, out);
                 if out.stops.len() > before {
@@ -185,8 +185,7 @@ impl Shard {
             attempts_max: dispatch.attempts_max,
             body: Some(body),
             payload_offset: dispatch.payload_offset,
-            due_ns: dispatch.due_ns,
-            clock: dispatch.clock,
+            times: Times { due_ns: dispatch.due_ns, clock: dispatch.clock },
             dispatched_ns,
         };
         // As many were dispatched as had a place.
