@@ -176,7 +176,9 @@ impl Engine {
 
     /// Submits a batch without waiting: `then` is called once, on a shard's thread, when the batch
     /// is accepted. It must be quick and must not wait for the engine. When the shard's inbox is
-    /// full, this call itself waits until there is room.
+    /// full, this call itself waits until there is room. When every shard holds as many jobs as it
+    /// may, jobs without keys are refused at once, on the caller's thread, so that load beyond the
+    /// limit takes no time from what was accepted.
     ///
     /// # Errors
     /// As for [`Engine::submit_batch`]; `then` is not called.
@@ -201,6 +203,10 @@ impl Engine {
         }
         if self.slots.len() > 1 && jobs.iter().any(|job| job.key_given().is_some()) {
             return self.submit_by_key(jobs, then);
+        }
+        if let Some(max) = self.all_full() {
+            then(Ok(jobs.iter().map(|_| Err(Refusal::TooManyJobs { max })).collect()));
+            return Ok(());
         }
         let batch = Batch {
             jobs,
@@ -448,12 +454,22 @@ impl Engine {
         self.slots[shard].send(message).map_err(|_| self.gone(shard))
     }
 
-    /// Sends a message to the shard whose turn it is; those that are closed have none.
+    /// Jobs that a shard may hold, if each that is open holds as many.
+    fn all_full(&self) -> Option<u32> {
+        let is_open = |shard: &usize| self.is_shard_open(*shard);
+        let mut open = (0..self.shards()).filter(is_open).map(|shard| &self.slots[shard]);
+        let first = open.next().filter(|slot| slot.is_full())?;
+        open.all(Slot::is_full).then_some(first.jobs_max)
+    }
+
+    /// Sends a message to the shard whose turn it is; those that are closed have none, and those
+    /// that are full are the last to be tried.
     fn send_in_turn(&self, mut message: Message) -> Result<(), CallError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(CallError::ShuttingDown);
         }
-        for shard in self.turns() {
+        let has_room = self.turns().find(|shard| !self.slots[*shard].is_full());
+        for shard in has_room.into_iter().chain(self.turns()) {
             match self.slots[shard].send(message) {
                 Ok(()) => return Ok(()),
                 Err(back) => message = back,

@@ -177,6 +177,9 @@ impl Engine {
 pub(crate) struct Slot {
     number: usize,
     gate: Arc<Gate>,
+    full: Arc<AtomicBool>,
+    /// Jobs that it holds at the most.
+    pub(crate) jobs_max: u32,
     inbox: Sender<Message>,
     /// The inbox's other end, for whichever thread serves it.
     outlet: Receiver<Message>,
@@ -220,6 +223,8 @@ impl Slot {
         Ok(Self {
             number: usize::from(setup.shard.0),
             gate: Arc::new(Gate::new()),
+            full: Arc::new(AtomicBool::new(false)),
+            jobs_max: setup.jobs_max,
             inbox,
             outlet,
             sleeper: bed.sleeper(),
@@ -237,6 +242,11 @@ impl Slot {
         }
         self.put(message);
         Ok(())
+    }
+
+    /// Whether it takes calls, and held as many jobs as it may at its last look.
+    pub(crate) fn is_full(&self) -> bool {
+        self.gate.is_open() && self.full.load(Ordering::Relaxed)
     }
 
     /// Puts a message into the inbox even of a shard that closes. It is carried out or refused.
@@ -267,6 +277,7 @@ impl Slot {
             port: Arc::clone(&port),
             inbox: self.outlet.clone(),
             gate: Arc::clone(&self.gate),
+            full: Arc::clone(&self.full),
             recorder: self.recorder.clone(),
             paused,
         };

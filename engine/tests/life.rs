@@ -486,3 +486,40 @@ fn every_durability_takes_batches_from_many_threads() {
         engine.shutdown(PATIENCE).unwrap();
     }
 }
+
+#[test]
+fn a_full_engine_refuses_at_once_and_takes_again_when_there_is_room() {
+    let dir = TempDir::new().unwrap();
+    let world = World::start_with(builder(&dir).jobs_max(2));
+    let far = |name: &str| text(name).delay(Duration::from_secs(3600));
+    let first = world.engine.submit(far("first")).unwrap();
+    world.engine.submit(far("second")).unwrap();
+    let is_full = |answer: &Result<_, SubmitError>| {
+        matches!(answer, Err(SubmitError::Refused(Refusal::TooManyJobs { max: 2 })))
+    };
+    let patience = Instant::now() + PATIENCE;
+    // The shard refuses until it has told callers that it is full; then they are refused before
+    // they come to it, which is seen by who calls back.
+    loop {
+        let (tell, told) = unbounded();
+        let here = std::thread::current().id();
+        let then = move |answers: Result<Vec<_>, _>| {
+            tell.send((answers, std::thread::current().id() == here)).unwrap();
+        };
+        world.engine.submit_batch_then(vec![far("third"), far("fourth")], then).unwrap();
+        let (answers, is_here) = told.recv_timeout(PATIENCE).unwrap();
+        let answers = answers.unwrap();
+        assert_eq!(answers.len(), 2);
+        assert!(answers.iter().all(|one| matches!(one, Err(Refusal::TooManyJobs { max: 2 }))));
+        if is_here {
+            break;
+        }
+        assert!(Instant::now() < patience, "callers never learn that the engine is full");
+    }
+    // A job with a key is judged by its shard alone: another may have that key.
+    assert!(is_full(&world.engine.submit(far("keyed").key("k"))));
+    world.engine.cancel(first).unwrap();
+    while world.engine.submit(far("again")).is_err() {
+        assert!(Instant::now() < patience, "there is room again");
+    }
+}

@@ -20,7 +20,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -74,6 +74,9 @@ struct Shard {
     inbox: Receiver<Message>,
     /// Whether others may put messages into the inbox.
     gate: Arc<Gate>,
+    /// Whether it holds as many jobs as it may: callers look here first, so that what would be
+    /// refused takes no time of the shard.
+    full: Arc<AtomicBool>,
     port: Arc<Port>,
     pool: Arc<Pool>,
     lending: Lending,
@@ -160,7 +163,15 @@ impl Shard {
         self.answer_drains();
         worked |= self.keep_log_short(now);
         worked |= self.publish();
+        self.tell_whether_full();
         worked
+    }
+
+    fn tell_whether_full(&self) {
+        let is_full = self.core.is_full();
+        if self.full.load(Ordering::Relaxed) != is_full {
+            self.full.store(is_full, Ordering::Relaxed);
+        }
     }
 
     /// Cleans the log and takes snapshots of the state, a piece at a time.

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
@@ -71,6 +71,8 @@ pub(crate) struct Berth {
     pub(crate) port: Arc<Port>,
     pub(crate) inbox: Receiver<Message>,
     pub(crate) gate: Arc<Gate>,
+    /// Whether the shard holds as many jobs as it may.
+    pub(crate) full: Arc<AtomicBool>,
     pub(crate) recorder: Recorder,
     pub(crate) paused: bool,
 }
@@ -158,7 +160,7 @@ impl Recover for Recovering {
 }
 
 fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartError> {
-    let Berth { shelf, port, inbox, gate, recorder, paused } = berth;
+    let Berth { shelf, port, inbox, gate, full, recorder, paused } = berth;
     let config = Config {
         running_max: setup.running_max,
         jobs_max: setup.jobs_max,
@@ -224,6 +226,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         shelf,
         inbox,
         gate,
+        full,
         lending: Lending::new(setup.executors, setup.running_max, now.mono),
         port,
         pool: setup.pool,

@@ -50,7 +50,7 @@ impl Scheduler {
 
     /// Whether one more job of this shape can be taken.
     fn admit(&self, job: &NewJob<'_>, journal: &impl Journal) -> Result<(), Refusal> {
-        if self.table.len() >= self.config.jobs_max {
+        if self.is_full() {
             return Err(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
         if !self.kinds.has_room_for(&job.kind) {

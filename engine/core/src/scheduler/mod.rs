@@ -381,6 +381,12 @@ impl Scheduler {
         }
     }
 
+    /// Whether one more job would be refused because there are too many.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.table.len() >= self.config.jobs_max
+    }
+
     /// Attempts that executors have.
     #[must_use]
     pub fn running(&self) -> u32 {
