@@ -10,10 +10,13 @@ use super::{
 /// Code for a kind.
 pub(crate) enum Handler {
     /// It runs on the executor's thread.
-    Call(Box<dyn Fn(&Attempt<'_>) -> Result<(), JobError> + Send + Sync>),
+    Call(Box<Call>),
     /// It makes a future, which runs elsewhere.
-    Spawn { make: Box<dyn Fn(AsyncAttempt) -> HandlerFuture + Send + Sync>, on: Box<dyn Spawn> },
+    Spawn { make: Box<Make>, on: Box<dyn Spawn> },
 }
+
+type Call = dyn Fn(&Attempt<'_>) -> Result<(), JobError> + Send + Sync;
+type Make = dyn Fn(AsyncAttempt) -> HandlerFuture + Send + Sync;
 
 /// Code for jobs of a kind, as a type of its own: see [`Builder::handle`](crate::Builder::handle).
 pub trait Handle: Send + Sync + 'static {
