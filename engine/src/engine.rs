@@ -77,6 +77,10 @@ pub struct ScheduleInfo {
     pub description: String,
     /// Kind of the job that it adds.
     pub kind: String,
+    /// Queue of the job that it adds.
+    pub queue: String,
+    /// Payload of the job that it adds.
+    pub payload: Vec<u8>,
     /// The next fire time; `None` when it has no more. While it is paused, the one that it waits
     /// with, which may be past.
     pub next: Option<SystemTime>,
@@ -227,6 +231,16 @@ impl Engine {
         if self.pool.handlers().find(kind).is_none() {
             return Err(SubmitError::UnknownKind(kind.to_string()));
         }
+        Ok(self.put_worker_schedule(schedule)?)
+    }
+
+    /// [`Engine::put_schedule`] for a schedule whose jobs are fetched by [workers](crate::worker): its
+    /// kind needs no handler. Its queue should be none that executors serve, see
+    /// [`Builder::serve_queues`](crate::Builder::serve_queues).
+    ///
+    /// # Errors
+    /// It was refused, or the engine takes nothing more.
+    pub fn put_worker_schedule(&self, schedule: Schedule) -> Result<Option<SystemTime>, CallError> {
         let shard = self.shard_of_name(schedule.name());
         let schedule = Box::new(schedule.inner);
         let next = self.call(shard, |reply| Message::PutSchedule { schedule, reply })?;
@@ -300,6 +314,17 @@ impl Engine {
         self.call(shard, |reply| Message::PauseSchedule { name, note, reply })
     }
 
+    /// A schedule; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// The engine takes nothing more.
+    pub fn schedule(&self, name: &str) -> Result<Option<ScheduleInfo>, CallError> {
+        let shard = self.shard_of_name(name);
+        let name = name.to_owned();
+        let view = self.ask(shard, |reply| Message::Schedule { name, reply })?;
+        Ok(view.map(ScheduleInfo::from))
+    }
+
     /// All schedules of open shards, by name.
     ///
     /// # Errors
@@ -308,15 +333,7 @@ impl Engine {
         let mut list = Vec::new();
         for views in self.ask_open(|reply| Message::Schedules { reply })? {
             for view in views {
-                list.push(ScheduleInfo {
-                    description: describe(&view.rule.timing),
-                    kind: view.rule.job.kind.into_owned(),
-                    name: view.rule.name.into_owned(),
-                    next: view.next.map(clock::system_time),
-                    paused: view.paused.map(Pause::from),
-                    pending: view.pending.into(),
-                    fired: view.fired,
-                });
+                list.push(ScheduleInfo::from(view));
             }
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
@@ -538,6 +555,23 @@ pub(crate) fn open_or_left_out<T>(answer: Result<T, CallError>) -> Result<Option
     match answer {
         Err(CallError::ShardClosed(_)) => Ok(None),
         answer => answer.map(Some),
+    }
+}
+
+impl From<ScheduleView> for ScheduleInfo {
+    fn from(view: ScheduleView) -> Self {
+        let ScheduleView { rule, next, paused, pending, fired } = view;
+        Self {
+            name: rule.name.into_owned(),
+            description: describe(&rule.timing),
+            kind: rule.job.kind.into_owned(),
+            queue: rule.job.queue.into_owned(),
+            payload: rule.job.payload.into_owned(),
+            next: next.map(clock::system_time),
+            paused: paused.map(Pause::from),
+            pending: pending.into(),
+            fired,
+        }
     }
 }
 

@@ -80,7 +80,7 @@ pub use tickwheel_core::{
     Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap, Refusal, ShardId,
     cron,
 };
-pub use tickwheel_wal::Durability;
+pub use tickwheel_wal::{Durability, ReadError};
 #[cfg(feature = "json")]
 pub use typed::{JobKind, PayloadError};
 

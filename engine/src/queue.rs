@@ -66,6 +66,14 @@ impl QueueLimits {
         self.inner.length = Some(jobs);
         self
     }
+
+    /// Checks each limit against its range, as [`Engine::limit_queue`] does.
+    ///
+    /// # Errors
+    /// The first limit that is out of its range.
+    pub fn check(&self) -> Result<(), core::Refusal> {
+        self.inner.check()
+    }
 }
 
 impl Engine {

@@ -2,7 +2,8 @@
 //!
 //! A front-end gathers what one read of a connection brought into [`Order`]s and gives them to one
 //! shard with [`Engine::order`]: they are carried out in their order and answered together, once all
-//! is durable. Jobs are named by their [`Key`]; [`Engine::shard_of`] tells which shard has it. A worker
+//! is durable. Jobs are named by their [`Key`], and [`Engine::shard_of`] tells which shard has it; one
+//! without a key, as schedules add them, by its id, and its shard by [`Engine::shard_of_job`]. A worker
 //! waits for jobs with [`Engine::fetch`].
 //!
 //! This file knows the calls and not how a shard carries them out.
@@ -14,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -34,35 +35,56 @@ use crate::{
 
 pub use crate::keyed::key_of;
 
+/// How an order names its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handle {
+    /// By its key.
+    Key(Key),
+    /// By its id.
+    Job(JobId),
+}
+
+impl From<Key> for Handle {
+    fn from(key: Key) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl From<JobId> for Handle {
+    fn from(job: JobId) -> Self {
+        Self::Job(job)
+    }
+}
+
 /// One thing that a front-end asks of a shard.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Order {
     /// Add a job. One with a key must go to the shard that [`Engine::shard_of`] tells.
     Add(NewJob),
-    /// The attempt under way of the job with this key has ended.
+    /// The attempt under way of this job has ended.
     Finish {
-        /// The job's key.
-        key: Key,
+        /// The job.
+        job: Handle,
         /// How it ended.
         outcome: Finish,
     },
-    /// The lease of the attempt under way of the job with this key ends this long from now.
+    /// The lease of the attempt under way of this job ends this long from now.
     Extend {
-        /// The job's key.
-        key: Key,
+        /// The job.
+        job: Handle,
         /// How long: up to 49 days.
         span: Duration,
     },
-    /// Withdraw the job with this key; a worker that has it may go on, its end is refused.
+    /// Withdraw this job; a worker that has it may go on, its end is refused.
     Cancel {
-        /// The job's key.
-        key: Key,
+        /// The job.
+        job: Handle,
     },
-    /// Look at the job with this key.
+    /// Look at this job.
     Look {
-        /// The job's key.
-        key: Key,
+        /// The job.
+        job: Handle,
     },
 }
 
@@ -116,6 +138,17 @@ pub struct Seen {
     pub queue: Box<str>,
     /// Where its payload is.
     pub payload: Payload,
+}
+
+/// When orders are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promise {
+    /// When all of it is durable, as far as the engine's durability says.
+    #[default]
+    Durable,
+    /// When it is in the log: it survives the process, but a power cut may take it back. For an end of an
+    /// attempt that means: the job runs again.
+    Logged,
 }
 
 /// What a worker asks for.
@@ -180,6 +213,9 @@ pub struct QueueInfo {
     pub waiting: u64,
     /// Attempts under way, by executors and fetched.
     pub running: u64,
+    /// Since when the job has waited that has done so for the longest, among those that go first in
+    /// their priorities; `None` if none is due. A retry waits since it was due again.
+    pub oldest: Option<SystemTime>,
     /// Whether nothing is taken from it.
     pub is_paused: bool,
     /// Its limits in each shard.
@@ -231,6 +267,13 @@ impl Engine {
         route::shard_of_key(key, self.shards())
     }
 
+    /// The shard that has this job; `None` if no shard of this engine ever had it.
+    #[must_use]
+    pub fn shard_of_job(&self, job: JobId) -> Option<usize> {
+        let shard = usize::from(job.shard().0);
+        (shard < self.shards()).then_some(shard)
+    }
+
     /// Carries out `orders` on one shard, in their order, and calls `then` once with a reply to each,
     /// on the shard's thread, when all of it is durable as far as the engine's durability says. `then`
     /// must be quick and must not wait for the engine. When the shard's inbox is full, this call
@@ -247,8 +290,25 @@ impl Engine {
         orders: Vec<Order>,
         then: impl FnOnce(Result<Vec<OrderReply>, CallError>) + Send + 'static,
     ) -> Result<(), CallError> {
+        self.order_with(shard, orders, Promise::Durable, then)
+    }
+
+    /// [`Engine::order`] that is answered when `promise` holds.
+    ///
+    /// # Errors
+    /// The engine takes nothing more; `then` is not called.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn order_with(
+        &self,
+        shard: usize,
+        orders: Vec<Order>,
+        promise: Promise,
+        then: impl FnOnce(Result<Vec<OrderReply>, CallError>) + Send + 'static,
+    ) -> Result<(), CallError> {
         let then: OnOrders = Box::new(then);
-        self.send(shard, Message::Orders { orders, then, sent_ns: clock::mono_ns() })
+        self.send(shard, Message::Orders { orders, then, promise, sent_ns: clock::mono_ns() })
     }
 
     /// Asks all open shards for jobs, and calls `then` once, on a shard's thread: with at least one
@@ -307,18 +367,21 @@ impl Engine {
         let mut queues: BTreeMap<Box<str>, QueueInfo> = BTreeMap::new();
         for views in self.ask_open(|reply| Message::Queues { reply })? {
             for view in views {
-                let QueueView { name, ready, waiting, running, paused, limits } = view;
+                let QueueView { name, ready, waiting, running, oldest, paused, limits } = view;
                 let queue = queues.entry(name.clone()).or_insert(QueueInfo {
                     name,
                     ready: 0,
                     waiting: 0,
                     running: 0,
+                    oldest: None,
                     is_paused: false,
                     limits: QueueLimits::default(),
                 });
                 queue.ready += ready;
                 queue.waiting += waiting;
                 queue.running += running;
+                let oldest = oldest.map(clock::system_time);
+                queue.oldest = queue.oldest.into_iter().chain(oldest).min();
                 queue.is_paused |= paused;
                 // Shards differ only where a call that set limits failed half-way.
                 if limits != QueueLimits::default().inner {

@@ -282,7 +282,8 @@ fn check_places(engine: &Engine, jobs: &BTreeMap<String, Logged>) {
     assert_eq!(names.len(), 160);
     for name in names {
         let key = key_of(name.as_bytes());
-        let OrderReply::Looked(Some(seen)) = order(engine, name, Order::Look { key }) else {
+        let OrderReply::Looked(Some(seen)) = order(engine, name, Order::Look { job: key.into() })
+        else {
             panic!("the job with the key {name:?} is not found");
         };
         let mut payload = Vec::new();
@@ -315,7 +316,8 @@ fn run_all(dir: &Path, ran: &Ran, before: Counts) {
     for number in 0..30 {
         let name = format!("letter {number}");
         let key = key_of(name.as_bytes());
-        let reply = order(&engine, &name, Order::Finish { key, outcome: Finish::Succeeded });
+        let reply =
+            order(&engine, &name, Order::Finish { job: key.into(), outcome: Finish::Succeeded });
         assert!(matches!(reply, OrderReply::Finished(true)), "{name}: {reply:?}");
         for schedule in ["once", "every"] {
             let name = format!("{schedule} {number}");

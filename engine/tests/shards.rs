@@ -83,7 +83,10 @@ fn calls_to_a_closed_shard_are_refused_and_all_others_are_served() {
     let answers = engine.submit_batch(batch).unwrap();
     assert!(engine.cancel(answers[0].clone().unwrap()).unwrap().is_some());
     assert_eq!(answers[1], Err(Refusal::ShardClosed(1)));
-    assert_eq!(engine.order(1, vec![Order::Look { key: key_of(&keys[1]) }], |_| {}), closed(1));
+    assert_eq!(
+        engine.order(1, vec![Order::Look { job: key_of(&keys[1]).into() }], |_| {}),
+        closed(1)
+    );
     assert_eq!(engine.pause_queue("elsewhere", true), closed(1));
     assert!(matches!(engine.job(ids[0]), Ok(Some(JobInfo::Pending { .. }))));
     assert_eq!(engine.stats().unwrap().counts.pending, 2);

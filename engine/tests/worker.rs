@@ -75,7 +75,8 @@ fn a_job_is_fetched_once_and_its_end_is_told_by_key() {
                 let name = payload(job);
                 assert_eq!(job.key, Some(key(name.strip_prefix("to ").unwrap())));
                 seen.push(name);
-                let done = Order::Finish { key: job.key.unwrap(), outcome: Finish::Succeeded };
+                let done =
+                    Order::Finish { job: job.key.unwrap().into(), outcome: Finish::Succeeded };
                 let reply = order(&engine, job.key.unwrap(), done.clone());
                 assert!(matches!(reply, OrderReply::Finished(true)), "{reply:?}");
                 let reply = order(&engine, job.key.unwrap(), done);
@@ -125,23 +126,25 @@ fn a_lease_outlives_a_restart_and_a_failure_puts_its_payload_in_place() {
 
     let engine = start(dir.path(), 1);
     assert_eq!(engine.stats().unwrap().counts.fetched, 1);
-    let extended = order(&engine, key("a"), Order::Extend { key: key("a"), span: 600 * SECOND });
+    let extended =
+        order(&engine, key("a"), Order::Extend { job: key("a").into(), span: 600 * SECOND });
     assert!(matches!(extended, OrderReply::Extended(true)), "{extended:?}");
     let failed = Finish::Failed {
         message: "no route".into(),
         permanent: false,
         payload: Some("to a, once more".into()),
     };
-    let reply = order(&engine, key("a"), Order::Finish { key: key("a"), outcome: failed });
+    let reply = order(&engine, key("a"), Order::Finish { job: key("a").into(), outcome: failed });
     assert!(matches!(reply, OrderReply::Finished(true)), "{reply:?}");
     let again = engine.fetch_wait(&fetch(&["mail"], 1, 10 * SECOND)).unwrap();
     assert_eq!((again[0].number, payload(&again[0]).as_str()), (2, "to a, once more"));
-    let OrderReply::Looked(Some(seen)) = order(&engine, key("a"), Order::Look { key: key("a") })
+    let OrderReply::Looked(Some(seen)) =
+        order(&engine, key("a"), Order::Look { job: key("a").into() })
     else {
         panic!("it is there")
     };
     assert_eq!((seen.attempts, seen.is_running, &*seen.queue), (2, true, "mail"));
-    let reply = order(&engine, key("a"), Order::Cancel { key: key("a") });
+    let reply = order(&engine, key("a"), Order::Cancel { job: key("a").into() });
     assert!(matches!(reply, OrderReply::Cancelled(true)), "{reply:?}");
     assert!(engine.drain(10 * SECOND));
 }
@@ -198,7 +201,7 @@ fn a_limited_queue_gives_no_more_than_it_may_and_stays_so_after_a_restart() {
     engine
         .fetch(&fetch(&["mail"], 9, 60 * SECOND), move |jobs| reply.send(jobs.len()).unwrap())
         .unwrap();
-    let end = Order::Finish { key: key("a"), outcome: Finish::Succeeded };
+    let end = Order::Finish { job: key("a").into(), outcome: Finish::Succeeded };
     assert!(matches!(order(&engine, key("a"), end), OrderReply::Finished(true)));
     assert_eq!(answer.recv(), Ok(1));
     engine.shutdown(SECOND).unwrap();
@@ -263,7 +266,7 @@ fn jobs_of_a_kind_are_brought_home_from_the_queue_that_an_earlier_start_added_th
     add(&engine, job, key("k")).unwrap();
     let fetched = engine.fetch_wait(&fetch(&["default"], 9, 30 * SECOND)).unwrap();
     assert_eq!(fetched.iter().map(|job| job.key).collect::<Vec<_>>(), [Some(key("k"))]);
-    let done = Order::Finish { key: key("k"), outcome: Finish::Succeeded };
+    let done = Order::Finish { job: key("k").into(), outcome: Finish::Succeeded };
     order(&engine, key("k"), done);
     assert!(engine.drain(30 * SECOND));
     assert_eq!(engine.stats().unwrap().counts.succeeded, 4);

@@ -1,8 +1,8 @@
 //! Measures a server that speaks the work protocol: how many jobs a second it takes and gives out.
 //!
 //! `work_load ADDRESS [JOBS]` pushes jobs with arguments of 128 bytes, one by one in a pipeline and in
-//! batches, fetches them in batches, and passes them one at a time through 32 connections. It checks
-//! that each job comes out once. The server must be empty; the queue is `load`.
+//! batches, fetches them in batches, passes them one at a time through 32 connections, and hands them to a
+//! fetch that waits. It checks that each job comes out once. The server must be empty; the queue is `load`.
 
 use std::{
     collections::HashSet,
@@ -44,11 +44,77 @@ fn main() -> Outcome<()> {
     }
     drain(&mut client, jobs, "FETCHB of 256 and ACKB, again")?;
 
+    let begun = Instant::now();
+    client.push_batches(all.chunks(BATCH), 4, |_, batch| refused += batch.len())?;
+    report("PUSHB of 1,000, four under way", jobs, begun.elapsed());
+    if refused > 0 {
+        return Err(format!("{refused} jobs were refused").into());
+    }
+    drain_in_step(&mut client, jobs)?;
+
     let few = jobs.min(100_000);
     for batch in all[..few].chunks(BATCH) {
         client.push_batch(batch)?;
     }
-    one_by_one(&address, few)
+    one_by_one(&address, few)?;
+    hand_over(&address, jobs.min(5000))
+}
+
+/// From the moment before a job is pushed until a fetch that waits for it has it.
+fn hand_over(address: &str, jobs: usize) -> Outcome<()> {
+    let (mut producer, mut worker) = (connect(address)?, connect(address)?);
+    let (sender, fetched) = std::sync::mpsc::channel();
+    let mut took = Vec::with_capacity(jobs);
+    thread::scope(|scope| {
+        let fetcher = scope.spawn(move || -> Outcome<()> {
+            for _ in 0..jobs {
+                let job = loop {
+                    if let Some(job) = worker.fetch(&[QUEUE])? {
+                        break job;
+                    }
+                };
+                sender.send(Instant::now())?;
+                worker.ack(&jid(&job)?)?;
+            }
+            Ok(())
+        });
+        for number in 0..jobs {
+            // The fetch before has been answered, so that by then the next one waits.
+            thread::sleep(Duration::from_millis(1));
+            let begun = Instant::now();
+            producer.push(job(number).as_bytes())?;
+            took.push(fetched.recv()?.saturating_duration_since(begun));
+        }
+        fetcher.join().map_err(|_| "a panic")?
+    })?;
+    took.sort_unstable();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+    println!("ready job to waiting FETCH: p50 {:.0?}, p99 {:.0?} ({jobs} jobs)", at(0.5), at(0.99));
+    Ok(())
+}
+
+/// Fetches and acknowledges in batches; what is done and the next ones share a round trip.
+fn drain_in_step(client: &mut Client, jobs: usize) -> Outcome<()> {
+    let mut seen = HashSet::with_capacity(jobs);
+    let mut done: Vec<String> = Vec::new();
+    let begun = Instant::now();
+    while seen.len() < jobs {
+        let jids: Vec<&str> = done.iter().map(String::as_str).collect();
+        let wait = Duration::from_secs(2);
+        let (_, got) = client.ack_and_fetch(&jids, &[QUEUE], FETCH, wait)?;
+        if got.is_empty() {
+            return Err(format!("{} of {jobs} jobs came", seen.len()).into());
+        }
+        done = got.iter().map(|job| jid(job.get().as_bytes())).collect::<Outcome<Vec<_>>>()?;
+        for jid in &done {
+            if !seen.insert(jid.clone()) {
+                return Err("a job was handed out twice".into());
+            }
+        }
+    }
+    client.ack_batch(&done.iter().map(String::as_str).collect::<Vec<_>>())?;
+    report("ACKB with the next FETCHB of 256", jobs, begun.elapsed());
+    Ok(())
 }
 
 /// 32 connections, each of which fetches a job, acknowledges it, and fetches the next.

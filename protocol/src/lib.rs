@@ -51,7 +51,7 @@ pub use command::{
     BatchCommand, BatchNew, Beat, Command, CronCommand, CronPut, Decoded, Extend, FailReport,
     FetchBatch, Filter, Missed, Mutation, MutationVerb, Overlap, PushBatch, QueueCommand, Queues,
     RefusedJob, RefusedReport, ReportBatch, RequestDecoder, RequestError, Target, Timing,
-    TrackCommand, TrackSet,
+    TrackCommand, TrackSet, WorkerCommand,
 };
 pub use handshake::{Challenge, Greeting, GreetingError, Hello, Identity, Password, PasswordHash};
 pub use inbox::Inbox;

@@ -10,7 +10,7 @@ use tickwheel_protocol::{
 const PAGE: &str = include_str!("../../docs/protocol.md");
 
 /// All verbs, those in two words with both.
-const VERBS: [&str; 34] = [
+const VERBS: [&str; 37] = [
     "HELLO",
     "PUSH",
     "PUSHB",
@@ -45,6 +45,9 @@ const VERBS: [&str; 34] = [
     "CRON RESUME",
     "CRON RUN",
     "CRON NEXT",
+    "WORKER LIST",
+    "WORKER QUIET",
+    "WORKER TERMINATE",
 ];
 
 /// The transcripts: for each request what is answered before the next one, in front of all of them

@@ -108,6 +108,12 @@ struct ServeArgs {
     /// Serve workers at this address; overrides the file [default without files: 127.0.0.1:7419]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
+    /// Serve workers by TLS with these certificates (PEM); overrides the file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Only read, print what was understood, and run nothing
     #[arg(long)]
     check: bool,
@@ -169,10 +175,11 @@ struct Exit {
 
 fn serve_command(args: ServeArgs) -> Result<(), Exit> {
     logging::start("info");
-    let ServeArgs { config, crontabs, system, data_dir, listen, check } = args;
+    let ServeArgs { config, crontabs, system, data_dir, listen, tls_cert, tls_key, check } = args;
     // Not an argument: the command line of a process can be read by others.
     let password = std::env::var(PASSWORD_VARIABLE).ok();
-    let options = ServeOptions { config, crontabs, system, data_dir, listen, password };
+    let options =
+        ServeOptions { config, crontabs, system, data_dir, listen, tls_cert, tls_key, password };
     let result =
         if check { serve::check(&options).map(Some) } else { serve::run(&options).map(|()| None) };
     match result {

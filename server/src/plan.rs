@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tickwheel_engine::cron::Cron;
+use tickwheel_engine::{Overlap, QueueLimits};
 
 use crate::command::Spec;
 
@@ -19,8 +20,10 @@ pub struct Entry {
     pub timing: Timing,
     /// What happens to fire times that passed while the server was down.
     pub missed: Missed,
+    /// Its other rules.
+    pub rules: Rules,
     /// What it runs.
-    pub spec: Spec,
+    pub task: Task,
     /// Attempts in all, at least 1.
     pub attempts_max: u16,
     /// Wait before the second attempt; it doubles with each further one.
@@ -29,6 +32,67 @@ pub struct Entry {
     pub backoff_max: Duration,
     /// 0 to 9; higher goes first.
     pub priority: u8,
+}
+
+/// What an entry runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    /// A command, by this server.
+    Command(Spec),
+    /// A job, by whichever worker fetches it.
+    Worker(WorkerJob),
+}
+
+impl Entry {
+    /// The command, if it is one.
+    #[must_use]
+    pub fn spec(&self) -> Option<&Spec> {
+        match &self.task {
+            Task::Command(spec) => Some(spec),
+            Task::Worker(_) => None,
+        }
+    }
+}
+
+/// A job for workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerJob {
+    /// Which code handles it.
+    pub kind: String,
+    /// Where workers fetch it.
+    pub queue: String,
+    /// The whole schedule as JSON, as a client of the work protocol would put it.
+    pub definition: String,
+    /// How long a worker may keep it.
+    pub reserve: Duration,
+}
+
+/// Rules of a schedule beside its timing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// What is done about a fire time while a job of the schedule has not ended.
+    pub overlap: Overlap,
+    /// Each fire time is put off by a fixed part of this, drawn from the name.
+    pub jitter: Duration,
+    /// It does not fire before this.
+    pub starts: Option<SystemTime>,
+    /// It does not fire after this.
+    pub ends: Option<SystemTime>,
+    /// Runs at the most.
+    pub runs: Option<u32>,
+    /// It does not fire at all.
+    pub paused: bool,
+}
+
+/// Limits of a queue of workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Where it was read.
+    pub origin: Origin,
+    /// Its limits.
+    pub limits: QueueLimits,
 }
 
 /// A place in an input file.

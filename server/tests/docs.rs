@@ -31,7 +31,10 @@ fn the_example_crontab_is_right() {
     assert_eq!(found.warnings, []);
     assert_eq!(found.entries.len(), 6);
     assert_eq!(found.entries[3].timing, Timing::Start);
-    assert_eq!(found.entries[4].spec.stdin.as_deref(), Some("Hello,\n\nthe month begins.\n"));
+    assert_eq!(
+        found.entries[4].spec().unwrap().stdin.as_deref(),
+        Some("Hello,\n\nthe month begins.\n")
+    );
     let Timing::Cron(last) = &found.entries[5].timing else { panic!("{:?}", found.entries[5]) };
     assert_eq!(last.zone_name(), "Asia/Tokyo");
 }

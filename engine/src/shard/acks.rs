@@ -13,6 +13,8 @@ pub(crate) type Release = Box<dyn FnOnce(Result<(), CallError>) + Send>;
 #[derive(Default)]
 pub(crate) struct Acks {
     waiting: VecDeque<(Lsn, Release)>,
+    /// Those that follow the append, whatever is durable.
+    logged: Vec<Release>,
 }
 
 impl Acks {
@@ -22,12 +24,20 @@ impl Acks {
         self.waiting.push_back((after, release));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Adds an answer that may be given once what it promises is in the log, durable or not.
+    pub(crate) fn push_logged(&mut self, release: Release) {
+        self.logged.push(release);
     }
 
-    /// Gives all answers up to `durable`.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.logged.is_empty()
+    }
+
+    /// Gives all answers up to `durable`, and those that follow the append.
     pub(crate) fn release(&mut self, durable: Lsn) {
+        for release in self.logged.drain(..) {
+            release(Ok(()));
+        }
         while self.waiting.front().is_some_and(|(after, _)| *after <= durable) {
             if let Some((_, release)) = self.waiting.pop_front() {
                 release(Ok(()));
@@ -37,7 +47,8 @@ impl Acks {
 
     /// Tells all who wait that their call may not have taken effect.
     pub(crate) fn fail(&mut self, error: &CallError) {
-        for (_, release) in self.waiting.drain(..) {
+        let waiting = self.waiting.drain(..).map(|(_, release)| release);
+        for release in self.logged.drain(..).chain(waiting) {
             release(Err(error.clone()));
         }
     }

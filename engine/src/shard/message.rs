@@ -10,7 +10,7 @@ use super::{guarded, remote::answer as answer_fetch};
 use crate::{
     error::CallError,
     job::NewJob,
-    worker::{OnOrders, Order, Waiter},
+    worker::{OnOrders, Order, Promise, Waiter},
 };
 
 /// Jobs of a batch as they were answered, in the order of the batch.
@@ -45,7 +45,7 @@ pub(crate) enum Message {
     /// Look at the numbers.
     Stats { reply: Sender<ShardStats> },
     /// Carry out what a front-end asks.
-    Orders { orders: Vec<Order>, then: OnOrders, sent_ns: u64 },
+    Orders { orders: Vec<Order>, then: OnOrders, promise: Promise, sent_ns: u64 },
     /// A worker waits for jobs.
     Fetch(Box<Waiter>),
     /// Pause a queue, or let it go on.

@@ -342,8 +342,8 @@ impl Shard {
                     stale_completions: self.stale,
                 });
             }
-            Message::Orders { orders, then, sent_ns } => {
-                self.carry_out_orders(not_before(now, sent_ns), orders, then);
+            Message::Orders { orders, then, promise, sent_ns } => {
+                self.carry_out_orders(not_before(now, sent_ns), orders, then, promise);
             }
             Message::Fetch(waiter) => self.take_fetch(*waiter),
             Message::PauseQueue { name, paused, reply } => {

@@ -4,13 +4,17 @@
 use std::collections::VecDeque;
 
 use tickwheel_core::{
-    Answer, Dispatch, Input, JobState, Lsn, MonoTime, Now, Outcome, QueueId, Refusal,
+    Answer, Attempt, Dispatch, Input, JobId, JobState, Lsn, MonoTime, Now, Outcome, QueueId,
+    Refusal,
 };
 
 use super::{CALLER, Shard, guarded};
 use crate::{
     clock,
-    worker::{Fetched, Finish, OnFetched, OnOrders, Order, OrderReply, Payload, Seen, Waiter},
+    worker::{
+        Fetched, Finish, Handle, OnFetched, OnOrders, Order, OrderReply, Payload, Promise, Seen,
+        Waiter,
+    },
 };
 
 /// Fetches that wait for a job, who came first first.
@@ -51,8 +55,14 @@ fn give(then: &OnFetched, fetched: Vec<Fetched>) {
 }
 
 impl Shard {
-    /// Carries out orders one after the other, and answers them when all is durable.
-    pub(super) fn carry_out_orders(&mut self, now: Now, orders: Vec<Order>, then: OnOrders) {
+    /// Carries out orders one after the other, and answers them when all is as safe as is promised.
+    pub(super) fn carry_out_orders(
+        &mut self,
+        now: Now,
+        orders: Vec<Order>,
+        then: OnOrders,
+        promise: Promise,
+    ) {
         if let Some(error) = self.takes_nothing() {
             guarded("order callback", || then(Err(error)));
             return;
@@ -64,7 +74,10 @@ impl Shard {
         let release = move |durable: Result<(), crate::CallError>| {
             guarded("order callback", || then(durable.map(|()| replies)));
         };
-        self.acks.push(after, Box::new(release));
+        match promise {
+            Promise::Durable => self.acks.push(after, Box::new(release)),
+            Promise::Logged => self.acks.push_logged(Box::new(release)),
+        }
     }
 
     fn carry_out_order(&mut self, now: Now, order: Order) -> OrderReply {
@@ -77,8 +90,8 @@ impl Shard {
                     _ => OrderReply::Refused(Refusal::Busy),
                 }
             }
-            Order::Finish { key, outcome } => {
-                let Some(attempt) = self.core.attempt_of(key) else {
+            Order::Finish { job, outcome } => {
+                let Some(attempt) = self.attempt_of(job) else {
                     return OrderReply::Finished(false);
                 };
                 let ended = match &outcome {
@@ -98,8 +111,8 @@ impl Shard {
                 }
                 OrderReply::Finished(true)
             }
-            Order::Extend { key, span } => {
-                let Some(attempt) = self.core.attempt_of(key) else {
+            Order::Extend { job, span } => {
+                let Some(attempt) = self.attempt_of(job) else {
                     return OrderReply::Extended(false);
                 };
                 let span_ns = clock::saturating_ns(span);
@@ -109,16 +122,16 @@ impl Shard {
                     _ => OrderReply::Refused(Refusal::Busy),
                 }
             }
-            Order::Cancel { key } => {
-                let Some(job) = self.core.job_of(key) else { return OrderReply::Cancelled(false) };
+            Order::Cancel { job } => {
+                let Some(job) = self.job_of(job) else { return OrderReply::Cancelled(false) };
                 match self.ask_core(now, Input::Cancel { caller: CALLER, job }) {
                     Some(Answer::Cancelled(state)) => OrderReply::Cancelled(state.is_some()),
                     Some(Answer::Refused(refusal)) => OrderReply::Refused(refusal),
                     _ => OrderReply::Refused(Refusal::Busy),
                 }
             }
-            Order::Look { key } => {
-                let seen = self.core.job_of(key).and_then(|job| {
+            Order::Look { job } => {
+                let seen = self.job_of(job).and_then(|job| {
                     let view = self.core.job(job)?;
                     let (body, offset) = self.core.body_of(job)?;
                     Some(Box::new(Seen {
@@ -131,6 +144,20 @@ impl Shard {
                 });
                 OrderReply::Looked(seen)
             }
+        }
+    }
+
+    fn job_of(&self, handle: Handle) -> Option<JobId> {
+        match handle {
+            Handle::Key(key) => self.core.job_of(key),
+            Handle::Job(job) => Some(job),
+        }
+    }
+
+    fn attempt_of(&self, handle: Handle) -> Option<Attempt> {
+        match handle {
+            Handle::Key(key) => self.core.attempt_of(key),
+            Handle::Job(job) => self.core.attempt_of_job(job),
         }
     }
 

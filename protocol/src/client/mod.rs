@@ -201,6 +201,41 @@ impl Client {
         self.ask("PUSHB")
     }
 
+    /// [`Client::push_batch`] for many batches, with up to `under_way` (at least 1) of them sent and not yet
+    /// answered. `on_reply` is told what was refused of each, by its place among them, in their order.
+    ///
+    /// Returns how many batches were pushed.
+    ///
+    /// # Errors
+    /// [`ClientError::Server`] if a request as a whole was refused, after which the answers to those
+    /// behind it are lost: connect anew. Batches of which `on_reply` was not told may have been taken.
+    pub fn push_batches<B, J>(
+        &mut self,
+        batches: impl IntoIterator<Item = B>,
+        under_way: usize,
+        mut on_reply: impl FnMut(u64, Refused),
+    ) -> Result<u64, ClientError>
+    where
+        B: IntoIterator<Item = J>,
+        J: AsRef<[u8]>,
+    {
+        let mut batches = batches.into_iter();
+        let (mut sent, mut answered) = (0, 0);
+        loop {
+            while sent - answered < under_way.max(1) as u64 {
+                let Some(batch) = batches.next() else { break };
+                request::push_batch(self.connection.outbox(), batch);
+                self.connection.flush()?;
+                sent += 1;
+            }
+            if sent == answered {
+                return Ok(sent);
+            }
+            on_reply(answered, self.answer("PUSHB")?);
+            answered += 1;
+        }
+    }
+
     /// Fetches one job of these queues, as JSON; `None` if none came within the server's 2 s.
     ///
     /// # Errors
@@ -249,6 +284,26 @@ impl Client {
         self.need_tickwheel("ACKB")?;
         request::ack_batch(self.connection.outbox(), jids);
         self.ask("ACKB")
+    }
+
+    /// [`Client::ack_batch`] of jobs that are done and [`Client::fetch_batch`] of the next ones in one
+    /// round trip. What was not taken of the first comes first.
+    ///
+    /// # Errors
+    /// As for both; after [`ClientError::Server`] connect anew.
+    pub fn ack_and_fetch(
+        &mut self,
+        jids: &[&str],
+        queues: &[&str],
+        count_max: usize,
+        wait: Duration,
+    ) -> Result<(Refused, Vec<Box<RawValue>>), ClientError> {
+        self.need_tickwheel("FETCHB")?;
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        request::ack_batch(self.connection.outbox(), jids);
+        request::fetch_batch(self.connection.outbox(), queues, count_max, wait_ms);
+        self.connection.flush()?;
+        Ok((self.answer("ACKB")?, self.answer("FETCHB")?))
     }
 
     /// Says that a job has failed.
@@ -330,6 +385,11 @@ impl Client {
     /// Sends what was written and reads a bulk string of JSON.
     fn ask<T: DeserializeOwned>(&mut self, command: &'static str) -> Result<T, ClientError> {
         self.connection.flush()?;
+        self.answer(command)
+    }
+
+    /// Reads a bulk string of JSON.
+    fn answer<T: DeserializeOwned>(&mut self, command: &'static str) -> Result<T, ClientError> {
         self.connection.receive(|reply| match reply {
             Reply::Bulk(json) => value(command, json),
             Reply::Error(text) => Err(ServerError::parse(text).into()),

@@ -56,7 +56,13 @@ pub struct CronPut<'a> {
     /// Each fire time is put off by a fixed part of this span, drawn from the name, in milliseconds.
     /// Default 0.
     pub jitter_ms: u32,
-    /// Whether it begins paused.
+    /// It does not fire before this.
+    pub starts: Option<Timestamp>,
+    /// It does not fire after this.
+    pub ends: Option<Timestamp>,
+    /// Jobs that it adds at the most, at least 1; no limit if `None`.
+    pub runs_max: Option<u32>,
+    /// Whether it is paused from now on.
     pub is_paused: bool,
     /// What it adds.
     pub job: Template<'a>,
@@ -160,6 +166,11 @@ struct Wire<'a> {
     #[serde(borrow)]
     overlap: Option<Text<'a>>,
     jitter_ms: Option<u32>,
+    #[serde(borrow)]
+    starts: Option<Text<'a>>,
+    #[serde(borrow)]
+    ends: Option<Text<'a>>,
+    runs: Option<u32>,
     paused: Option<bool>,
     #[serde(borrow)]
     job: Option<&'a RawValue>,
@@ -180,6 +191,12 @@ fn put<'a>(raw: &'a str, limits: &Limits) -> Result<CronPut<'a>, RequestError> {
         missed,
         overlap: overlap(wire.overlap)?,
         jitter_ms: wire.jitter_ms.unwrap_or(0),
+        starts: instant("starts", wire.starts)?,
+        ends: instant("ends", wire.ends)?,
+        runs_max: match wire.runs {
+            Some(0) => return Err(invalid("runs", "must be at least 1")),
+            runs => runs,
+        },
         is_paused: wire.paused.unwrap_or(false),
         job: Template::parse(job.get(), limits.job_bytes_max)?,
         raw,
@@ -195,13 +212,18 @@ fn timing<'a>(
         (Some(Text(cron)), None, None) => Ok(Timing::Cron(cron)),
         (None, Some(0), None) => Err(invalid("every_ms", "must be at least 1")),
         (None, Some(every_ms), None) => Ok(Timing::EveryMs(every_ms)),
-        (None, None, Some(Text(at))) => instant_text(&at)
-            .ok()
-            .flatten()
-            .map(Timing::Once)
-            .ok_or(invalid("at", "must be an instant by RFC 3339, such as 2026-03-01T12:00:00Z")),
+        (None, None, Some(at)) => {
+            instant("at", Some(at))?.map(Timing::Once).ok_or(invalid("at", INSTANT))
+        }
         _ => Err(RequestError::Usage { command: PUT, usage: "one of `cron`, `every_ms` and `at`" }),
     }
+}
+
+const INSTANT: &str = "must be an instant by RFC 3339, such as 2026-03-01T12:00:00Z";
+
+fn instant(field: &'static str, text: Option<Text<'_>>) -> Result<Option<Timestamp>, RequestError> {
+    let text = text.map_or(Ok(None), |Text(text)| instant_text(&text));
+    text.map_err(|()| invalid(field, INSTANT))
 }
 
 fn missed(

@@ -6,6 +6,7 @@ mod cron;
 mod line;
 mod manage;
 mod work;
+mod worker;
 
 use std::{borrow::Cow, str};
 
@@ -20,6 +21,7 @@ pub use manage::{
 pub use work::{
     Beat, Extend, FailReport, FetchBatch, PushBatch, RefusedJob, RefusedReport, ReportBatch,
 };
+pub use worker::WorkerCommand;
 
 use crate::{
     handshake::Hello,
@@ -72,6 +74,8 @@ pub enum Command<'a> {
     Batch(BatchCommand<'a>),
     /// `CRON …`: schedules.
     Cron(CronCommand<'a>),
+    /// `WORKER …`: who is connected.
+    Worker(WorkerCommand<'a>),
 }
 
 /// Why a request was not understood.
@@ -183,6 +187,7 @@ impl<'a> Command<'a> {
             "TRACK" => manage::track(args).map(Self::Track),
             "BATCH" => batch::batch(args, limits).map(Self::Batch),
             "CRON" => cron::cron(args, limits).map(Self::Cron),
+            "WORKER" => worker::worker(args).map(Self::Worker),
             unknown => {
                 Err(RequestError::UnknownCommand { verb: unknown.chars().take(32).collect() })
             }

@@ -10,9 +10,10 @@ use super::limits;
 use super::reader::{self, Report, Reported, Section};
 use super::settings::{self, Defaults, read_common, read_missed, read_zone};
 use super::value::{self, ValueError, rule};
+use super::{rules, worker};
 use crate::command::{Program, Spec};
 use crate::crontab;
-use crate::plan::{Entry, Missed, Origin, Timing};
+use crate::plan::{Entry, Missed, Origin, Rules, Task, Timing};
 
 const NAME_EXAMPLE: &str = r#"name = "backup""#;
 const CRON_EXAMPLE: &str = r#"cron = "0 30 2 * * *""#;
@@ -43,10 +44,11 @@ impl<'d> Entries<'d> {
         // With a wrong name, which is in the report, the rest is still checked.
         let own_name = name.as_deref().unwrap_or_default();
         let timing = self.timing(&mut section, own_name, zone, report);
-        let rest = self.rest(section, name, report);
-        if let (Ok(missed), Ok(timing), Ok(entry)) = (missed, timing, rest) {
+        let rules = rules::read(&mut section, report);
+        let entry = self.rest(section, name, timing, report);
+        if let (Ok(missed), Ok(rules), Ok(entry)) = (missed, rules, entry) {
             let missed = missed.or(self.defaults.missed).unwrap_or_default();
-            self.entries.push(Entry { timing, missed, ..entry });
+            self.entries.push(Entry { missed, rules, ..entry });
         }
     }
 
@@ -55,9 +57,8 @@ impl<'d> Entries<'d> {
         let mut section = Section::new(table, "[[job]]", offset);
         let name = self.name(&mut section, "[[job]]", report);
         let at = section.field(report, "at", AT_EXAMPLE, instant);
-        let rest = self.rest(section, name, report);
-        if let (Ok(at), Ok(entry)) = (at, rest) {
-            self.entries.push(Entry { timing: Timing::Once(at), missed: Missed::One, ..entry });
+        if let Ok(entry) = self.rest(section, name, at.map(Timing::Once), report) {
+            self.entries.push(entry);
         }
     }
 
@@ -134,28 +135,41 @@ impl<'d> Entries<'d> {
         Ok(timing)
     }
 
-    /// The fields of schedules and jobs alike. Timing and missed are the caller's.
+    /// The fields of schedules and jobs alike. Missed and rules are the caller's.
     fn rest(
         &self,
         mut section: Section<'_>,
         name: Result<String, Reported>,
+        timing: Result<Timing, Reported>,
         report: &mut Report<'_>,
     ) -> Result<Entry, Reported> {
-        let program = read_program(&mut section, report);
+        let given = match worker::read(&mut section, report) {
+            Ok(None) => read_program(&mut section, report).map(Given::Command),
+            Ok(Some(asked)) => Ok(Given::Worker(asked)),
+            Err(reported) => Err(reported),
+        };
         let own = read_common(&mut section, report);
         let place = (section.offset(), report.line_of(section.offset()));
         let checked = own.and_then(|own| {
+            if let Ok(Given::Worker(_)) = given {
+                worker::check_common(&section, &own, report)?;
+                self.check_reserve(&section, &own, report)?;
+            }
             let waits = self.backoff(&section, &own, report)?;
             Ok((own, waits))
         });
         let example = r#"env = {} and a script file in place of a long command"#;
-        let entry = match (name, program, checked) {
-            (Ok(name), Ok(program), Ok((own, waits))) => {
-                let entry = self.entry(name, program, own, waits, report, place.1);
-                let bytes = entry.spec.to_payload().len();
+        let entry = match (name, timing, given, checked) {
+            (Ok(name), Ok(timing), Ok(given), Ok((own, waits))) => {
+                let origin = Origin { file: report.file().to_path_buf(), line: place.1 };
+                let entry = self.entry(name, timing, given, own, waits, origin);
+                let bytes = match &entry.task {
+                    Task::Command(spec) => spec.to_payload().len(),
+                    Task::Worker(job) => job.definition.len(),
+                };
                 if bytes > limits::COMMAND_BYTES_MAX {
                     let reason = format!(
-                        "command and env take {bytes} bytes, at most {} are possible",
+                        "command and env, or args, take {bytes} bytes, at most {} are possible",
                         limits::COMMAND_BYTES_MAX
                     );
                     Err(section.refuse(report, "command", reason, example))
@@ -200,54 +214,92 @@ impl<'d> Entries<'d> {
         Ok((backoff, max))
     }
 
+    /// Checks that a worker may keep a job as long as the entry says.
+    fn check_reserve(
+        &self,
+        section: &Section<'_>,
+        own: &Defaults,
+        report: &mut Report<'_>,
+    ) -> Result<(), Reported> {
+        let (least, most) = limits::RESERVE;
+        let reserve = own.timeout.or(self.defaults.timeout).unwrap_or(limits::RESERVE_DEFAULT);
+        if (least..=most).contains(&reserve) {
+            return Ok(());
+        }
+        let reason = format!(
+            "a worker may keep a job for {} to {}, not {}",
+            value::format_duration(least),
+            value::format_duration(most),
+            value::format_duration(reserve)
+        );
+        Err(section.refuse(report, "timeout", reason, r#"timeout = "30m""#))
+    }
+
     fn entry(
         &self,
         name: String,
-        program: Program,
+        timing: Timing,
+        given: Given,
         own: Defaults,
         (backoff, backoff_max): (Duration, Duration),
-        report: &Report<'_>,
-        line: usize,
+        origin: Origin,
     ) -> Entry {
+        let unset = self.defaults;
+        // Both are within limits that fit, as the constants assert.
+        let retries = own.retries.or(unset.retries).and_then(|retries| u16::try_from(retries).ok());
+        let retries = retries.unwrap_or(limits::RETRIES_DEFAULT);
+        let priority = own.priority.or(unset.priority);
+        let priority = priority.and_then(|priority| u8::try_from(priority).ok());
+        let priority = priority.unwrap_or(limits::PRIORITY_DEFAULT);
+        let task = match given {
+            Given::Worker(asked) => {
+                let reserve = own.timeout.or(unset.timeout).unwrap_or(limits::RESERVE_DEFAULT);
+                Task::Worker(worker::job(asked, &name, &timing, reserve, retries, priority))
+            }
+            Given::Command(program) => Task::Command(self.spec(name.clone(), program, own)),
+        };
+        Entry {
+            name,
+            origin,
+            timing,
+            missed: Missed::One,
+            rules: Rules::default(),
+            task,
+            attempts_max: retries.saturating_add(1),
+            backoff,
+            backoff_max,
+            priority,
+        }
+    }
+
+    fn spec(&self, name: String, program: Program, own: Defaults) -> Spec {
         let unset = self.defaults;
         let mut env = unset.env.clone();
         env.extend(own.env);
         let timeout = own.timeout.or(unset.timeout).unwrap_or(limits::TIMEOUT_DEFAULT);
         let grace = own.kill_grace.or(unset.kill_grace).unwrap_or(limits::KILL_GRACE_DEFAULT);
         let output = own.output_limit.or(unset.output_limit);
-        let retries = own.retries.or(unset.retries);
-        let priority = own.priority.or(unset.priority);
-        Entry {
-            origin: Origin { file: report.file().to_path_buf(), line },
-            timing: Timing::Once(None),
-            missed: Missed::One,
-            spec: Spec {
-                name: name.clone(),
-                program,
-                dir: own.dir.or_else(|| unset.dir.clone()),
-                dir_optional: false,
-                inherit_env: true,
-                env,
-                stdin: None,
-                run_as: None,
-                timeout_ms: whole_ms(timeout),
-                kill_grace_ms: whole_ms(grace),
-                output_limit_bytes: output.unwrap_or(limits::OUTPUT_BYTES_DEFAULT),
-                log_output: limits::LOG_OUTPUT_DEFAULT,
-            },
+        Spec {
             name,
-            // Both are within limits that fit, as the constants assert.
-            attempts_max: retries
-                .and_then(|retries| u16::try_from(retries).ok())
-                .unwrap_or(limits::RETRIES_DEFAULT)
-                .saturating_add(1),
-            backoff,
-            backoff_max,
-            priority: priority
-                .and_then(|priority| u8::try_from(priority).ok())
-                .unwrap_or(limits::PRIORITY_DEFAULT),
+            program,
+            dir: own.dir.or_else(|| unset.dir.clone()),
+            dir_optional: false,
+            inherit_env: true,
+            env,
+            stdin: None,
+            run_as: None,
+            timeout_ms: whole_ms(timeout),
+            kill_grace_ms: whole_ms(grace),
+            output_limit_bytes: output.unwrap_or(limits::OUTPUT_BYTES_DEFAULT),
+            log_output: limits::LOG_OUTPUT_DEFAULT,
         }
     }
+}
+
+/// What an entry was given to do.
+enum Given {
+    Command(Program),
+    Worker(worker::Asked),
 }
 
 fn whole_ms(duration: Duration) -> u64 {
@@ -264,9 +316,12 @@ fn check_name(name: &str) -> Result<(), ValueError> {
     if name.chars().any(char::is_control) {
         return Err(rule("it holds a control character"));
     }
-    if name.starts_with(crontab::NAME_PREFIX) {
-        let prefix = crontab::NAME_PREFIX;
-        return Err(rule(format!("names that begin with {prefix:?} belong to crontab entries")));
+    for (prefix, whose) in
+        [(crontab::NAME_PREFIX, "crontab entries"), (limits::CLIENT_PREFIX, "clients")]
+    {
+        if name.starts_with(prefix) {
+            return Err(rule(format!("names that begin with {prefix:?} belong to {whose}")));
+        }
     }
     Ok(())
 }
@@ -327,7 +382,7 @@ fn refuse_zero(text: &str) -> Result<(), ValueError> {
 }
 
 /// An instant, as a string or as TOML's own type.
-fn instant(value: &DeValue<'_>) -> Result<SystemTime, ValueError> {
+pub(super) fn instant(value: &DeValue<'_>) -> Result<SystemTime, ValueError> {
     match value {
         DeValue::Datetime(datetime) => value::instant_of(datetime)
             .map_err(|reason| ValueError::Instant { text: datetime.to_string(), reason }),

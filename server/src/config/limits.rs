@@ -40,12 +40,45 @@ pub const EXECUTORS: (u64, u64) = (1, 256);
 /// Smallest and largest `output_limit`.
 pub const OUTPUT_BYTES: (u64, u64) = (0, 16 * 1024 * 1024);
 
+/// Longest `jitter`.
+pub const JITTER_MAX: Duration = days(1);
+/// Shortest and longest `timeout` of a job for workers.
+pub const RESERVE: (Duration, Duration) = (minutes(1), days(1));
+/// Unset `timeout` of a job for workers.
+pub const RESERVE_DEFAULT: Duration = minutes(30);
+
+/// Queues with limits.
+pub const QUEUES_MAX: usize = 4096;
+/// Bytes of a queue's name, and of a kind.
+pub const QUEUE_NAME_BYTES_MAX: usize = 255;
+/// Queue of a job for workers that names none.
+pub const QUEUE_DEFAULT: &str = "default";
+/// Fewest and most `concurrency` of a queue.
+pub const QUEUE_CONCURRENCY: (u64, u64) = (1, 65_536);
+/// Lowest and highest `rate` and `burst` of a queue.
+pub const QUEUE_RATE: (u64, u64) = (1, 1_000_000);
+/// Shortest and longest `per` of a queue's rate.
+pub const QUEUE_PER: (Duration, Duration) = (Duration::from_millis(1), days(49));
+/// Unset `per` of a queue's rate.
+pub const QUEUE_PER_DEFAULT: Duration = Duration::from_secs(1);
+/// Lowest and highest `weight` of a queue.
+pub const QUEUE_WEIGHT: (u64, u64) = (1, 100);
+/// Fewest and most `length` of a queue.
+pub const QUEUE_LENGTH: (u64, u64) = (1, 1 << 30);
+
+/// Shortest and longest `request_timeout`.
+pub const REQUEST_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), minutes(60));
+/// Unset `request_timeout`.
+pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Fewest and most `io_threads`.
 pub const IO_THREADS: (u64, u64) = (1, 16);
 /// Fewest and most `connections_max` and `connections_per_address_max`.
 pub const CONNECTIONS: (u64, u64) = (1, 1_000_000);
 /// Bytes of a password at the most.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Begins the names of schedules that clients of the work protocol put: no configured one may have it.
+pub const CLIENT_PREFIX: &str = "client:";
 
 /// Where the server listens for workers if it is told to and not told where.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7419));

@@ -4,12 +4,15 @@
 
 mod entry;
 pub mod limits;
+mod queue;
 mod reader;
+mod rules;
 mod settings;
 #[cfg(test)]
 mod tests;
 pub mod value;
 mod work;
+mod worker;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,7 +25,7 @@ pub use work::{PASSWORD_VARIABLE, Secret, Work};
 
 use self::reader::{Report, Section};
 use self::settings::Defaults;
-use crate::plan::Entry;
+use crate::plan::{Entry, Queue};
 use crate::problem::{LoadError, refuse_if_any};
 
 /// A configuration in which everything was checked.
@@ -32,6 +35,8 @@ pub struct Config {
     pub settings: Settings,
     /// How workers are served.
     pub work: Work,
+    /// Limits of queues; names are unique.
+    pub queues: Vec<Queue>,
     /// The schedules and jobs, in the order of the file; names are unique.
     pub entries: Vec<Entry>,
 }
@@ -94,11 +99,16 @@ fn read(document: &DeTable<'_>, report: &mut Report<'_>) -> Config {
         .map_or_else(Defaults::default, |table| {
             settings::read_defaults(table, offset_of(document, "defaults"), report)
         });
+    let queues = root.field(report, "queue", "[[queue]]", tables).ok().flatten();
     let schedules = root.field(report, "schedule", "[[schedule]]", tables).ok().flatten();
     let jobs = root.field(report, "job", "[[job]]", tables).ok().flatten();
     // Whatever it finds is in the report.
     let _ = root.finish(report);
 
+    let mut limited = queue::Queues::default();
+    for (table, offset) in queues.unwrap_or_default() {
+        limited.queue(table, offset, report);
+    }
     let mut found = entry::Entries::new(&defaults);
     for (table, offset) in schedules.unwrap_or_default() {
         found.schedule(table, offset, report);
@@ -109,6 +119,7 @@ fn read(document: &DeTable<'_>, report: &mut Report<'_>) -> Config {
     Config {
         settings: settings.unwrap_or_default(),
         work: work.unwrap_or_default(),
+        queues: limited.finish(),
         entries: found.finish(),
     }
 }

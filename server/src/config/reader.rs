@@ -76,6 +76,12 @@ impl<'t> Section<'t> {
         self.offset
     }
 
+    /// Whether a field is there. It counts as taken.
+    pub(super) fn has(&mut self, key: &'static str) -> bool {
+        self.taken.push(key);
+        self.table.contains_key(key)
+    }
+
     /// Where a field begins, if it is there.
     pub(super) fn offset_of(&self, key: &str) -> Option<usize> {
         self.table.get_key_value(key).map(|(key, _)| key.span().start)

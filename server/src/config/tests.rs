@@ -90,21 +90,21 @@ fn every_field_is_read() {
     assert_eq!((cron.source(), cron.zone_name()), ("0 30 2 * * *", "Europe/Berlin"));
     assert_eq!(backup.missed, Missed::All { limit: 10, window: Duration::from_secs(7200) });
     let argv = ["pg_dump", "-Fc", "app"].map(str::to_owned).to_vec();
-    assert_eq!(backup.spec.program, Program::Argv(argv));
-    assert_eq!(backup.spec.dir.as_deref(), Some("/var/backups"));
-    assert_eq!(backup.spec.env.get("PGUSER").map(String::as_str), Some("x"));
-    assert_eq!(backup.spec.timeout(), Duration::from_secs(600));
-    assert_eq!(backup.spec.kill_grace(), Duration::from_secs(1));
-    assert_eq!(backup.spec.output_limit_bytes, 1024);
+    assert_eq!(backup.spec().unwrap().program, Program::Argv(argv));
+    assert_eq!(backup.spec().unwrap().dir.as_deref(), Some("/var/backups"));
+    assert_eq!(backup.spec().unwrap().env.get("PGUSER").map(String::as_str), Some("x"));
+    assert_eq!(backup.spec().unwrap().timeout(), Duration::from_secs(600));
+    assert_eq!(backup.spec().unwrap().kill_grace(), Duration::from_secs(1));
+    assert_eq!(backup.spec().unwrap().output_limit_bytes, 1024);
     assert_eq!((backup.attempts_max, backup.priority), (4, 7));
     assert_eq!((backup.backoff.as_secs(), backup.backoff_max.as_secs()), (20, 300));
-    assert_eq!(backup.spec.name, "backup");
+    assert_eq!(backup.spec().unwrap().name, "backup");
     assert_eq!(backup.origin.line, 8);
 
     assert_eq!(poll.timing, Timing::Every(Duration::from_secs(90)));
     assert_eq!(poll.missed, Missed::One);
     let line = "a | b".to_owned();
-    assert_eq!(poll.spec.program, Program::Shell { shell: "/bin/sh".to_owned(), line });
+    assert_eq!(poll.spec().unwrap().program, Program::Shell { shell: "/bin/sh".to_owned(), line });
     assert_eq!((poll.attempts_max, poll.priority), (1, 5));
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_796_108_400);
     assert_eq!(later.timing, Timing::Once(Some(at)));
@@ -148,9 +148,9 @@ fn defaults_hold_where_an_entry_says_nothing() {
     assert_eq!((zone(a), zone(b)), ("Asia/Kathmandu".to_owned(), "UTC".to_owned()));
     assert_eq!((a.missed, b.missed), (Missed::Skip, Missed::One));
     assert_eq!((a.attempts_max, b.attempts_max), (3, 1));
-    assert_eq!(a.spec.timeout_ms, 60_000);
-    assert_eq!(b.spec.dir.as_deref(), Some("/srv"));
-    let values: Vec<&str> = b.spec.env.values().map(String::as_str).collect();
+    assert_eq!(a.spec().unwrap().timeout_ms, 60_000);
+    assert_eq!(b.spec().unwrap().dir.as_deref(), Some("/srv"));
+    let values: Vec<&str> = b.spec().unwrap().env.values().map(String::as_str).collect();
     assert_eq!(values, ["1", "3"]);
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use tickwheel_engine::worker::Promise;
 use toml::de::{DeTable, DeValue};
 
 use super::limits;
@@ -21,9 +23,18 @@ pub struct Work {
     pub listen: Option<SocketAddr>,
     /// What clients have to know. `TICKWHEEL_PASSWORD` goes before it.
     pub password: Option<Secret>,
+    /// Files with the certificates and the key of TLS, in PEM form. Relative paths start from the file's
+    /// folder. Default none.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// Wait after the first failure and the longest wait, of jobs that were pushed; `None` is the work
     /// protocol's own rule.
     pub backoff: Option<(Duration, Duration)>,
+    /// When the ends of jobs are answered. Default `durable`.
+    pub ends: Promise,
+    /// From the first byte of a request to its last. Default 30 s, 100 ms to 1 h.
+    pub request_timeout: Duration,
+    /// Whether clients may delete everything by `FLUSH`. Default no.
+    pub allow_flush: bool,
     /// I/O threads. Default 1, 1 to 16.
     pub io_threads: usize,
     /// Connections at the most. Default 10,000, 1 to 1,000,000.
@@ -66,7 +77,11 @@ impl Default for Work {
         Self {
             listen: None,
             password: None,
+            tls: None,
             backoff: None,
+            ends: Promise::Durable,
+            request_timeout: limits::REQUEST_TIMEOUT_DEFAULT,
+            allow_flush: false,
             io_threads: limits::IO_THREADS_DEFAULT,
             connections_max: limits::CONNECTIONS_DEFAULT,
             connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_DEFAULT,
@@ -87,6 +102,23 @@ pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) 
         // What is refused is not shown: it may be the password with a slip.
         Secret::new(reader::text(value)?)
     });
+    let folder = report.file().parent().map(PathBuf::from).unwrap_or_default();
+    let path = |value: &DeValue<'_>| match reader::text(value)? {
+        "" => Err(rule("the path is empty")),
+        path => Ok(folder.join(path)),
+    };
+    let certificate = section.field(report, "tls_cert", r#"tls_cert = "server.crt""#, path);
+    let key = section.field(report, "tls_key", r#"tls_key = "server.key""#, path);
+    let tls = match (certificate.ok().flatten(), key.ok().flatten()) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (given, _) => {
+            let missing = if given.is_some() { "tls_key" } else { "tls_cert" };
+            let reason = "certificate and key belong together";
+            section.refuse(report, missing, reason, r#"tls_cert = "…", tls_key = "…""#);
+            None
+        }
+    };
     let backoff = section.field(report, "backoff", r#"backoff = "10s""#, |value| {
         duration_in(value, limits::BACKOFF)
     });
@@ -100,6 +132,16 @@ pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) 
             Some((base, max.unwrap_or(limits::BACKOFF_MAX_DEFAULT).max(base)))
         }
     };
+    let ends =
+        section.field(report, "ends", r#"ends = "logged""#, |value| match reader::text(value)? {
+            "durable" => Ok(Promise::Durable),
+            "logged" => Ok(Promise::Logged),
+            other => Err(rule(format!("{other:?} is neither \"durable\" nor \"logged\""))),
+        });
+    let request = section.field(report, "request_timeout", r#"request_timeout = "30s""#, |value| {
+        duration_in(value, limits::REQUEST_TIMEOUT)
+    });
+    let flush = section.field(report, "allow_flush", "allow_flush = true", reader::boolean);
     let io_threads = section
         .field(report, "io_threads", "io_threads = 1", |value| count(value, limits::IO_THREADS));
     let connections_max =
@@ -115,7 +157,11 @@ pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) 
     Work {
         listen: listen.ok().flatten(),
         password: password.ok().flatten(),
+        tls,
         backoff,
+        ends: ends.ok().flatten().unwrap_or_default(),
+        request_timeout: request.ok().flatten().unwrap_or(unset.request_timeout),
+        allow_flush: flush.ok().flatten().unwrap_or_default(),
         io_threads: io_threads.ok().flatten().unwrap_or(unset.io_threads),
         connections_max: connections_max.ok().flatten().unwrap_or(unset.connections_max),
         connections_per_address_max: per_address

@@ -11,7 +11,7 @@ use super::name::Names;
 use super::{Crontabs, Format, Host, LineError, User};
 use crate::command::{LogOutput, Program, RunAs, Spec};
 use crate::config::limits;
-use crate::plan::{Entry, Missed, Origin, Timing};
+use crate::plan::{Entry, Missed, Origin, Rules, Task, Timing};
 use crate::problem::Problem;
 
 const SHELL_DEFAULT: &str = "/bin/sh";
@@ -158,7 +158,8 @@ impl Reader<'_> {
         }
         let name = found.names.give(&file_name, parts);
         found.crontabs.entries.push(Entry {
-            spec: Spec { name: name.clone(), ..spec },
+            rules: Rules::default(),
+            task: Task::Command(Spec { name: name.clone(), ..spec }),
             name,
             origin,
             timing,

@@ -40,7 +40,7 @@ fn check_refused(text: &str, format: Format, server: &str, parts: &[&str]) {
 }
 
 fn line_of(entry: &Entry) -> &str {
-    match &entry.spec.program {
+    match &entry.spec().unwrap().program {
         Program::Shell { line, .. } => line,
         Program::Argv(argv) => panic!("{argv:?}"),
     }
@@ -64,7 +64,7 @@ fn a_system_crontab_of_the_usual_shape() {
     assert_eq!(line_of(hourly), "cd / && run-parts --report /etc/cron.hourly");
     assert_eq!(line_of(weekly), "test -x /usr/sbin/x || { cd / && y; }");
     assert_eq!((hourly.origin.line, weekly.origin.line), (5, 6));
-    let spec = &hourly.spec;
+    let spec = hourly.spec().unwrap();
     assert!(!spec.inherit_env);
     let env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/sbin:/bin";
@@ -98,9 +98,9 @@ fn shapes_that_packages_ship() {
     let start = &crontabs.entries[5];
     assert_eq!(start.timing, Timing::Start);
     let run_as = RunAs { name: "www-data".to_owned(), uid: 33, gid: 33 };
-    assert_eq!(start.spec.run_as, Some(run_as));
-    assert_eq!(start.spec.env.get("HOME").map(String::as_str), Some("/var/www"));
-    assert_eq!(start.spec.env.get("LOGNAME").map(String::as_str), Some("www-data"));
+    assert_eq!(start.spec().unwrap().run_as, Some(run_as));
+    assert_eq!(start.spec().unwrap().env.get("HOME").map(String::as_str), Some("/var/www"));
+    assert_eq!(start.spec().unwrap().env.get("LOGNAME").map(String::as_str), Some("www-data"));
     assert_eq!(lines[6], "H=1 /usr/bin/h");
 }
 
@@ -112,7 +112,7 @@ fn variables_hold_for_the_lines_after_them() {
         Format::User,
     );
     let [a, b, c] = &crontabs.entries[..] else { panic!("{crontabs:?}") };
-    let shell = |entry: &Entry| match &entry.spec.program {
+    let shell = |entry: &Entry| match &entry.spec().unwrap().program {
         Program::Shell { shell, .. } => shell.clone(),
         Program::Argv(argv) => panic!("{argv:?}"),
     };
@@ -123,16 +123,16 @@ fn variables_hold_for_the_lines_after_them() {
     assert_eq!([a, b, c].map(shell), ["/bin/sh", "/bin/bash", "/bin/bash"]);
     assert_eq!([a, b, c].map(zone), ["Europe/Berlin", "Asia/Kathmandu", "UTC"]);
     assert_eq!(
-        [a, b, c].map(|entry| entry.spec.dir.as_deref()),
+        [a, b, c].map(|entry| entry.spec().unwrap().dir.as_deref()),
         [Some("/root"), Some("/srv"), Some("/srv")]
     );
     assert_eq!(
-        [a, b, c].map(|entry| entry.spec.env.get("X").map(String::as_str)),
+        [a, b, c].map(|entry| entry.spec().unwrap().env.get("X").map(String::as_str)),
         [None, Some("1 2"), Some("")]
     );
-    assert_eq!(a.spec.env.get("PATH").map(String::as_str), Some("/usr/bin:/bin"));
-    assert!(!a.spec.env.contains_key("CRON_TZ"));
-    assert_eq!([a, b].map(|entry| entry.spec.dir_optional), [true, false]);
+    assert_eq!(a.spec().unwrap().env.get("PATH").map(String::as_str), Some("/usr/bin:/bin"));
+    assert!(!a.spec().unwrap().env.contains_key("CRON_TZ"));
+    assert_eq!([a, b].map(|entry| entry.spec().unwrap().dir_optional), [true, false]);
 }
 
 #[test]
@@ -153,9 +153,9 @@ fn what_does_less_than_in_cron_is_warned_of() {
         assert!(warning.starts_with(start), "{warning}");
     }
     let log_output: Vec<LogOutput> =
-        crontabs.entries.iter().map(|entry| entry.spec.log_output).collect();
+        crontabs.entries.iter().map(|entry| entry.spec().unwrap().log_output).collect();
     assert_eq!(log_output, [LogOutput::Always, LogOutput::OnFailure, LogOutput::OnFailure]);
-    let last = &crontabs.entries[2].spec.env;
+    let last = &crontabs.entries[2].spec().unwrap().env;
     assert_eq!(last.get("TZ").map(String::as_str), Some("UTC"));
     assert_eq!(last.get("LOGNAME").map(String::as_str), Some("root"));
     assert_eq!(last.get("PATH").map(String::as_str), Some("$PATH:/opt"));
@@ -192,7 +192,7 @@ fn one_refused_line_does_not_hide_the_next() {
 fn a_server_without_root_runs_its_own_lines_of_a_system_crontab() {
     let (crontabs, problems) = read("@daily builder a\n", Format::System, "builder");
     assert_eq!(problems, Vec::<String>::new());
-    assert_eq!(crontabs.entries[0].spec.run_as, None);
+    assert_eq!(crontabs.entries[0].spec().unwrap().run_as, None);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn editing_one_line_keeps_the_names_of_the_others() {
 fn percent_gives_the_command_its_input() {
     let crontabs = good("@daily mail -s x y%Hello,%%bye \\% z\n", Format::User);
     assert_eq!(line_of(&crontabs.entries[0]), "mail -s x y");
-    assert_eq!(crontabs.entries[0].spec.stdin.as_deref(), Some("Hello,\n\nbye % z\n"));
+    assert_eq!(crontabs.entries[0].spec().unwrap().stdin.as_deref(), Some("Hello,\n\nbye % z\n"));
 }
 
 #[test]

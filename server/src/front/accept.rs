@@ -9,6 +9,7 @@ use std::{
 };
 
 use mio::net::{TcpListener, TcpStream};
+use rustix::net::sockopt;
 
 use super::{
     limits,
@@ -59,8 +60,7 @@ impl Acceptor {
             match self.listener.accept() {
                 Ok((mut socket, address)) => match shared.admit(address.ip()) {
                     Ok(()) => {
-                        // Replies are gathered here; the system must not hold them back as well.
-                        let _ = socket.set_nodelay(true);
+                        prepare(&socket);
                         accepted.push((socket, address.ip()));
                     }
                     Err(why) => {
@@ -101,4 +101,17 @@ impl Acceptor {
         self.mailboxes[turn].post(Letter::Accepted(socket, address));
         None
     }
+}
+
+/// Sets what the system does for a connection. Nothing hangs on it but how soon a peer that vanished is
+/// noticed, so that a refusal is no reason to refuse the client.
+fn prepare(socket: &TcpStream) {
+    // Replies are gathered here; the system must not hold them back as well.
+    let _ = socket.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(socket, true);
+    let _ = sockopt::set_tcp_keepidle(socket, limits::KEEP_IDLE);
+    let _ = sockopt::set_tcp_keepintvl(socket, limits::KEEP_INTERVAL);
+    let _ = sockopt::set_tcp_keepcnt(socket, limits::KEEP_COUNT);
+    // Also where something was sent that the peer does not acknowledge.
+    let _ = sockopt::set_tcp_user_timeout(socket, limits::STALL_WAIT.as_millis() as u32);
 }

@@ -4,20 +4,21 @@
 use std::{
     collections::VecDeque,
     io::{self, Read},
-    net::{IpAddr, Shutdown},
+    net::IpAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mio::{Token, event::Event, net::TcpStream};
 use tickwheel_engine::{
     CallError, Engine,
-    worker::{FetchTicket, Fetched, Finish, Order, OrderReply},
+    worker::{FetchTicket, Fetched, Finish, Order, OrderReply, Promise},
 };
 use tickwheel_protocol::{Decoded, RequestDecoder, reply};
 
 use super::{
     buffers::{Input, Output},
+    control::Controls,
     fails::Fails,
     job::{self, Terms},
     limits,
@@ -25,6 +26,7 @@ use super::{
     round::{Round, Waiting},
     session::{Flow, Session},
     shared::Shared,
+    stream::Stream,
 };
 
 /// What an I/O thread gives its connections.
@@ -33,22 +35,26 @@ pub(super) struct Context {
     pub(super) engine: Arc<Engine>,
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Arc<Mailbox>,
+    pub(super) controls: Controls,
 }
 
 /// One client.
 #[derive(Debug)]
 pub(super) struct Connection {
     token: Token,
-    socket: TcpStream,
+    stream: Stream,
     address: IpAddr,
     session: Session,
     decoder: RequestDecoder,
     input: Input,
     output: Output,
-    /// What was asked and not answered, in its order. A fetch or failures are the last.
+    /// What was asked and not answered, in its order. A fetch, failures or a control are the last.
     pending: VecDeque<Pending>,
     /// The number of the first of them.
     first: u64,
+    /// Since when a request has begun and not ended.
+    unfinished: Option<Instant>,
+    request_wait: Duration,
     /// As far as the system has said.
     can_read: bool,
     can_write: bool,
@@ -77,7 +83,13 @@ enum Life {
 enum Pending {
     Round(Waiting),
     Fails(Fails, bool),
-    Fetch { ticket: FetchTicket, is_batch: bool, fetched: Option<Vec<Fetched>> },
+    Fetch {
+        ticket: FetchTicket,
+        is_batch: bool,
+        fetched: Option<Vec<Fetched>>,
+    },
+    /// A command for the control thread, and its reply.
+    Control(Option<Vec<u8>>),
     Refused(CallError),
 }
 
@@ -93,12 +105,12 @@ pub(super) enum Turn {
 }
 
 impl Connection {
-    pub(super) fn new(token: Token, socket: TcpStream, address: IpAddr, context: &Context) -> Self {
+    pub(super) fn new(token: Token, stream: Stream, address: IpAddr, context: &Context) -> Self {
         let mut output = Output::default();
         let session = Session::new(&context.shared, output.bytes());
         Self {
             token,
-            socket,
+            stream,
             address,
             session,
             decoder: RequestDecoder::new(),
@@ -106,6 +118,8 @@ impl Connection {
             output,
             pending: VecDeque::new(),
             first: 0,
+            unfinished: None,
+            request_wait: context.shared.request_wait,
             can_read: true,
             can_write: true,
             is_half_closed: false,
@@ -116,7 +130,7 @@ impl Connection {
     }
 
     pub(super) fn socket(&mut self) -> &mut TcpStream {
-        &mut self.socket
+        self.stream.socket()
     }
 
     /// The system said what can be done.
@@ -144,7 +158,8 @@ impl Connection {
             Life::Lingering(deadline) => Some(deadline),
             _ => {
                 let stalled = self.output.stalled().map(|since| since + limits::STALL_WAIT);
-                stalled.into_iter().chain(self.session.deadline()).min()
+                let unfinished = self.unfinished.map(|since| since + self.request_wait);
+                stalled.into_iter().chain(unfinished).chain(self.session.deadline()).min()
             }
         }
     }
@@ -187,12 +202,14 @@ impl Connection {
         self.flush();
         match self.life {
             Life::Ended => Turn::Ended,
-            Life::Answering if self.pending.is_empty() && self.output.is_empty() => {
-                self.close_gently()
-            }
+            Life::Answering if self.pending.is_empty() && self.is_all_sent() => self.close_gently(),
             _ if self.can_read && self.may_read() => Turn::Again,
             _ => Turn::Waits,
         }
+    }
+
+    fn is_all_sent(&self) -> bool {
+        self.output.is_empty() && !self.stream.has_unsent()
     }
 
     /// Hands over what can be decoded, and writes the answers whose turn it is, which may make room
@@ -203,9 +220,12 @@ impl Connection {
             let before = (self.input.len(), self.life);
             self.decode_waiting(context);
             if before == (self.input.len(), self.life) {
-                return;
+                break;
             }
         }
+        // What waits for its turn is not late.
+        let is_unfinished = !self.input.is_empty() && !self.is_blocked();
+        self.unfinished = is_unfinished.then(|| self.unfinished.unwrap_or_else(Instant::now));
     }
 
     /// Whether more is to be read: to be decoded, or to see that the client has gone.
@@ -225,12 +245,15 @@ impl Connection {
         self.life != Life::Open
             || self.pending.len() >= limits::ROUNDS_MAX
             || self.output.len() >= limits::REPLY_BYTES_PAUSE
-            || matches!(self.pending.back(), Some(Pending::Fetch { .. } | Pending::Fails(..)))
+            || matches!(
+                self.pending.back(),
+                Some(Pending::Fetch { .. } | Pending::Fails(..) | Pending::Control(_))
+            )
     }
 
     /// One read; false when there is nothing more to be had.
     fn read(&mut self, context: &Context, scratch: &mut [u8]) -> bool {
-        let read = match self.socket.read(scratch) {
+        let read = match self.stream.read(scratch) {
             Ok(0) => {
                 self.can_read = false;
                 self.input_ended();
@@ -247,7 +270,8 @@ impl Connection {
             }
         };
         // A short read has emptied the socket; what comes later, also its end, is an event.
-        self.can_read = read == scratch.len() || self.is_half_closed;
+        let is_short = read < scratch.len() && self.stream.is_empty_after_short_read();
+        self.can_read = !is_short || self.is_half_closed;
         let bytes = &scratch[..read];
         if matches!(self.life, Life::Lingering(_)) {
             return true;
@@ -312,6 +336,7 @@ impl Connection {
                 // Its turn comes when the failures are recorded.
                 break;
             }
+            let line = &bytes[used..used + len_bytes];
             used += len_bytes;
             commands += 1;
             let command = match command {
@@ -334,6 +359,10 @@ impl Connection {
                     self.give(context, std::mem::take(&mut round));
                     self.fetch(context, &fetch, is_batch);
                 }
+                Flow::Control => {
+                    self.give(context, std::mem::take(&mut round));
+                    self.control(context, line);
+                }
                 Flow::Ends => self.stop_taking(),
             }
         }
@@ -341,6 +370,9 @@ impl Connection {
         if !fails.is_empty() {
             self.pending.push_back(Pending::Fails(fails, false));
             self.give_fails(context);
+        }
+        if commands > 0 {
+            self.unfinished = None;
         }
         context.shared.commands.fetch_add(commands, std::sync::atomic::Ordering::Relaxed);
         used
@@ -356,9 +388,10 @@ impl Connection {
             return;
         }
         let to = self.next_address();
+        let promise = if round.only_ends() { context.shared.ends } else { Promise::Durable };
         let (orders, mut waiting) = round.divide(context.engine.shards());
         for (shard, orders) in orders {
-            if let Err(error) = context.order(to, shard, orders) {
+            if let Err(error) = context.order(to, shard, orders, promise) {
                 waiting.answered(shard, Err(error));
             }
         }
@@ -383,6 +416,26 @@ impl Connection {
         }
     }
 
+    fn control(&mut self, context: &Context, line: &[u8]) {
+        let is_left = context.controls.leave(self.next_address(), &context.mailbox, line);
+        self.pending.push_back(Pending::Control(if is_left {
+            None
+        } else {
+            let mut refusal = Vec::new();
+            let why = "too many commands about the whole server wait; try again later";
+            reply::error(&mut refusal, "ERR", why);
+            Some(refusal)
+        }));
+    }
+
+    /// The control thread has answered.
+    pub(super) fn controlled(&mut self, number: u64, reply: Vec<u8>) {
+        match self.pending_at(number) {
+            Some(Pending::Control(answer)) => *answer = Some(reply),
+            _ => debug_assert!(false, "a command was answered that nobody gave"),
+        }
+    }
+
     /// Gives the orders of the present stage of failures to the engine, and of the next one if there
     /// are none.
     fn give_fails(&mut self, context: &Context) {
@@ -392,7 +445,7 @@ impl Connection {
             let mut is_answered = true;
             for (shard, orders) in fails.orders(context.engine.shards()) {
                 let to = Address { connection: self.token, number };
-                is_answered = match context.order(to, shard, orders) {
+                is_answered = match context.order(to, shard, orders, context.shared.ends) {
                     Ok(()) => false,
                     Err(error) => fails.answered(shard, Err(error)),
                 };
@@ -450,6 +503,7 @@ impl Connection {
                 Some(Pending::Round(waiting)) => waiting.is_complete(),
                 Some(Pending::Fails(_, is_complete)) => *is_complete,
                 Some(Pending::Fetch { fetched, .. }) => fetched.is_some(),
+                Some(Pending::Control(reply)) => reply.is_some(),
                 Some(Pending::Refused(_)) => true,
                 None => false,
             };
@@ -458,15 +512,20 @@ impl Connection {
             }
             let out = self.output.bytes();
             match self.pending.pop_front() {
-                Some(Pending::Round(waiting)) => waiting.write(out),
-                Some(Pending::Fails(fails, _)) => fails.write(out),
+                Some(Pending::Round(waiting)) => {
+                    self.session.ended(waiting.write(&context.shared.tracks, out));
+                }
+                Some(Pending::Fails(fails, _)) => {
+                    self.session.ended(fails.write(&context.shared.tracks, out));
+                }
+                Some(Pending::Control(reply)) => out.extend(reply.unwrap_or_default()),
                 Some(Pending::Refused(error)) => reply::error(out, "ERR", error),
                 Some(Pending::Fetch { fetched, is_batch, .. }) => {
                     let jobs = fetched.unwrap_or_default();
-                    match is_batch {
+                    self.session.took(match is_batch {
                         true => write_jobs(context, &jobs, out),
                         false => write_job(&jobs, out),
-                    }
+                    });
                 }
                 None => {}
             }
@@ -476,7 +535,8 @@ impl Connection {
 
     fn flush(&mut self) {
         if self.can_write && self.life != Life::Ended {
-            match self.output.write_to(&mut self.socket) {
+            let written = self.output.write_to(&mut self.stream);
+            match written.and_then(|is_full| Ok(self.stream.send()? || is_full)) {
                 Ok(is_full) => self.can_write = !is_full,
                 Err(_) => self.life = Life::Ended,
             }
@@ -489,7 +549,7 @@ impl Connection {
 
     /// All is answered: the client is told so, and may close.
     fn close_gently(&mut self) -> Turn {
-        if self.is_half_closed || self.socket.shutdown(Shutdown::Write).is_err() {
+        if self.is_half_closed || self.stream.close_write().is_err() {
             self.life = Life::Ended;
             return Turn::Ended;
         }
@@ -511,35 +571,52 @@ impl Connection {
 }
 
 impl Context {
-    fn order(&self, to: Address, shard: usize, orders: Vec<Order>) -> Result<(), CallError> {
+    fn order(
+        &self,
+        to: Address,
+        shard: usize,
+        orders: Vec<Order>,
+        promise: Promise,
+    ) -> Result<(), CallError> {
         let mailbox = Arc::clone(&self.mailbox);
         let then = move |replies| mailbox.post(Letter::Ordered { to, shard, replies });
-        self.engine.order(shard, orders, then)
+        self.engine.order_with(shard, orders, promise, then)
     }
 }
 
 /// Jobs that were fetched for a client that is gone: others get them at once.
 pub(super) fn give_back(engine: &Engine, jobs: &[Fetched]) {
-    for key in jobs.iter().filter_map(|job| job.key) {
-        let order = Order::Finish { key, outcome: Finish::Returned };
+    for fetched in jobs {
+        let (shard, job) = match fetched.key {
+            Some(key) => (Some(engine.shard_of(key)), key.into()),
+            None => (engine.shard_of_job(fetched.job), fetched.job.into()),
+        };
+        let order = Order::Finish { job, outcome: Finish::Returned };
         // If the engine ends, the lease does so by itself.
-        let _ = engine.order(engine.shard_of(key), vec![order], drop);
+        let _ = shard.map(|shard| engine.order(shard, vec![order], drop));
     }
 }
 
-fn write_job(jobs: &[Fetched], out: &mut Vec<u8>) {
-    let Some(job) = jobs.first() else { return reply::null(out) };
+/// Appends the reply to a `FETCH`. Returns how many jobs are in it.
+fn write_job(jobs: &[Fetched], out: &mut Vec<u8>) -> u64 {
+    let Some(job) = jobs.first() else {
+        reply::null(out);
+        return 0;
+    };
     let begin = out.len();
     let mut read = Ok(());
-    reply::bulk_with(out, |out| read = job.payload.append_to(out));
+    reply::bulk_with(out, |out| read = job::append(job, out));
     if let Err(error) = read {
         tracing::error!(job = %job.job, "a job cannot be read from the log: {error}");
         out.truncate(begin);
         reply::error(out, "ERR", "a job cannot be read from the log");
     }
+    1
 }
 
-fn write_jobs(context: &Context, jobs: &[Fetched], out: &mut Vec<u8>) {
+/// Appends the reply to a `FETCHB`. Returns how many jobs are in it.
+fn write_jobs(context: &Context, jobs: &[Fetched], out: &mut Vec<u8>) -> u64 {
+    let mut written = 0;
     reply::bulk_with(out, |out| {
         let begin = out.len();
         out.push(b'[');
@@ -552,11 +629,13 @@ fn write_jobs(context: &Context, jobs: &[Fetched], out: &mut Vec<u8>) {
             if before > begin + 1 {
                 out.push(b',');
             }
-            if let Err(error) = job.payload.append_to(out) {
+            if let Err(error) = job::append(job, out) {
                 tracing::error!(job = %job.job, "a job cannot be read from the log: {error}");
                 out.truncate(before);
             }
+            written += 1;
         }
         out.push(b']');
     });
+    written
 }

@@ -5,11 +5,14 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use tickwheel_engine::{
     Bytes, CallError, Engine, Refusal,
-    worker::{Finish, Order, OrderReply, Seen, key_of},
+    worker::{Finish, Handle, Order, OrderReply, Seen},
 };
 use tickwheel_protocol::{Edits, FailReport, Failure, Job, RefusedReport, reply};
 
-use super::{job, limits, round};
+use super::{
+    job, limits, names, round,
+    tracks::{End, Tracks},
+};
 
 /// Reports of requests that follow each other.
 #[derive(Debug, Default)]
@@ -39,8 +42,11 @@ enum Request {
 #[derive(Debug)]
 struct Report {
     shard: usize,
+    job: Handle,
     report: FailReport<'static>,
     seen: Option<Box<Seen>>,
+    /// The attempt was the last one.
+    is_last: bool,
     /// What became of it, once it is known.
     refusal: Option<String>,
 }
@@ -83,21 +89,23 @@ impl Fails {
             message: owned(report.message),
             backtrace: report.backtrace.into_iter().map(owned).collect(),
         };
-        let shard = round::shard_of(engine, &report.jid);
-        self.reports.push(Report { shard, report, seen: None, refusal: None });
+        let (shard, job) = names::find(engine, &report.jid);
+        let report = Report { shard, job, report, seen: None, is_last: false, refusal: None };
+        self.reports.push(report);
     }
 
     /// The orders of the present stage, by shard. None means that all is known.
     pub(super) fn orders(&mut self, shards: usize) -> Vec<(usize, Vec<Order>)> {
         let mut orders: Vec<Vec<Order>> = (0..shards).map(|_| Vec::new()).collect();
         for entry in &mut self.reports {
-            let key = key_of(entry.report.jid.as_bytes());
+            let job = entry.job;
             match self.stage {
-                Stage::Looking => orders[entry.shard].push(Order::Look { key }),
+                Stage::Looking => orders[entry.shard].push(Order::Look { job }),
                 Stage::Ending => {
                     if let Some(seen) = entry.seen.take() {
                         let outcome = outcome(&entry.report, &seen);
-                        orders[entry.shard].push(Order::Finish { key, outcome });
+                        entry.is_last = seen.attempts >= seen.attempts_max;
+                        orders[entry.shard].push(Order::Finish { job, outcome });
                     }
                 }
             }
@@ -133,8 +141,15 @@ impl Fails {
         std::mem::replace(&mut self.stage, Stage::Ending) == Stage::Looking
     }
 
-    /// Appends the replies to all requests, in their order.
-    pub(super) fn write(self, out: &mut Vec<u8>) {
+    /// Appends the replies to all requests, in their order. Returns how many attempts have ended.
+    pub(super) fn write(self, tracks: &Tracks, out: &mut Vec<u8>) -> u64 {
+        let ended = self.reports.iter().filter(|entry| entry.refusal.is_none());
+        let ended = ended.map(|entry| {
+            if entry.is_last {
+                tracks.ended(&entry.report.jid, End::Dead, job::now());
+            }
+        });
+        let ended = ended.count() as u64;
         let mut reports = self.reports.into_iter();
         for request in self.requests {
             match request {
@@ -152,6 +167,7 @@ impl Fails {
                 }
             }
         }
+        ended
     }
 }
 
@@ -176,6 +192,11 @@ fn outcome(report: &FailReport<'_>, seen: &Seen) -> Finish {
     if let Err(error) = seen.payload.append_to(&mut raw) {
         tracing::error!(jid = &*report.jid, "a job cannot be read: {error}");
         raw.clear();
+    }
+    // A run of a schedule becomes a job of its own.
+    let whole = std::str::from_utf8(&raw).ok().zip(names::job_of(&report.jid));
+    if let Some(whole) = whole.and_then(|(raw, id)| job::of_run(id, raw)) {
+        raw = whole;
     }
     let message = match (&*report.errtype, &*report.message) {
         ("", message) => message.to_owned(),

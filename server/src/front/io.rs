@@ -17,6 +17,7 @@ use super::{
     limits,
     mailbox::{Letter, Mailbox},
     shared::Phase,
+    stream::Stream,
 };
 
 pub(super) const WAKER: Token = Token(0);
@@ -129,6 +130,12 @@ impl Io {
                 }
                 to
             }
+            Letter::Controlled { to, reply } => {
+                if let Some(connection) = self.connections.get_mut(&to.connection) {
+                    connection.controlled(to.number, reply);
+                }
+                to
+            }
             Letter::Fetched { to, fetched } => {
                 match self.connections.get_mut(&to.connection) {
                     Some(connection) => connection.fetched(&self.context, to.number, fetched),
@@ -177,7 +184,15 @@ impl Io {
             tracing::warn!("a connection cannot be waited for: {error}");
             return self.context.shared.left(address);
         }
-        let mut connection = Connection::new(token, socket, address, &self.context);
+        let tls = match self.context.shared.tls().map(|tls| tls.connection()).transpose() {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::warn!("a connection cannot be encrypted: {error}");
+                return self.context.shared.left(address);
+            }
+        };
+        let stream = Stream::new(socket, tls);
+        let mut connection = Connection::new(token, stream, address, &self.context);
         if self.context.shared.phase() == Phase::Ending {
             connection.stop_taking();
         }

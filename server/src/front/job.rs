@@ -7,8 +7,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tickwheel_engine::{Backoff, NewJob};
-use tickwheel_protocol::{Edits, Job, Retry};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tickwheel_engine::{Backoff, JobId, NewJob, ReadError, worker::Fetched};
+use tickwheel_protocol::{Edits, Job, Retry, Template};
+
+use super::{limits, names};
 
 /// Attempts that the engine gives a job at the most.
 const ATTEMPTS_MAX: u32 = 10_000;
@@ -23,7 +27,9 @@ pub(super) struct Terms {
 /// What the job asks for and the engine does not do yet.
 pub(super) fn not_supported(job: &Job<'_>) -> Option<&'static str> {
     let custom = &job.custom;
-    if custom.unique_for.is_some() {
+    if names::job_of(&job.jid).is_some() {
+        Some("a jid of this form names a job of a schedule; choose another")
+    } else if custom.unique_for.is_some() {
         Some("`custom.unique_for` is not supported yet; leave it out")
     } else if custom.expires_at.is_some() || custom.expires_in.is_some() {
         Some("`custom.expires_at` and `custom.expires_in` are not supported yet; leave them out")
@@ -48,31 +54,83 @@ pub(super) fn to_engine(
         ..Edits::default()
     };
     job.write_with(edits, payloads);
-    let attempts_max = match job.retry {
-        Retry::Never | Retry::Bury => 1,
-        Retry::Times(times) => times.saturating_add(1).min(ATTEMPTS_MAX) as u16,
-    };
-    let mut new = NewJob::new(job.jobtype.to_string())
-        .key(job.jid.as_bytes())
-        .timeout(Duration::from_secs(job.reserve_seconds.into()))
-        .attempts_max(attempts_max)
-        .backoff(terms.backoff);
-    if job.queue != tickwheel_protocol::limits::QUEUE_DEFAULT {
-        new = new.queue(job.queue.to_string());
-    }
-    if let Some(priority) = job.priority {
-        new = new.priority(priority);
-    }
+    let mut new = terms_of(job, terms.backoff).key(job.jid.as_bytes());
     if let Some(at) = job.at {
         new = new.at(system_time(at));
     }
     (new, begin..payloads.len())
 }
 
+/// What a schedule of this template adds, but for its payload.
+pub(super) fn of_template(template: &Template<'_>, backoff: Backoff) -> NewJob {
+    terms_of(template.job(), backoff)
+}
+
+/// What the engine has to know of a job beside its name, its time and its payload.
+fn terms_of(job: &Job<'_>, backoff: Backoff) -> NewJob {
+    let attempts_max = match job.retry {
+        Retry::Never | Retry::Bury => 1,
+        Retry::Times(times) => times.saturating_add(1).min(ATTEMPTS_MAX) as u16,
+    };
+    let mut new = NewJob::new(job.jobtype.to_string())
+        .timeout(Duration::from_secs(job.reserve_seconds.into()))
+        .attempts_max(attempts_max)
+        .backoff(backoff);
+    if job.queue != tickwheel_protocol::limits::QUEUE_DEFAULT {
+        new = new.queue(job.queue.to_string());
+    }
+    if let Some(priority) = job.priority {
+        new = new.priority(priority);
+    }
+    new
+}
+
+/// Appends a fetched job as JSON.
+///
+/// # Errors
+/// The log does not give it back; `out` is as before.
+pub(super) fn append(job: &Fetched, out: &mut Vec<u8>) -> Result<(), ReadError> {
+    let begin = out.len();
+    job.payload.append_to(out)?;
+    if job.key.is_none() {
+        let raw = std::str::from_utf8(&out[begin..]);
+        if let Some(whole) = raw.ok().and_then(|raw| of_run(job.job, raw)) {
+            out.truncate(begin);
+            out.extend_from_slice(&whole);
+        }
+    }
+    Ok(())
+}
+
+/// The job of a run of a schedule, whose payload is the schedule; `None` if it is the job already, as
+/// after a failure.
+pub(super) fn of_run(id: JobId, raw: &str) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Definition<'a> {
+        #[serde(borrow)]
+        job: &'a RawValue,
+    }
+    if Job::jid_of(raw).is_some() {
+        return None;
+    }
+    let definition: Definition<'_> = serde_json::from_str(raw).ok()?;
+    let template = Template::parse(definition.job.get(), limits::PAYLOAD_BYTES_MAX).ok()?;
+    let mut job = Vec::with_capacity(raw.len());
+    template.write_job(&names::jid_of(id), Edits::default(), &mut job);
+    Some(job)
+}
+
 /// An instant before 1970 is as good as 1970: it has passed.
-fn system_time(at: Timestamp) -> SystemTime {
+pub(super) fn system_time(at: Timestamp) -> SystemTime {
     let since = Duration::try_from(at.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
     SystemTime::UNIX_EPOCH + since
+}
+
+/// An instant as the protocol writes it; `None` beyond its calendar.
+pub(super) fn instant_text(at: SystemTime) -> Option<String> {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let at = Timestamp::from_microsecond(i64::try_from(since.as_micros()).ok()?).ok()?;
+    Some(at.to_string())
 }
 
 /// The present instant.

@@ -49,6 +49,15 @@ pub(super) const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
 /// A client that takes none of its replies for so long is cut.
 pub(super) const STALL_WAIT: Duration = Duration::from_secs(30);
 
+/// A peer of which nothing is heard for so long is asked by the system whether it is there.
+pub(super) const KEEP_IDLE: Duration = Duration::from_secs(60);
+
+/// How often it is asked again.
+pub(super) const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// After so many questions without an answer the connection has ended.
+pub(super) const KEEP_COUNT: u32 = 6;
+
 /// How often deadlines of connections are looked at, while there is one.
 pub(super) const SWEEP: Duration = Duration::from_millis(250);
 
@@ -64,6 +73,12 @@ pub(super) const END_WAIT: Duration = Duration::from_secs(5);
 /// A worker that is silent for so long is gone.
 pub(super) const WORKER_SILENCE: Duration = Duration::from_secs(60);
 
+/// Bytes of commands that wait for the control thread, of all connections.
+pub(super) const CONTROL_BYTES_MAX: usize = 64 << 20;
+
+/// Memory for what is known of tracked jobs, about; the oldest are forgotten first.
+pub(super) const TRACK_BYTES_MAX: usize = 32 << 20;
+
 /// Workers that are listed at the most; a further one works, but is not told to be quiet.
 pub(super) const WORKERS_MAX: usize = 65_536;
 
@@ -76,3 +91,5 @@ const _: () = assert!(REQUEST.job_bytes_max < REQUEST.line_bytes_max);
 // One answer to a FETCHB may be as long as so many of the longest jobs would be, or it is cut short.
 const _: () = assert!(REPLY_BYTES_PAUSE < REPLY_BYTES_MAX);
 const _: () = assert!(PAYLOAD_BYTES_MAX < REPLY_BYTES_MAX);
+// The longest line can wait for the control thread.
+const _: () = assert!(REQUEST.line_bytes_max < CONTROL_BYTES_MAX);

@@ -29,6 +29,8 @@ pub(super) enum Letter {
     Accepted(TcpStream, IpAddr),
     /// What became of the orders of one shard.
     Ordered { to: Address, shard: usize, replies: Result<Vec<OrderReply>, CallError> },
+    /// What became of a command for the control thread.
+    Controlled { to: Address, reply: Vec<u8> },
     /// What a fetch brought.
     Fetched { to: Address, fetched: Vec<Fetched> },
     /// The server's phase has changed.

@@ -2,7 +2,7 @@
 //!
 //! An I/O thread waits for its sockets (`io`). What one read of a connection brings is decoded
 //! (`connection`), each command is carried out (`session`) and becomes orders for the engine, one
-//! list per shard (`round`, `fails`). Answers come back as letters (`mailbox`) and are written in
+//! list per shard (`round`, `fails`); what asks the whole engine goes to a thread of its own (`control`). Answers come back as letters (`mailbox`) and are written in
 //! the order of the requests. `docs/protocol.md` says what goes over the wire.
 //!
 //! It must not know configuration files, commands, or how the server ends.
@@ -10,6 +10,7 @@
 mod accept;
 mod buffers;
 mod connection;
+mod control;
 mod error;
 mod fails;
 mod info;
@@ -17,26 +18,33 @@ mod io;
 mod job;
 mod limits;
 mod mailbox;
+mod names;
 mod round;
 mod session;
 mod shared;
+mod stream;
+mod tls;
+mod tracks;
 mod workers;
 
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Duration,
 };
 
 use mio::{Interest, net::TcpListener};
-use tickwheel_engine::{Backoff, Engine};
+use tickwheel_engine::{Backoff, Engine, worker::Promise};
 use tickwheel_protocol::Password;
 
 pub use error::ListenError;
+pub use tls::{Tls, TlsError};
 
 use self::{
     accept::Acceptor,
     connection::Context,
+    control::Controls,
     io::Io,
     mailbox::{Letter, Mailbox},
     shared::{Phase, Shared},
@@ -49,8 +57,16 @@ pub struct FrontOptions {
     pub listen: SocketAddr,
     /// What clients have to know.
     pub password: Option<Password>,
+    /// Certificate and key, if all connections are to be encrypted.
+    pub tls: Option<Tls>,
     /// How long jobs that were pushed wait after a failure.
     pub backoff: Backoff,
+    /// When the ends of jobs are answered: `ACK`, `FAIL` and their kin.
+    pub ends: Promise,
+    /// From the first byte of a request to its last; then the client is cut.
+    pub request_wait: Duration,
+    /// Whether `FLUSH` is carried out.
+    pub allow_flush: bool,
     /// I/O threads, at least 1.
     pub io_threads: usize,
     /// Connections at the most.
@@ -105,9 +121,14 @@ impl Front {
             threads: Mutex::default(),
             address,
         };
+        let (controls, control) = Controls::start(Arc::clone(engine), Arc::clone(&shared))?;
         for (number, (poll, mailbox)) in prepared.into_iter().enumerate() {
-            let context =
-                Context { engine: Arc::clone(engine), shared: Arc::clone(&shared), mailbox };
+            let context = Context {
+                engine: Arc::clone(engine),
+                shared: Arc::clone(&shared),
+                mailbox,
+                controls: controls.clone(),
+            };
             let acceptor =
                 listener.take().map(|listener| Acceptor::new(listener, mailboxes.clone()));
             let io = Io::new(poll, context, acceptor);
@@ -115,6 +136,8 @@ impl Front {
                 thread::Builder::new().name(format!("tw-io-{number}")).spawn(move || io.run())?;
             front.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
+        // It ends when no I/O thread is left, and is waited for last.
+        front.threads.lock().unwrap_or_else(PoisonError::into_inner).push(control);
         Ok(front)
     }
 
@@ -128,6 +151,13 @@ impl Front {
     /// they live. What they have they may end.
     pub fn drain(&self) {
         self.go_on(Phase::Draining);
+    }
+
+    /// Takes over what may change while it listens: password and certificate, for connections to
+    /// come, and the bounds on connections. Those that are there stay. Whether the options are safe
+    /// was checked.
+    pub fn reload(&self, options: &FrontOptions) {
+        self.shared.reload(options);
     }
 
     /// Whether a worker is connected.

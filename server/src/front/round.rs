@@ -1,15 +1,24 @@
 //! A round: what one read of a connection asked of the engine, as one list of orders per shard, and
 //! the replies in the order of the requests. It must not know sockets.
 
-use std::{collections::BTreeMap, ops::Range, vec};
+use std::{collections::BTreeMap, ops::Range, time::Duration, vec};
 
+use jiff::Timestamp;
 use tickwheel_engine::{
     Bytes, CallError, Engine, NewJob, Refusal,
-    worker::{Order, OrderReply, key_of},
+    worker::{Handle, Order, OrderReply},
 };
-use tickwheel_protocol::{Job, JobError, PushBatch, reply};
+use tickwheel_protocol::{Job, JobError, PushBatch, TrackSet, reply};
 
-use super::job::{self, Terms};
+use super::{
+    job::{self, Terms},
+    names,
+    tracks::{End, Track, Tracks},
+};
+
+/// `reserve_until` of `TRACK SET` reaches so far at the most, as `EXTEND` does.
+const RESERVE_MAX: Duration =
+    Duration::from_secs(tickwheel_protocol::limits::RESERVE_SECONDS_MAX as u64);
 
 /// Requests that are gathered.
 #[derive(Debug, Default)]
@@ -50,14 +59,30 @@ enum Item {
         jobs: Vec<(usize, Range<usize>)>,
         refused: BTreeMap<String, String>,
     },
-    Ack(usize),
-    AckBatch(Vec<usize>),
+    /// With its jid if the job is tracked.
+    Ack(usize, Option<Box<str>>),
+    /// The shards, and the places of those that are tracked.
+    AckBatch(Vec<usize>, Vec<(usize, Box<str>)>),
     /// `EXTEND` or `CANCEL`.
     Change(usize, Box<str>),
     Track(usize, Box<str>),
+    Progress(usize, Box<Progress>),
+}
+
+/// What a worker says of a job that it has.
+#[derive(Debug)]
+struct Progress {
+    jid: Box<str>,
+    percent: Option<u8>,
+    desc: Option<Box<str>>,
 }
 
 impl Round {
+    /// Whether all that it asks of the engine is to end attempts.
+    pub(super) fn only_ends(&self) -> bool {
+        self.plans.iter().all(|(_, plan)| matches!(plan, Plan::Order(Order::Finish { .. })))
+    }
+
     /// Whether nothing was asked.
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
@@ -106,20 +131,23 @@ impl Round {
     }
 
     fn add(&mut self, engine: &Engine, job: &Job<'_>, terms: Terms) -> (usize, Range<usize>) {
-        let shard = shard_of(engine, &job.jid);
+        // A jid of the server's own form was refused.
+        let (shard, _) = names::find(engine, &job.jid);
         let (new, range) = job::to_engine(job, terms, &mut self.payloads);
         self.plans.push((shard, Plan::Add(new, range.clone())));
         (shard, range)
     }
 
-    pub(super) fn ack(&mut self, engine: &Engine, jid: &str) {
+    pub(super) fn ack(&mut self, engine: &Engine, tracks: &Tracks, jid: &str) {
         let shard = self.order(engine, jid, succeeded);
-        self.items.push(Item::Ack(shard));
+        self.items.push(Item::Ack(shard, tracks.has(jid).then(|| jid.into())));
     }
 
-    pub(super) fn ack_batch(&mut self, engine: &Engine, jids: &[impl AsRef<str>]) {
+    pub(super) fn ack_batch(&mut self, engine: &Engine, tracks: &Tracks, jids: &[impl AsRef<str>]) {
         let shards = jids.iter().map(|jid| self.order(engine, jid.as_ref(), succeeded)).collect();
-        self.items.push(Item::AckBatch(shards));
+        let tracked = jids.iter().map(AsRef::as_ref).enumerate().filter(|(_, jid)| tracks.has(jid));
+        let tracked = tracked.map(|(place, jid)| (place, jid.into())).collect();
+        self.items.push(Item::AckBatch(shards, tracked));
     }
 
     /// `EXTEND`, `CANCEL`: an order about one job, which has to be there.
@@ -127,7 +155,7 @@ impl Round {
         &mut self,
         engine: &Engine,
         jid: &str,
-        order: impl FnOnce(tickwheel_engine::Key) -> Order,
+        order: impl FnOnce(Handle) -> Order,
     ) {
         let shard = self.order(engine, jid, order);
         self.items.push(Item::Change(shard, jid.into()));
@@ -135,19 +163,30 @@ impl Round {
 
     /// `TRACK GET`.
     pub(super) fn track(&mut self, engine: &Engine, jid: &str) {
-        let shard = self.order(engine, jid, |key| Order::Look { key });
+        let shard = self.order(engine, jid, |job| Order::Look { job });
         self.items.push(Item::Track(shard, jid.into()));
     }
 
-    fn order(
-        &mut self,
-        engine: &Engine,
-        jid: &str,
-        order: impl FnOnce(tickwheel_engine::Key) -> Order,
-    ) -> usize {
-        let key = key_of(jid.as_bytes());
-        let shard = if engine.shards() == 1 { 0 } else { engine.shard_of(key) };
-        self.plans.push((shard, Plan::Order(order(key))));
+    /// `TRACK SET`.
+    pub(super) fn progress(&mut self, engine: &Engine, set: &TrackSet<'_>, now: Timestamp) {
+        let shard = self.order(engine, &set.jid, |job| match set.reserve_until {
+            Some(until) => {
+                let span = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+                Order::Extend { job, span: span.min(RESERVE_MAX) }
+            }
+            None => Order::Look { job },
+        });
+        let progress = Progress {
+            jid: (&*set.jid).into(),
+            percent: set.percent,
+            desc: set.desc.as_deref().map(Box::from),
+        };
+        self.items.push(Item::Progress(shard, Box::new(progress)));
+    }
+
+    fn order(&mut self, engine: &Engine, jid: &str, order: impl FnOnce(Handle) -> Order) -> usize {
+        let (shard, job) = names::find(engine, jid);
+        self.plans.push((shard, Plan::Order(order(job))));
         shard
     }
 
@@ -192,8 +231,9 @@ impl Waiting {
         }
     }
 
-    /// Appends the replies to all requests, in their order.
-    pub(super) fn write(mut self, out: &mut Vec<u8>) {
+    /// Appends the replies to all requests, in their order. Returns how many attempts have ended.
+    pub(super) fn write(mut self, tracks: &Tracks, out: &mut Vec<u8>) -> u64 {
+        let mut ended = 0;
         let mut texts = &self.texts[..];
         let mut answers = Answers(&mut self.answers);
         for item in self.items {
@@ -217,14 +257,32 @@ impl Waiting {
                     }
                     write_refused(out, &refused);
                 }
-                Item::Ack(shard) => match answers.finished(shard) {
-                    Ok(_) => reply::ok(out),
+                Item::Ack(shard, tracked) => match answers.finished(shard) {
+                    Ok(was_running) => {
+                        ended += u64::from(was_running);
+                        if let Some(jid) = tracked.filter(|_| was_running) {
+                            tracks.ended(&jid, End::Success, job::now());
+                        }
+                        reply::ok(out);
+                    }
                     Err(why) => reply::error(out, "ERR", why),
                 },
-                Item::AckBatch(shards) => {
-                    let failed = shards.into_iter().filter_map(|s| answers.finished(s).err());
+                Item::AckBatch(shards, tracked) => {
+                    let (mut tracked, mut refusal) = (tracked.into_iter().peekable(), None);
+                    for (place, shard) in shards.into_iter().enumerate() {
+                        let tracked = tracked.next_if(|(tracked, _)| *tracked == place);
+                        match answers.finished(shard) {
+                            Ok(was_running) => {
+                                ended += u64::from(was_running);
+                                if let Some((_, jid)) = tracked.filter(|_| was_running) {
+                                    tracks.ended(&jid, End::Success, job::now());
+                                }
+                            }
+                            Err(why) => drop(refusal.get_or_insert(why)),
+                        }
+                    }
                     // A shard that cannot answer answers none: the first reason is the only one.
-                    match failed.collect::<Vec<_>>().first() {
+                    match refusal {
                         None => write_refused(out, &BTreeMap::new()),
                         Some(why) => reply::error(out, "ERR", why),
                     }
@@ -235,11 +293,23 @@ impl Waiting {
                     Err(why) => reply::error(out, "ERR", why),
                 },
                 Item::Track(shard, jid) => match answers.state(shard) {
-                    Ok(state) => write_state(out, &jid, state),
+                    Ok(state) => write_state(out, &jid, state, tracks.get(&jid)),
+                    Err(why) => reply::error(out, "ERR", why),
+                },
+                Item::Progress(shard, progress) => match answers.is_under_way(shard) {
+                    Ok(true) => {
+                        let Progress { jid, percent, desc } = *progress;
+                        tracks.progress(&jid, percent, desc.as_deref(), job::now());
+                        reply::ok(out);
+                    }
+                    Ok(false) => {
+                        reply::error(out, "ERR", format_args!("Job not found {}", progress.jid));
+                    }
                     Err(why) => reply::error(out, "ERR", why),
                 },
             }
         }
+        ended
     }
 }
 
@@ -282,12 +352,23 @@ impl Answers<'_> {
         }
     }
 
-    fn state(&mut self, shard: usize) -> Result<&'static str, String> {
+    /// Whether a worker has the job.
+    fn is_under_way(&mut self, shard: usize) -> Result<bool, String> {
         match self.next(shard)? {
-            OrderReply::Looked(None) => Ok("unknown"),
-            OrderReply::Looked(Some(seen)) if seen.is_running => Ok("working"),
-            OrderReply::Looked(Some(seen)) if seen.attempts > 0 => Ok("failed"),
-            OrderReply::Looked(Some(_)) => Ok("enqueued"),
+            OrderReply::Extended(done) => Ok(done),
+            OrderReply::Looked(seen) => Ok(seen.is_some_and(|seen| seen.is_running)),
+            OrderReply::Refused(refusal) => Err(refusal.to_string()),
+            _ => Err(Refusal::Busy.to_string()),
+        }
+    }
+
+    /// What the engine says of a job; `None` when it does not know it, or not any more.
+    fn state(&mut self, shard: usize) -> Result<Option<&'static str>, String> {
+        match self.next(shard)? {
+            OrderReply::Looked(None) => Ok(None),
+            OrderReply::Looked(Some(seen)) if seen.is_running => Ok(Some("working")),
+            OrderReply::Looked(Some(seen)) if seen.attempts > 0 => Ok(Some("failed")),
+            OrderReply::Looked(Some(_)) => Ok(Some("enqueued")),
             _ => Err(Refusal::Busy.to_string()),
         }
     }
@@ -301,25 +382,40 @@ pub(super) fn write_refused(out: &mut Vec<u8>, refused: &BTreeMap<String, String
     });
 }
 
-fn write_state(out: &mut Vec<u8>, jid: &str, state: &str) {
+/// Appends the state of a job: what the engine says of it, and what else is known.
+fn write_state(out: &mut Vec<u8>, jid: &str, state: Option<&str>, track: Option<Track>) {
     #[derive(serde::Serialize)]
     struct Tracked<'t> {
         jid: &'t str,
         state: &'t str,
-        updated_at: &'t str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        percent: Option<u8>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        desc: Option<&'t str>,
+        updated_at: String,
     }
+    let track = track.unwrap_or_default();
+    let state = state.or(track.end.map(|end| match end {
+        End::Success => "success",
+        End::Dead => "dead",
+    }));
+    let known = Tracked {
+        jid,
+        state: state.unwrap_or("unknown"),
+        percent: track.percent,
+        desc: track.desc.as_deref(),
+        updated_at: match state {
+            Some(_) => track.updated_at.map(|at| at.to_string()).unwrap_or_default(),
+            None => String::new(),
+        },
+    };
     reply::bulk_with(out, |out| {
-        let _ = serde_json::to_writer(out, &Tracked { jid, state, updated_at: "" });
+        let _ = serde_json::to_writer(out, &known);
     });
 }
 
-fn succeeded(key: tickwheel_engine::Key) -> Order {
-    Order::Finish { key, outcome: tickwheel_engine::worker::Finish::Succeeded }
-}
-
-/// The shard of a job; with one shard no hash has to be computed for it.
-pub(super) fn shard_of(engine: &Engine, jid: &str) -> usize {
-    if engine.shards() == 1 { 0 } else { engine.shard_of(key_of(jid.as_bytes())) }
+fn succeeded(job: Handle) -> Order {
+    Order::Finish { job, outcome: tickwheel_engine::worker::Finish::Succeeded }
 }
 
 fn error_text(error: &JobError) -> String {

@@ -7,29 +7,34 @@ use std::{
 
 use tickwheel_engine::worker::{Fetch, Order};
 use tickwheel_protocol::{
-    Beat, Challenge, Command, Greeting, Hello, Limits, QueueCommand, TrackCommand, reply,
+    Beat, Challenge, Command, Greeting, Hello, Limits, Password, TrackCommand, reply,
 };
 
 use super::{
     connection::Context,
+    control,
     fails::Fails,
-    info,
     job::Terms,
     limits,
     round::Round,
     shared::{Phase, Shared},
+    workers::{Wish, Worker},
 };
 
 /// What a connection has said about itself.
 #[derive(Debug)]
 pub(super) struct Session {
     stage: Stage,
-    wid: Option<Box<str>>,
+    worker: Option<Arc<Worker>>,
 }
 
 #[derive(Debug)]
 enum Stage {
-    Handshake { challenge: Option<Challenge<'static>>, deadline: Instant },
+    /// What was asked of the client, and the password that was right when it connected.
+    Handshake {
+        secret: Option<(Challenge<'static>, Password)>,
+        deadline: Instant,
+    },
     Open,
 }
 
@@ -40,6 +45,8 @@ pub(super) enum Flow {
     Goes,
     /// A wait for jobs; whether they were asked for by `FETCHB`.
     Fetch(Fetch, bool),
+    /// A wait for the control thread, which gets the command's line.
+    Control,
     /// The end of the connection.
     Ends,
 }
@@ -47,13 +54,13 @@ pub(super) enum Flow {
 impl Session {
     /// A new connection; the greeting is appended to `out`.
     pub(super) fn new(shared: &Shared, out: &mut Vec<u8>) -> Self {
-        let challenge = shared
-            .password
-            .as_ref()
-            .map(|_| Challenge { rounds: limits::HASH_ROUNDS, salt: salt().into() });
-        Greeting { challenge: challenge.clone(), is_tickwheel: true }.write(out);
+        let secret = shared.password().map(|password| {
+            (Challenge { rounds: limits::HASH_ROUNDS, salt: salt().into() }, password)
+        });
+        let challenge = secret.as_ref().map(|(challenge, _)| challenge.clone());
+        Greeting { challenge, is_tickwheel: true }.write(out);
         let deadline = Instant::now() + limits::HANDSHAKE_WAIT;
-        Self { stage: Stage::Handshake { challenge, deadline }, wid: None }
+        Self { stage: Stage::Handshake { secret, deadline }, worker: None }
     }
 
     /// What a request may hold now.
@@ -86,25 +93,37 @@ impl Session {
         round: &mut Round,
         fails: &mut Fails,
     ) -> Flow {
-        if let Stage::Handshake { challenge, .. } = &self.stage {
+        if let Stage::Handshake { secret, .. } = &self.stage {
             let Command::Hello(hello) = &command else {
                 round.refuse("say HELLO first");
                 return Flow::Ends;
             };
-            if !knows_password(&context.shared, challenge.as_ref(), hello) {
+            if !knows_password(secret.as_ref(), hello) {
                 round.refuse("Invalid password");
                 return Flow::Ends;
             }
             self.stage = Stage::Open;
-            self.wid = hello.identity.wid.as_deref().map(Box::from);
-            context.shared.workers.connected(&hello.identity);
+            self.worker = context.shared.workers.connected(&hello.identity, terms.now);
             round.text(reply::ok);
             return Flow::Goes;
         }
-        let engine = &context.engine;
+        if control::takes(&command) {
+            return Flow::Control;
+        }
+        let (engine, tracks) = (&context.engine, &context.shared.tracks);
         match command {
-            Command::Push(job) => round.push(engine, &job, terms),
-            Command::PushBatch(batch) => round.push_batch(engine, &batch, terms),
+            Command::Push(job) => {
+                if job.custom.track {
+                    tracks.begin(&job.jid, terms.now);
+                }
+                round.push(engine, &job, terms);
+            }
+            Command::PushBatch(batch) => {
+                for job in batch.jobs.iter().flatten().filter(|job| job.custom.track) {
+                    tracks.begin(&job.jid, terms.now);
+                }
+                round.push_batch(engine, &batch, terms);
+            }
             Command::Fetch(queues) => {
                 let queues = queues.iter().map(Box::from).collect();
                 return fetch(context, queues, 1, limits::FETCH_WAIT, false);
@@ -115,22 +134,18 @@ impl Session {
                 let wait = Duration::from_millis(batch.wait_ms.into());
                 return fetch(context, queues, max, wait, true);
             }
-            Command::Ack(jid) => round.ack(engine, &jid),
-            Command::AckBatch(jids) => round.ack_batch(engine, &jids),
+            Command::Ack(jid) => round.ack(engine, tracks, &jid),
+            Command::AckBatch(jids) => round.ack_batch(engine, tracks, &jids),
             Command::Fail(report) => fails.add(engine, report),
             Command::FailBatch(batch) => fails.add_batch(engine, batch.reports),
             Command::Extend(extend) => {
                 let span = Duration::from_secs(extend.seconds.into());
-                round.change(engine, &extend.jid, |key| Order::Extend { key, span });
+                round.change(engine, &extend.jid, |job| Order::Extend { job, span });
             }
-            Command::Cancel(jid) => round.change(engine, &jid, |key| Order::Cancel { key }),
+            Command::Cancel(jid) => round.change(engine, &jid, |job| Order::Cancel { job }),
             Command::Beat(worker) => beat(&context.shared, &worker, round),
-            Command::Info => match info::report(engine, &context.shared) {
-                Ok(report) => round.text(|out| reply::bulk(out, &report)),
-                Err(error) => round.refuse(error),
-            },
-            Command::Queue(command) => queue(context, &command, round),
             Command::Track(TrackCommand::Get(jid)) => round.track(engine, jid),
+            Command::Track(TrackCommand::Set(set)) => round.progress(engine, &set, terms.now),
             Command::End => return Flow::Ends,
             Command::Hello(_) => round.refuse("HELLO was said already"),
             other => round.refuse(format_args!("{} is not supported yet", name(&other))),
@@ -138,22 +153,32 @@ impl Session {
         Flow::Goes
     }
 
+    /// The client was given jobs.
+    pub(super) fn took(&self, jobs: u64) {
+        if let Some(worker) = &self.worker {
+            worker.took(jobs);
+        }
+    }
+
+    /// The client told the end of jobs.
+    pub(super) fn ended(&self, jobs: u64) {
+        if let Some(worker) = self.worker.as_ref().filter(|_| jobs > 0) {
+            worker.ended(jobs);
+        }
+    }
+
     /// The connection has ended.
     pub(super) fn end(&self, shared: &Shared) {
-        if let Some(wid) = &self.wid {
-            shared.workers.disconnected(wid);
+        if let Some(worker) = &self.worker {
+            shared.workers.disconnected(worker);
         }
     }
 }
 
-fn knows_password(shared: &Shared, challenge: Option<&Challenge<'_>>, hello: &Hello<'_>) -> bool {
-    match (&shared.password, challenge) {
-        (Some(password), Some(challenge)) => {
-            challenge.is_met(password, hello.password_hash.as_ref(), hello.version)
-        }
-        (None, _) => true,
-        (Some(_), None) => false,
-    }
+fn knows_password(secret: Option<&(Challenge<'_>, Password)>, hello: &Hello<'_>) -> bool {
+    secret.is_none_or(|(challenge, password)| {
+        challenge.is_met(password, hello.password_hash.as_ref(), hello.version)
+    })
 }
 
 /// Random letters and digits, anew for each connection.
@@ -186,33 +211,13 @@ fn fetch(
 }
 
 fn beat(shared: &Shared, worker: &Beat<'_>, round: &mut Round) {
-    if !shared.workers.beat(worker) {
-        round.refuse(format_args!("Unknown worker {}", worker.wid));
-    } else if shared.phase() == Phase::Open {
-        round.text(reply::ok);
-    } else {
-        round.text(|out| reply::bulk(out, br#"{"state":"quiet"}"#));
-    }
-}
-
-fn queue(context: &Context, command: &QueueCommand<'_>, round: &mut Round) {
-    let engine = &context.engine;
-    let (names, is_paused) = match command {
-        QueueCommand::Pause(names) => (names, true),
-        QueueCommand::Resume(names) => (names, false),
-        QueueCommand::Remove(_) => return round.refuse("QUEUE REMOVE is not supported yet"),
-        QueueCommand::Latency(_) => return round.refuse("QUEUE LATENCY is not supported yet"),
-    };
-    let pause = |name: &str| engine.pause_queue(name, is_paused).map(drop);
-    let done = match names {
-        Some(names) => names.iter().try_for_each(pause),
-        None => engine.queues().and_then(|queues| {
-            queues.iter().filter(|q| !info::is_own(&q.name)).try_for_each(|q| pause(&q.name))
-        }),
-    };
-    match done {
-        Ok(()) => round.text(reply::ok),
-        Err(error) => round.refuse(error),
+    match shared.workers.beat(worker, shared.phase() != Phase::Open) {
+        None => round.refuse(format_args!("Unknown worker {}", worker.wid)),
+        Some(Wish::Nothing) => round.text(reply::ok),
+        Some(wish) => {
+            let state = format!(r#"{{"state":"{}"}}"#, wish.text());
+            round.text(|out| reply::bulk(out, state.as_bytes()));
+        }
     }
 }
 
@@ -221,9 +226,7 @@ fn name(command: &Command<'_>) -> &'static str {
     match command {
         Command::Flush => "FLUSH",
         Command::Mutate(_) => "MUTATE",
-        Command::Track(_) => "TRACK SET",
         Command::Batch(_) => "BATCH",
-        Command::Cron(_) => "CRON",
         _ => "this command",
     }
 }

@@ -7,13 +7,13 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tickwheel_engine::Backoff;
+use tickwheel_engine::{Backoff, worker::Promise};
 use tickwheel_protocol::Password;
 
-use super::{FrontOptions, workers::Workers};
+use super::{FrontOptions, Tls, tracks::Tracks, workers::Workers};
 
 /// What the front-end does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,18 +27,35 @@ pub(super) enum Phase {
     Ending,
 }
 
+/// What may change while the server runs.
+#[derive(Debug)]
+struct Secrets {
+    password: Option<Password>,
+    tls: Option<Tls>,
+}
+
+impl Secrets {
+    fn of(options: &FrontOptions) -> Self {
+        Self { password: options.password.clone(), tls: options.tls.clone() }
+    }
+}
+
 /// What all I/O threads share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) password: Option<Password>,
+    /// Both are read once for each connection.
+    secrets: Mutex<Secrets>,
     pub(super) backoff: Backoff,
+    pub(super) ends: Promise,
+    pub(super) request_wait: Duration,
     pub(super) workers: Workers,
+    pub(super) tracks: Tracks,
     pub(super) started: Instant,
     /// Commands that were read.
     pub(super) commands: AtomicU64,
     phase: AtomicU8,
-    connections_max: usize,
-    per_address_max: usize,
+    connections_max: AtomicUsize,
+    per_address_max: AtomicUsize,
     connections: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -46,17 +63,37 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(options: &FrontOptions) -> Self {
         Self {
-            password: options.password.clone(),
+            secrets: Mutex::new(Secrets::of(options)),
             backoff: options.backoff,
+            ends: options.ends,
+            request_wait: options.request_wait,
             workers: Workers::default(),
+            tracks: Tracks::default(),
             started: Instant::now(),
             commands: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Open as u8),
-            connections_max: options.connections_max,
-            per_address_max: options.per_address_max,
+            connections_max: AtomicUsize::new(options.connections_max),
+            per_address_max: AtomicUsize::new(options.per_address_max),
             connections: AtomicUsize::new(0),
             by_address: Mutex::default(),
         }
+    }
+
+    /// Takes over what may change.
+    pub(super) fn reload(&self, options: &FrontOptions) {
+        *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = Secrets::of(options);
+        self.connections_max.store(options.connections_max, Ordering::Relaxed);
+        self.per_address_max.store(options.per_address_max, Ordering::Relaxed);
+    }
+
+    /// What clients that connect now have to know.
+    pub(super) fn password(&self) -> Option<Password> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).password.clone()
+    }
+
+    /// What encrypts connections that begin now, if they are to be.
+    pub(super) fn tls(&self) -> Option<Tls> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).tls.clone()
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -75,11 +112,12 @@ impl Shared {
     /// Counts a new connection, unless there are too many: then why.
     pub(super) fn admit(&self, address: IpAddr) -> Result<(), &'static str> {
         let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.connections.load(Ordering::Relaxed) >= self.connections_max {
+        if self.connections.load(Ordering::Relaxed) >= self.connections_max.load(Ordering::Relaxed)
+        {
             return Err("too many connections; try again later");
         }
         let count = by_address.entry(address).or_insert(0);
-        if *count >= self.per_address_max {
+        if *count >= self.per_address_max.load(Ordering::Relaxed) {
             return Err("too many connections from your address; close some");
         }
         *count += 1;

@@ -10,7 +10,7 @@ use super::{ServeError, ServeOptions};
 use crate::command::{Program, Spec};
 use crate::config::value::format_duration;
 use crate::next::unix_ns;
-use crate::plan::{Entry, Timing};
+use crate::plan::{Entry, Task, Timing};
 
 /// Reads what the options name and says how it was understood: per entry where it stands, its name,
 /// its timing in words, its next fire time and its command; and where workers are served.
@@ -24,10 +24,16 @@ pub fn check(options: &ServeOptions) -> Result<String, ServeError> {
     for entry in &loaded.entries {
         report.push_str(&describe(entry, now));
     }
+    for queue in &loaded.queues {
+        report.push_str(&format!("queue {} has limits\n", queue.name));
+    }
     if let Some(front) = &loaded.front {
         let password = if front.password.is_some() { "with" } else { "without" };
-        report
-            .push_str(&format!("workers are served at {}, {password} a password\n", front.listen));
+        let tls = if front.tls.is_some() { ", by TLS" } else { "" };
+        report.push_str(&format!(
+            "workers are served at {}, {password} a password{tls}\n",
+            front.listen
+        ));
     }
     for warning in &loaded.warnings {
         report.push_str(&format!("warning: {warning}\n"));
@@ -44,7 +50,10 @@ fn describe(entry: &Entry, now: SystemTime) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "    when     {when}");
     let _ = writeln!(text, "    next     {next}");
-    let _ = writeln!(text, "    command  {}", command(&entry.spec));
+    let _ = match &entry.task {
+        Task::Command(spec) => writeln!(text, "    command  {}", command(spec)),
+        Task::Worker(job) => writeln!(text, "    job      {} in queue {}", job.kind, job.queue),
+    };
     text
 }
 

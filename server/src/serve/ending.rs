@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use tickwheel_engine::CallError;
 
@@ -14,6 +14,8 @@ use super::ServeError;
 pub(super) enum Reason {
     /// This signal came.
     Signal(i32),
+    /// It is not: the configuration is to be read again.
+    Reload,
     /// The log failed.
     Failure(CallError),
 }
@@ -39,9 +41,9 @@ impl Failure {
     }
 }
 
-/// The signals that end a server. While the value lives they do not end the process.
+/// The signals that end a server, and the one that lets it read its configuration again. While the value lives they do not end the process.
 pub(super) fn signals() -> Result<Signals, ServeError> {
-    Signals::new([SIGTERM, SIGINT]).map_err(ServeError::Signals)
+    Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(ServeError::Signals)
 }
 
 /// Waits for a signal or the failure, whichever comes first; also if it has come already.
@@ -50,6 +52,7 @@ pub(super) fn wait(signals: &mut Signals, failure: &Failure) -> Reason {
     let failed = failure.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match (failed, signal) {
         (Some(error), _) => Reason::Failure(error),
+        (None, Some(SIGHUP)) => Reason::Reload,
         (None, signal) => Reason::Signal(signal.unwrap_or(SIGTERM)),
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{ServeOptions, schedules};
 use crate::config::{self, Config, PASSWORD_VARIABLE, Secret, Settings, Work, limits};
 use crate::crontab::{self, Format, Host};
-use crate::front::{Front, FrontOptions};
-use crate::plan::Entry;
+use crate::front::{Front, FrontOptions, Tls};
+use crate::plan::{Entry, Queue};
 use crate::problem::{LoadError, Problem, refuse_if_any};
 use tickwheel_engine::Backoff;
 use tickwheel_protocol::Password;
@@ -18,6 +18,8 @@ pub(super) struct Loaded {
     pub(super) data_dir: PathBuf,
     /// How workers are served, if they are.
     pub(super) front: Option<FrontOptions>,
+    /// Limits of queues.
+    pub(super) queues: Vec<Queue>,
     /// Names are unique: those of crontabs have a prefix that the configuration may not use.
     pub(super) entries: Vec<Entry>,
     pub(super) warnings: Vec<Problem>,
@@ -31,7 +33,7 @@ pub(super) fn load(options: &ServeOptions) -> Result<Loaded, LoadError> {
     let crontabs = (!options.crontabs.is_empty())
         .then(|| crontab::load(&options.crontabs, format, &Host::detect()));
     let crontabs = gather(crontabs, &mut problems)?.unwrap_or_default();
-    let Config { settings, work, mut entries } = config.unwrap_or_default();
+    let Config { settings, work, queues, mut entries } = config.unwrap_or_default();
     let front = front(options, &work, &mut problems);
     entries.extend(crontabs.entries);
     if entries.len() > limits::ENTRIES_MAX {
@@ -48,7 +50,7 @@ pub(super) fn load(options: &ServeOptions) -> Result<Loaded, LoadError> {
     let data_dir = options.data_dir.clone().or_else(|| settings.data_dir.clone());
     let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(limits::DATA_DIR_DEFAULT));
     let warnings = crontabs.warnings;
-    refuse_if_any(Loaded { settings, data_dir, front, entries, warnings }, problems)
+    refuse_if_any(Loaded { settings, data_dir, front, queues, entries, warnings }, problems)
 }
 
 /// How workers are served: if an address is given, or if nothing else is there to do.
@@ -64,12 +66,27 @@ fn front(options: &ServeOptions, work: &Work, problems: &mut Vec<Problem>) -> Op
         }
         None => work.password.clone(),
     };
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+        _ => work.tls.clone(),
+    };
+    let tls = match tls.map(|(certificate, key)| Tls::load(&certificate, &key)).transpose() {
+        Ok(tls) => tls,
+        Err(error) => {
+            problems.push(Problem::new(Path::new("TLS"), error));
+            return None;
+        }
+    };
     let front = FrontOptions {
         listen,
         password: password.map(|password| Password::new(password.reveal())),
+        tls,
         backoff: work
             .backoff
             .map_or_else(Backoff::quartic, |(base, max)| Backoff::exponential(base, max)),
+        ends: work.ends,
+        request_wait: work.request_timeout,
+        allow_flush: work.allow_flush,
         io_threads: work.io_threads,
         connections_max: work.connections_max,
         per_address_max: work.connections_per_address_max,

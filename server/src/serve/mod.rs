@@ -6,6 +6,8 @@
 mod check;
 mod ending;
 mod load;
+mod queues;
+mod reload;
 mod runner;
 mod schedules;
 
@@ -15,12 +17,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::iterator::Signals;
+use signal_hook::{consts::SIGHUP, iterator::Signals};
 use tickwheel_engine::{CallError, Engine, ShutdownError, StartError, SubmitError};
 use tracing::{error, info, warn};
 
 pub use check::check;
-pub(crate) use schedules::COMMANDS_QUEUE;
+pub(crate) use schedules::{CLIENT_PREFIX, COMMANDS_QUEUE, cron_grace};
 
 use self::ending::{Failure, Reason};
 use self::load::Loaded;
@@ -57,6 +59,10 @@ pub struct ServeOptions {
     pub data_dir: Option<PathBuf>,
     /// Where to listen for workers, over what the configuration says.
     pub listen: Option<SocketAddr>,
+    /// The certificates of TLS, over what the configuration says; with `tls_key`.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of TLS; with `tls_cert`.
+    pub tls_key: Option<PathBuf>,
     /// What clients have to know, over what the configuration says.
     pub password: Option<String>,
 }
@@ -91,6 +97,16 @@ pub enum ServeError {
         name: String,
         /// Why.
         source: SubmitError,
+    },
+    /// The engine refused the limits of a queue.
+    #[error("{}:{}: the limits of queue {name:?} were refused: {source}", origin.file.display(), origin.line)]
+    Limit {
+        /// Where it stands.
+        origin: Origin,
+        /// Its name.
+        name: String,
+        /// Why.
+        source: CallError,
     },
     /// A schedule that is no longer configured could not be removed.
     #[error("schedule {name:?} is no longer configured and could not be removed: {source}")]
@@ -134,12 +150,12 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
     if loaded.entries.is_empty() && loaded.front.is_none() {
         warn!("nothing is configured: this server will do nothing");
     }
-    serve(loaded)
+    serve(options, loaded)
 }
 
-fn serve(loaded: Loaded) -> Result<(), ServeError> {
-    let Loaded { settings, data_dir, front, entries, .. } = loaded;
-    let concern = data_dir::prepare(&data_dir)
+fn serve(options: &ServeOptions, mut loaded: Loaded) -> Result<(), ServeError> {
+    let Loaded { settings, data_dir, front, entries, queues, .. } = &loaded;
+    let concern = data_dir::prepare(data_dir)
         .map_err(|source| ServeError::DataDir { dir: data_dir.clone(), source })?;
     if let Some(concern) = concern {
         warn!("{concern}");
@@ -150,7 +166,7 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
     let on_failure = Arc::clone(&failure);
     let runner = Arc::new(Runner::new(entries.iter().map(|entry| entry.name.clone())));
     let engine = Engine::builder()
-        .data_dir(&data_dir)
+        .data_dir(data_dir)
         .durability(settings.durability)
         .executors(settings.executors)
         // One shard, so that every executor takes every command: what limits a server of commands
@@ -171,9 +187,10 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
         .paused(true)
         .start()?;
     let engine = Arc::new(engine);
-    schedules::apply(&engine, &entries)?;
+    schedules::apply(&engine, entries, schedules::Moment::Start)?;
+    queues::apply(&engine, queues)?;
     engine.resume()?;
-    let front = front.map(|options| Front::start(&options, &engine)).transpose()?;
+    let front = front.as_ref().map(|front| Front::start(front, &engine)).transpose()?;
     if let Some(front) = &front {
         info!(address = %front.address(), "listening for workers");
     }
@@ -184,10 +201,18 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
         executors = settings.executors,
         "serving"
     );
-    let grace = settings.shutdown_grace;
-    let reason = ending::wait(&mut signals, &failure);
+    let reason = loop {
+        match ending::wait(&mut signals, &failure) {
+            Reason::Reload => {
+                reload::reload(options, &mut loaded, &engine, front.as_ref(), &runner);
+            }
+            reason => break reason,
+        }
+    };
+    let grace = loaded.settings.shutdown_grace;
     match &reason {
         Reason::Signal(signal) => info!(signal, ?grace, "ending: nothing more is started"),
+        Reason::Reload => {}
         Reason::Failure(_) => {
             error!(?grace, "ending: the log failed, so that nothing can be recorded any more");
             // The failure used up the first ones to wake this thread.
@@ -196,7 +221,7 @@ fn serve(loaded: Loaded) -> Result<(), ServeError> {
     }
     let ended = end(&engine, front.as_ref(), &runner, signals, &reason, grace);
     match (reason, ended) {
-        (Reason::Signal(_), ended) => ended,
+        (Reason::Signal(_) | Reason::Reload, ended) => ended,
         (Reason::Failure(failed), Ok(())) => Err(ServeError::Log(failed)),
         (Reason::Failure(failed), Err(error)) => {
             warn!("{error}");
@@ -219,7 +244,9 @@ fn end(
     let waiting = signals.handle();
     let ended = thread::scope(|scope| {
         scope.spawn(|| {
-            let again = signals.forever().find(|_| first.elapsed() >= SECOND_SIGNAL_AFTER);
+            let again = signals
+                .forever()
+                .find(|signal| *signal != SIGHUP && first.elapsed() >= SECOND_SIGNAL_AFTER);
             if again.is_some() {
                 warn!("a second signal: ending at once");
                 runner.cancel();

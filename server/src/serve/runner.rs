@@ -19,7 +19,7 @@ const END_WAIT: Duration = limits::KILL_GRACE.1.saturating_add(Duration::from_se
 #[derive(Debug)]
 pub(super) struct Runner {
     /// What is configured. Jobs of anything else are left over from an earlier configuration.
-    names: HashSet<String>,
+    names: Mutex<HashSet<String>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -36,7 +36,16 @@ impl Runner {
     /// `names` are those of the entries that are configured.
     pub(super) fn new(names: impl Iterator<Item = String>) -> Self {
         let state = Mutex::new(State { stopped: false, running: 0 });
-        Self { names: names.collect(), state, changed: Condvar::new() }
+        Self { names: Mutex::new(names.collect()), state, changed: Condvar::new() }
+    }
+
+    /// Other names are configured from now on.
+    pub(super) fn know(&self, names: impl Iterator<Item = String>) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names.collect();
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// Waits until nothing runs, at most `grace`, or until [`Runner::cancel`].
@@ -121,7 +130,7 @@ fn run(runner: &Runner, attempt: &Attempt<'_>) -> Result<(), JobError> {
         error!(job = %attempt.job(), "{error}");
         JobError::permanent(error)
     })?;
-    if !runner.names.contains(&spec.name) {
+    if !runner.knows(&spec.name) {
         warn!(name = spec.name, "not run: it is no longer configured");
         return Err(JobError::permanent("it is no longer configured"));
     }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use tickwheel_engine::cron::Cron;
-use tickwheel_engine::{Backoff, Engine, Missed, NewJob, Schedule};
+use tickwheel_engine::{Backoff, Engine, Missed, NewJob, Schedule, SubmitError};
 use tracing::info;
 
 use super::ServeError;
 use crate::next::unix_ns;
-use crate::plan::{self, Entry, Timing};
+use crate::plan::{self, Entry, Task, Timing};
 
 /// The one kind of job that this server runs.
 pub(super) const KIND: &str = "command";
@@ -17,23 +17,64 @@ pub(super) const KIND: &str = "command";
 /// The queue of commands. Its name has a space, so that no client of the work protocol can name it.
 pub(crate) const COMMANDS_QUEUE: &str = "tickwheel commands";
 
+pub(crate) use crate::config::limits::CLIENT_PREFIX;
+
 /// How much longer a lease is than what the command and its end may take.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
 
 /// How late a fire time may be before it counts as missed, unless the next comes sooner.
 const GRACE_MAX: Duration = Duration::from_secs(60);
 
+/// When the plan is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// At the start of the server.
+    Start,
+    /// While it runs: what runs at each start does not run again.
+    Reload,
+}
+
+/// Note of a pause that the configuration asks for: only such a one is ended by it.
+const PAUSE_NOTE: &str = "by the configuration";
+
+/// Interval of what stands in the place of a paused schedule until it is paused.
+const PLACEHOLDER_EVERY: Duration = Duration::from_secs(366 * 86_400);
+
+/// Puts the schedule of an entry, paused or not as the entry says. One that somebody else paused stays
+/// paused.
+fn put(engine: &Engine, entry: &Entry) -> Result<(), SubmitError> {
+    let put = |schedule: Schedule| match &entry.task {
+        Task::Command(_) => engine.put_schedule(schedule),
+        Task::Worker(_) => Ok(engine.put_worker_schedule(schedule)?),
+    };
+    let known = engine.schedule(&entry.name)?;
+    let paused = known.as_ref().and_then(|known| known.paused.as_ref());
+    if entry.rules.paused && paused.is_none() {
+        if known.is_none() {
+            // Paused before it is due for the first time.
+            put(Schedule::every(entry.name.clone(), PLACEHOLDER_EVERY, job(entry)))?;
+        }
+        engine.pause_schedule(&entry.name, PAUSE_NOTE)?;
+    }
+    put(schedule(entry))?;
+    if !entry.rules.paused && paused.is_some_and(|pause| pause.note == PAUSE_NOTE) {
+        engine.resume_schedule(&entry.name)?;
+    }
+    Ok(())
+}
+
 /// Makes the engine's schedules those of the plan. A schedule whose timing did not change keeps its
-/// state, so that what it missed is seen. The engine must be paused: what this finds in it follows
-/// the plan of an earlier start.
-pub(super) fn apply(engine: &Engine, entries: &[Entry]) -> Result<(), ServeError> {
+/// state, so that what it missed is seen. At the start the engine must be paused: what this finds in it
+/// follows the plan of an earlier start.
+pub(super) fn apply(engine: &Engine, entries: &[Entry], moment: Moment) -> Result<(), ServeError> {
     let names: HashSet<&str> = entries
         .iter()
         .filter(|entry| entry.timing != Timing::Start)
         .map(|entry| entry.name.as_str())
         .collect();
     for schedule in engine.schedules()? {
-        if !names.contains(schedule.name.as_str()) {
+        let is_ours = !schedule.name.starts_with(CLIENT_PREFIX);
+        if is_ours && !names.contains(schedule.name.as_str()) {
             let name = schedule.name;
             engine
                 .remove_schedule(&name)
@@ -48,7 +89,10 @@ pub(super) fn apply(engine: &Engine, entries: &[Entry]) -> Result<(), ServeError
     let (starts, rest): (Vec<&Entry>, Vec<&Entry>) =
         entries.iter().partition(|entry| entry.timing == Timing::Start);
     for entry in rest {
-        engine.put_schedule(schedule(entry)).map_err(refused(entry))?;
+        put(engine, entry).map_err(refused(entry))?;
+    }
+    if moment == Moment::Reload {
+        return Ok(());
     }
     // Once per start, not once for ever: a job of its own each time. They come last, for unlike
     // schedules they would double if a start failed after them.
@@ -67,7 +111,22 @@ pub(super) fn schedule(entry: &Entry) -> Schedule {
         Timing::Once(at) => (Schedule::once(name, *at, job), GRACE_MAX),
         Timing::Start => (Schedule::once(name, None, job), GRACE_MAX),
     };
-    schedule.missed(missed(entry.missed)).grace(grace)
+    let rules = &entry.rules;
+    let mut schedule = schedule
+        .missed(missed(entry.missed))
+        .grace(grace)
+        .overlap(rules.overlap)
+        .jitter(rules.jitter);
+    if let Some(starts) = rules.starts {
+        schedule = schedule.starts(starts);
+    }
+    if let Some(ends) = rules.ends {
+        schedule = schedule.ends(ends);
+    }
+    if let Some(runs) = rules.runs {
+        schedule = schedule.runs(runs);
+    }
+    schedule
 }
 
 /// A minute, or the shortest time between two fire times if that is shorter: else each of several
@@ -75,7 +134,7 @@ pub(super) fn schedule(entry: &Entry) -> Schedule {
 ///
 /// In each minute in which a rule fires it does so at the same seconds, so one such minute and the
 /// fire time after it show all distances below a minute.
-fn cron_grace(cron: &Cron) -> Duration {
+pub(crate) fn cron_grace(cron: &Cron) -> Duration {
     let minute_ns = 60_000_000_000;
     let first = unix_ns(SystemTime::now()).and_then(|now| cron.next_after(now));
     let Some(first) = first else { return GRACE_MAX };
@@ -96,15 +155,20 @@ fn cron_grace(cron: &Cron) -> Duration {
 }
 
 fn job(entry: &Entry) -> NewJob {
-    let spec = &entry.spec;
-    NewJob::new(KIND)
-        .queue(COMMANDS_QUEUE)
-        .payload(spec.to_payload())
-        .priority(entry.priority)
+    let job = match &entry.task {
+        // The runner keeps the command's own timeout. The lease only has to outlast it.
+        Task::Command(spec) => NewJob::new(KIND)
+            .queue(COMMANDS_QUEUE)
+            .payload(spec.to_payload())
+            .timeout(spec.timeout() + spec.kill_grace() + LEASE_MARGIN),
+        Task::Worker(job) => NewJob::new(job.kind.clone())
+            .queue(job.queue.clone())
+            .payload(job.definition.clone())
+            .timeout(job.reserve),
+    };
+    job.priority(entry.priority)
         .attempts_max(entry.attempts_max)
         .backoff(Backoff::exponential(entry.backoff, entry.backoff_max))
-        // The runner keeps the command's own timeout. The lease only has to outlast it.
-        .timeout(spec.timeout() + spec.kill_grace() + LEASE_MARGIN)
 }
 
 fn missed(missed: plan::Missed) -> Missed {

@@ -35,7 +35,10 @@ impl Default for QueueLimits {
 
 impl QueueLimits {
     /// Checks the ranges.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// The first limit that is out of its range.
+    pub fn check(&self) -> Result<(), Refusal> {
         let is_in = |value: Option<u32>, max| value.is_none_or(|value| (1..=max).contains(&value));
         if !is_in(self.concurrency, QUEUE_CONCURRENCY_MAX) {
             return Err(Refusal::QueueLimits("the concurrency must be 1 to 65536"));

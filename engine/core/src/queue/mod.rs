@@ -289,6 +289,12 @@ impl Queues {
         }
     }
 
+    /// The first job of each priority of `queue`.
+    pub(crate) fn firsts(&self, queue: QueueId) -> impl Iterator<Item = Slot> {
+        let first = usize::from(queue.0) * LINES;
+        self.lines[first..first + LINES].iter().filter_map(|line| line.first().map(Slot))
+    }
+
     /// Takes a job out of `queue`, in which it stands.
     pub(crate) fn remove(&mut self, links: &mut Links, slot: Slot, queue: QueueId) {
         let number = usize::from(queue.0);

@@ -379,6 +379,9 @@ pub struct QueueView {
     pub waiting: u64,
     /// Attempts under way, by executors and fetched.
     pub running: u64,
+    /// When the job was due that has waited for the longest among those that go first in their
+    /// priorities; `None` if none is due.
+    pub oldest: Option<WallTime>,
     /// Whether nothing is taken from it.
     pub paused: bool,
     /// Its limits.

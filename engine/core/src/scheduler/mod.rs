@@ -330,16 +330,20 @@ impl Scheduler {
             id,
             state: record.state,
             kind: self.kinds.name(record.kind.0).into(),
-            due: match record.clock() {
-                Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
-                Clock::Wall => WallTime(record.due_ns),
-            },
+            due: self.due_of(record),
             attempts: record.attempt,
             attempts_max: record.attempts_max,
             priority: record.priority(),
             queue: self.queues.name(record.queue).into(),
             schedule: self.schedule_name(record),
         })
+    }
+
+    fn due_of(&self, record: &Record) -> WallTime {
+        match record.clock() {
+            Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
+            Clock::Wall => WallTime(record.due_ns),
+        }
     }
 
     /// The number that the next job gets: no job of this shard has had it or a higher one, as far
@@ -421,15 +425,20 @@ impl Scheduler {
     /// All queues that were named since the process began, in the order in which they were.
     #[must_use]
     pub fn queues(&self) -> Vec<QueueView> {
-        let view = |(name, queue): (&alloc::sync::Arc<str>, &crate::queue::Queue)| QueueView {
-            name: (**name).into(),
-            ready: u64::from(queue.len()),
-            waiting: u64::from(queue.waiting()),
-            running: u64::from(queue.under_way()),
-            paused: queue.is_paused,
-            limits: *queue.limits(),
-        };
-        self.queues.iter().map(view).collect()
+        let view =
+            |(number, (name, queue)): (usize, (&alloc::sync::Arc<str>, &crate::queue::Queue))| {
+                let firsts = self.queues.firsts(QueueId(number as u16));
+                QueueView {
+                    name: (**name).into(),
+                    ready: u64::from(queue.len()),
+                    waiting: u64::from(queue.waiting()),
+                    running: u64::from(queue.under_way()),
+                    oldest: firsts.map(|slot| self.due_of(self.table.get(slot))).min(),
+                    paused: queue.is_paused,
+                    limits: *queue.limits(),
+                }
+            };
+        self.queues.iter().enumerate().map(view).collect()
     }
 
     /// Says whether executors take from the queue `name`; see [`Config::serves_queues`]. It is not
@@ -469,7 +478,16 @@ impl Scheduler {
     /// The attempt under way of the job that has `key`.
     #[must_use]
     pub fn attempt_of(&self, key: Key) -> Option<Attempt> {
-        let slot = self.keys.find(key)?;
+        self.attempt_in(self.keys.find(key)?)
+    }
+
+    /// The attempt under way of a job.
+    #[must_use]
+    pub fn attempt_of_job(&self, job: JobId) -> Option<Attempt> {
+        self.attempt_in(self.table.find(job)?)
+    }
+
+    fn attempt_in(&self, slot: Slot) -> Option<Attempt> {
         let Record { id: job, token, state, .. } = *self.table.get(slot);
         (state == JobState::Running).then_some(Attempt { job, slot, token })
     }

@@ -1,0 +1,40 @@
+//! The rules of a schedule beside its timing: overlap, jitter, bounds, number of runs, pause.
+
+use std::time::Duration;
+
+use tickwheel_engine::Overlap;
+
+use super::entry::instant;
+use super::limits;
+use super::reader::{self, Report, Reported, Section};
+use super::settings::duration_in;
+use super::value::{self, rule};
+use crate::plan::Rules;
+
+pub(super) fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Result<Rules, Reported> {
+    let overlap = section.field(report, "overlap", r#"overlap = "skip""#, |value| {
+        match reader::text(value)? {
+            "allow" => Ok(Overlap::Allow),
+            "skip" => Ok(Overlap::Skip),
+            other => Err(rule(format!("{other:?} is not a way to treat runs that overlap"))),
+        }
+    });
+    let jitter = section.field(report, "jitter", r#"jitter = "10m""#, |value| {
+        duration_in(value, (Duration::ZERO, limits::JITTER_MAX))
+    });
+    let starts = section.field(report, "starts", r#"starts = "2026-12-01T00:00:00Z""#, instant);
+    let ends = section.field(report, "ends", r#"ends = "2027-01-01T00:00:00Z""#, instant);
+    let runs = section.field(report, "runs", "runs = 10", |value| {
+        let runs = value::number_within(reader::number(value)?, (1, u64::from(u32::MAX)))?;
+        u32::try_from(runs).map_err(rule)
+    });
+    let paused = section.field(report, "paused", "paused = true", reader::boolean);
+    Ok(Rules {
+        overlap: overlap?.unwrap_or_default(),
+        jitter: jitter?.unwrap_or_default(),
+        starts: starts?,
+        ends: ends?,
+        runs: runs?,
+        paused: paused?.unwrap_or_default(),
+    })
+}
