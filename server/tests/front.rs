@@ -4,8 +4,12 @@
 mod front {
     mod clients;
     mod connections;
+    mod control;
     mod jobs;
+    mod pages;
+    mod reload;
     mod restart;
     mod server;
     mod stream;
+    mod tls;
 }

@@ -1,14 +1,19 @@
-//! Real clients, unchanged, from their registries. Where they cannot be installed the tests say so and
-//! pass, unless CI runs them.
+//! Real clients, unchanged, from their registries: the same suite for each. Where one cannot be
+//! installed its test says so and passes, unless CI runs it.
 
 use std::{
+    collections::BTreeSet,
+    fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use tickwheel_protocol::{Client, ClientOptions, Password};
 
-use super::server::{Server, Start, folder, tools};
+use super::server::{AMPLE, Server, Start, folder, tools};
 
 /// The output of a command, or what kept it from running.
 fn run(command: &mut Command) -> Result<Output, String> {
@@ -20,17 +25,19 @@ fn run(command: &mut Command) -> Result<Output, String> {
 }
 
 /// Skips a test for want of a tool, loudly.
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "CI needs this client: {why}");
     eprintln!("SKIPPED: {why}");
 }
 
 /// A Python with this package.
-fn python(package: &str) -> Result<PathBuf, String> {
+pub(crate) fn python(package: &str) -> Result<PathBuf, String> {
     let home = tools().join(format!("python-{package}"));
     let python = home.join("bin/python");
-    let is_there =
-        |python: &Path| run(Command::new(python).args(["-c", &format!("import {package}")]));
+    let is_there = |python: &Path| {
+        // A folder of the tests may hold a script with the package's name.
+        run(Command::new(python).args(["-c", &format!("import {package}")]).current_dir("/"))
+    };
     if is_there(&python).is_err() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
         run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
@@ -39,68 +46,259 @@ fn python(package: &str) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// Pushes seven jobs, one of which fails once, works them off, and ends once all are acknowledged. Its
-/// jobs run in processes of their own, so they tell of themselves in a file. It ends at once, as the
-/// library's own end waits for its next sign of life.
-const PYFAKTORY: &str = r#"
-import os, sys, threading, time
-from pyfaktory import Client, Consumer, Job, Producer
+/// A folder with this package of Node's registry.
+pub(crate) fn node(package: &str) -> Result<PathBuf, String> {
+    let home = tools().join(format!("node-{package}"));
+    if !home.join("node_modules").join(package).exists() {
+        fs::create_dir_all(&home).map_err(|error| error.to_string())?;
+        fs::write(home.join("package.json"), "{\"private\":true}").map_err(|e| e.to_string())?;
+        run(Command::new("npm").args(["install", "--silent", package]).current_dir(&home))?;
+    }
+    run(Command::new("node").arg("--version"))?;
+    Ok(home)
+}
 
-url, done = sys.argv[1], sys.argv[2]
+/// The program on the crate `faktory`.
+pub(crate) fn rust() -> Result<PathBuf, String> {
+    let target = tools().join("faktory-crate");
+    let manifest = scripts().join("rust/Cargo.toml");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
+    run(build.arg("--target-dir").arg(&target))?;
+    Ok(target.join("debug/tickwheel-test-client"))
+}
 
-def adder(x, y):
-    if x == 3 and not os.path.exists(done + ".failed"):
-        open(done + ".failed", "w").close()
-        raise ValueError("once")
-    with open(done, "a") as file:
-        file.write(f"{x + y}\n")
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
 
-def watch():
-    while not os.path.exists(done) or len(open(done).readlines()) < 7 or consumer.pending_tasks_count > 0:
-        time.sleep(0.02)
-    os._exit(0)
+/// How a client's program is started: the words before its arguments, and where modules are found.
+pub(crate) struct Program {
+    words: Vec<PathBuf>,
+    modules: Option<PathBuf>,
+}
 
-if __name__ == "__main__":
-    with Client(faktory_url=url, role="producer") as client:
-        producer = Producer(client=client)
-        for number in range(5):
-            producer.push(Job(jobtype="adder", args=(number, 4), queue="default"))
-        refused = producer.push_bulk([Job(jobtype="adder", args=(number, 4)) for number in (5, 6)])
-        assert not refused, refused
-    with Client(faktory_url=url, role="consumer") as client:
-        consumer = Consumer(client=client, queues=["default"], concurrency=2)
-        consumer.register("adder", adder)
-        threading.Thread(target=watch, daemon=True).start()
-        consumer.run()
-"#;
+impl Program {
+    pub(crate) fn python(package: &str) -> Result<Self, String> {
+        let script = scripts().join(format!("{package}.py"));
+        Ok(Self { words: vec![python(package)?, script], modules: None })
+    }
 
-#[test]
-fn pyfaktory_pushes_works_fails_and_ends() {
-    let python = match python("pyfaktory") {
-        Ok(python) => python,
+    pub(crate) fn node(package: &str) -> Result<Self, String> {
+        let modules = node(package)?.join("node_modules");
+        let script = scripts().join(format!("{package}.js"));
+        Ok(Self { words: vec!["node".into(), script], modules: Some(modules) })
+    }
+
+    pub(crate) fn rust() -> Result<Self, String> {
+        Ok(Self { words: vec![rust()?], modules: None })
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]).args(args).stdin(Stdio::null());
+        if let Some(modules) = &self.modules {
+            command.env("NODE_PATH", modules);
+        }
+        command
+    }
+}
+
+/// The numbers in a ledger, each once.
+fn ledger(path: &Path) -> BTreeSet<u64> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    // Without its end a line is still being written.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + AMPLE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A worker's process, started again as often as it ends, as a process manager does.
+struct Worker<'p> {
+    program: &'p Program,
+    args: Vec<String>,
+    child: Child,
+}
+
+impl<'p> Worker<'p> {
+    fn start(program: &'p Program, url: &str, done: &Path) -> Self {
+        let args: Vec<String> =
+            ["worker", url, done.to_str().unwrap()].into_iter().map(str::to_owned).collect();
+        let child = Self::spawn(program, &args);
+        Self { program, args, child }
+    }
+
+    fn spawn(program: &Program, args: &[String]) -> Child {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        program.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn keep(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.child = Self::spawn(self.program, &self.args);
+        }
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const PASSWORD: &str = "sesame";
+const CONFIG: &str = "[work]\nbackoff = \"100ms\"\n";
+
+fn start(folder: &Path, port: u16) -> Server {
+    let start = Start { password: Some(PASSWORD), config: CONFIG, port, ..Start::default() };
+    Server::with(folder, &start)
+}
+
+fn connect(server: &Server) -> Client {
+    let password = Some(Password::new(PASSWORD));
+    Client::connect(server.address, &ClientOptions { password, ..ClientOptions::default() })
+        .unwrap()
+}
+
+fn call(client: &mut Client, verb: &str, args: &str) -> Value {
+    let answer = client.call(verb, args.as_bytes()).unwrap().unwrap();
+    serde_json::from_slice(&answer).unwrap_or(Value::Null)
+}
+
+/// How often a server is killed: so often, or as `TICKWHEEL_KILL_ROUNDS` says.
+pub(crate) fn rounds(unasked: u64) -> u64 {
+    std::env::var("TICKWHEEL_KILL_ROUNDS").map_or(unasked, |rounds| rounds.parse().unwrap())
+}
+
+/// What every client has to be able to do.
+fn suite(program: Result<Program, String>) {
+    let program = match program {
+        Ok(program) => program,
         Err(why) => return skip(&why),
     };
     let folder = folder();
-    let config = "[work]\nbackoff = \"100ms\"\n";
-    let start = Start { password: Some("sesame"), config, ..Start::default() };
-    let server = Server::with(folder.path(), &start);
-    let (script, done) = (folder.path().join("worker.py"), folder.path().join("done"));
-    std::fs::write(&script, PYFAKTORY).unwrap();
-    let url = format!("tcp://:sesame@{}", server.address);
-    let output = Command::new("timeout")
-        .args(["60"])
-        .args([&python, &script])
-        .args([&url, done.to_str().unwrap()])
-        .output()
-        .unwrap();
-    let text = std::fs::read_to_string(&done).unwrap_or_default();
-    let mut sums: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
-    sums.sort_unstable();
-    assert_eq!(sums, [4, 5, 6, 7, 8, 9, 10], "{output:?}");
-    assert!(folder.path().join("done.failed").exists());
-    let password = Some(Password::new("sesame"));
-    let options = ClientOptions { password, ..ClientOptions::default() };
-    let info = Client::connect(server.address, &options).unwrap().info().unwrap();
-    assert!(info.get().contains(r#""working":0"#), "{info}");
+    let mut server = start(folder.path(), 0);
+    let port = server.address.port();
+    let url = format!("tcp://:{PASSWORD}@127.0.0.1:{port}");
+    let (done, pushed) = (folder.path().join("done"), folder.path().join("pushed"));
+    let push = |first: u64, count: u64, delay_ms: u64, fail: &str| {
+        let numbers = [first, count, delay_ms].map(|number| number.to_string());
+        let [first, count, delay_ms] = numbers.each_ref().map(String::as_str);
+        program.command(&["push", &url, pushed.to_str().unwrap(), first, count, delay_ms, fail])
+    };
+
+    // Pushed and worked off; some later, some after a failure.
+    let began = Instant::now();
+    run(&mut push(0, 10, 0, "no")).unwrap();
+    run(&mut push(10, 3, 0, "fail")).unwrap();
+    run(&mut push(13, 3, 700, "no")).unwrap();
+    let pushed_at = Instant::now();
+    let mut worker = Worker::start(&program, &url, &done);
+    await_that("what was pushed is done", || {
+        worker.keep();
+        ledger(&done).len() == 16
+    });
+    assert!(began.elapsed() > Duration::from_millis(700), "pushed at {pushed_at:?}");
+    for number in 10..13 {
+        assert!(folder.path().join(format!("done.failed-{number}")).exists(), "{number}");
+    }
+    let mut client = connect(&server);
+    await_that("all is acknowledged", || {
+        call(&mut client, "INFO", "")["faktory"]["sets"]["working"] == 0
+    });
+    let info = call(&mut client, "INFO", "");
+    assert_eq!(info["faktory"]["total_failures"], 3, "{info}");
+    let listed = call(&mut client, "WORKER", "LIST");
+    assert_eq!(listed[0]["jobs"], 0, "{listed}");
+    assert!(listed[0]["labels"][0].is_string() && listed[0]["pid"] != 0, "{listed}");
+
+    // The server is killed while a producer pushes and a worker works: nothing that was taken is lost.
+    let rounds = rounds(2);
+    let count = 100 * (rounds + 1);
+    let mut producer = push(100, count, 0, "no").stdout(Stdio::null()).spawn().unwrap();
+    for stop in (1..=rounds).map(|round| 100 + 100 * round) {
+        await_that("the producer goes on", || {
+            worker.keep();
+            ledger(&pushed).contains(&stop)
+        });
+        server.kill();
+        server = start(folder.path(), port);
+    }
+    await_that("the producer ends", || {
+        worker.keep();
+        producer.try_wait().unwrap().is_some()
+    });
+    assert!(producer.wait().unwrap().success());
+    let taken = ledger(&pushed);
+    assert_eq!(taken.len() as u64, 16 + count);
+    // What the worker had when the server was killed stays its own until its lease ends; its library
+    // may not tell the end of it to the next server.
+    let mut client = connect(&server);
+    await_that("all is done or leased", || {
+        worker.keep();
+        let leased = call(&mut client, "INFO", "")["faktory"]["sets"]["working"].as_u64().unwrap();
+        let missing = taken.difference(&ledger(&done)).count() as u64;
+        missing <= leased && call(&mut client, "INFO", "")["faktory"]["total_enqueued"] == 0
+    });
+
+    // Quiet: it fetches no more.
+    client.call("WORKER", b"QUIET *").unwrap();
+    thread::sleep(Duration::from_secs(QUIET_SECONDS));
+    run(&mut push(1_000_000, 20, 0, "no")).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(call(&mut client, "INFO", "")["faktory"]["queues"]["default"], 20);
+    // Terminate: it ends by itself.
+    client.call("WORKER", b"TERMINATE *").unwrap();
+    await_that("the worker ends", || worker.child.try_wait().unwrap().is_some());
+    server.end();
+}
+
+/// A sign of life each second (five in the Rust client, which has no setting for it), and a fetch that
+/// waits for two.
+const QUIET_SECONDS: u64 = 8;
+
+#[test]
+fn pyfaktory_does_all_that_a_client_has_to() {
+    suite(Program::python("pyfaktory"));
+}
+
+#[test]
+fn faktory_of_python_does_all_that_a_client_has_to() {
+    suite(Program::python("faktory"));
+}
+
+#[test]
+fn faktory_worker_of_node_does_all_that_a_client_has_to() {
+    suite(Program::node("faktory-worker"));
+}
+
+#[test]
+fn faktory_of_rust_does_all_that_a_client_has_to() {
+    suite(Program::rust());
+}
+
+#[test]
+fn faktory_of_rust_follows_a_jobs_progress() {
+    let program = match Program::rust() {
+        Ok(program) => program,
+        Err(why) => return skip(&why),
+    };
+    let folder = folder();
+    let server = start(folder.path(), 0);
+    let url = format!("tcp://:{PASSWORD}@{}", server.address);
+    let done = folder.path().join("done");
+    let output = run(&mut program.command(&["progress", &url, done.to_str().unwrap()])).unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "Enqueued Success\n");
+    let seen = fs::read_to_string(folder.path().join("done.seen")).unwrap();
+    assert_eq!(seen, "Some(40) Some(\"half\")");
     server.end();
 }

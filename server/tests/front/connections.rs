@@ -45,6 +45,30 @@ fn a_client_that_does_not_finish_its_handshake_is_cut() {
 }
 
 #[test]
+fn a_client_that_sends_a_request_byte_by_byte_is_cut_and_one_that_waits_is_not() {
+    let folder = folder();
+    let config = "[work]\nrequest_timeout = \"300ms\"\n";
+    let server = Server::with(folder.path(), &Start { config, ..Start::default() });
+    let mut waits = server.open();
+    waits.send(b"FETCHB {\"n\":1,\"wait_ms\":1500,\"queues\":[\"default\"]}\r\nINF");
+    let mut idle = server.open();
+    let mut slow = server.open();
+    let (begun, mut sent) = (std::time::Instant::now(), 0);
+    // Whole requests in between do not count as late.
+    assert!(slow.ask("INFO").contains("faktory"));
+    while slow.stream().write_all(b"P").is_ok() && sent < 1000 {
+        sent += 1;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(sent < 1000 && begun.elapsed() > std::time::Duration::from_millis(300), "{sent}");
+    // Behind a fetch that waits, half a request is not late; once it is answered, it is.
+    assert_eq!(waits.reply(), "[]");
+    assert_eq!(waits.rest(), "");
+    assert!(idle.ask("INFO").contains("faktory"));
+    server.end();
+}
+
+#[test]
 fn a_client_that_reads_nothing_is_not_fed_with_memory() {
     let folder = folder();
     let server = Server::start(folder.path());

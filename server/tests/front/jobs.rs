@@ -143,8 +143,7 @@ fn leases_are_extended_jobs_cancelled_and_what_is_missing_is_refused_clearly() {
         (r#"MUTATE {"cmd":"clear","target":"dead"}"#, "-ERR MUTATE is not supported yet"),
         ("QUEUE REMOVE a", "-ERR QUEUE REMOVE is not supported yet"),
         ("BATCH STATUS b-12345678", "-ERR BATCH is not supported yet"),
-        ("CRON LIST", "-ERR CRON is not supported yet"),
-        (r#"TRACK SET {"jid":"12345678","percent":1}"#, "-ERR TRACK SET is not supported yet"),
+        (r#"TRACK SET {"jid":"12345678","percent":1}"#, "-ERR Job not found 12345678"),
         (r#"HELLO {"v":2}"#, "-ERR HELLO was said already"),
         (r#"BEAT {"wid":"nobody"}"#, "-ERR Unknown worker nobody"),
         (

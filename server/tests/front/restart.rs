@@ -2,7 +2,10 @@
 
 use rustix::process::Signal;
 
-use super::server::{Server, Start, folder, jid, jid_of, job};
+use super::{
+    clients::rounds,
+    server::{Server, Start, folder, jid, jid_of, job},
+};
 
 #[test]
 fn what_was_taken_survives_a_kill_and_so_do_leases() {
@@ -35,11 +38,34 @@ fn what_was_taken_survives_a_kill_and_so_do_leases() {
 }
 
 #[test]
+fn ends_that_are_only_logged_survive_a_kill_too() {
+    let folder = folder();
+    let start = Start { config: "[work]\nends = \"logged\"\n", ..Start::default() };
+    let server = Server::with(folder.path(), &start);
+    let mut client = server.open();
+    for number in 0..50 {
+        assert_eq!(client.ask(&format!("PUSH {}", job(number, ""))), "+OK");
+        assert_eq!(jid_of(client.ask("FETCH default").as_bytes()), jid(number));
+        let end = if number % 2 == 0 { "ACK" } else { "FAIL" };
+        assert_eq!(client.ask(&format!("{end} {{\"jid\":\"{}\"}}", jid(number))), "+OK");
+    }
+    server.kill();
+    let server = Server::with(folder.path(), &start);
+    let mut client = server.open();
+    for number in 0..50 {
+        let state = if number % 2 == 0 { "unknown" } else { "failed" };
+        let got = client.ask(&format!("TRACK GET {}", jid(number)));
+        assert!(got.contains(state), "{got}");
+    }
+    server.end();
+}
+
+#[test]
 fn kills_under_load_lose_nothing_that_was_answered() {
     let folder = folder();
     let (mut next, mut port) = (0, 0);
     let mut taken: Vec<usize> = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..rounds(4) {
         let server = Server::with(folder.path(), &Start { port, ..Start::default() });
         port = server.address.port();
         let mut client = server.producer();

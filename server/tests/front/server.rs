@@ -198,12 +198,17 @@ impl Raw {
 
     /// Everything until the server closes.
     pub(crate) fn rest(&mut self) -> String {
+        String::from_utf8(self.rest_bytes()).unwrap()
+    }
+
+    /// [`Raw::rest`] of a server that need not speak in text.
+    pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
             Ok(_) => {}
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
         }
-        String::from_utf8(rest).unwrap()
+        rest
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
