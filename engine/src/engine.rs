@@ -63,6 +63,8 @@ pub enum JobInfo {
         priority: u8,
         /// The schedule that added it.
         schedule: Option<String>,
+        /// When it ends as expired unless an attempt has begun by then.
+        expires: Option<SystemTime>,
     },
     /// It was accepted once and has ended; how is not kept.
     Ended,
@@ -585,6 +587,7 @@ impl From<JobView> for JobInfo {
             attempts_max: view.attempts_max,
             priority: view.priority,
             schedule: view.schedule.map(Into::into),
+            expires: view.expires.map(clock::system_time),
         }
     }
 }

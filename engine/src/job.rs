@@ -2,11 +2,12 @@
 
 use std::{
     borrow::Cow,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use tickwheel_core::{self as core, Due, Key};
+use tickwheel_core::{self as core, Due, Expiry, JobOptions, Key};
 
 use crate::{
     clock::{saturating_ms, saturating_ns, wall_time},
@@ -111,6 +112,30 @@ impl NewJob {
         self
     }
 
+    /// At this instant of the wall clock it is not worth running any more: if no attempt has begun by
+    /// then, it ends as [`Expired`](crate::JobState::Expired), wherever it waits. A job that has failed
+    /// once is retried all the same. Setting the clock moves it.
+    ///
+    /// A job that would expire before it is due is refused, see
+    /// [`Refusal::ExpiresFirst`](crate::Refusal::ExpiresFirst); one of a schedule takes a span alone, see
+    /// [`NewJob::expires_in`].
+    #[must_use]
+    pub fn expires_at(mut self, at: SystemTime) -> Self {
+        self.options_mut().expires = Some(Expiry::At(wall_time(at)));
+        self
+    }
+
+    /// As [`NewJob::expires_at`], this long after the job was accepted, or added by its schedule.
+    #[must_use]
+    pub fn expires_in(mut self, span: Duration) -> Self {
+        self.options_mut().expires = Some(Expiry::After(saturating_ns(span)));
+        self
+    }
+
+    fn options_mut(&mut self) -> &mut JobOptions {
+        Arc::make_mut(self.terms.options.get_or_insert_default())
+    }
+
     pub(crate) fn key_given(&self) -> Option<Key> {
         self.terms.key
     }
@@ -125,6 +150,7 @@ impl NewJob {
             kind: Cow::Borrowed(&self.terms.kind),
             payload: Cow::Borrowed(&self.payload),
             queue: Cow::Borrowed(&self.terms.queue),
+            options: self.terms.options.clone(),
             ..self.terms
         }
     }

@@ -7,6 +7,7 @@
 //! variant's number: variants are only ever added at the end. `docs/events.md` lists them.
 
 mod list;
+mod options;
 mod rule;
 
 use alloc::vec::Vec;
@@ -20,6 +21,7 @@ use bincode::{
 
 pub(crate) use list::encode as encode_attempts;
 pub use list::{Attempts, Listed};
+pub use options::TermOptions;
 pub use rule::{Rule, RuleMissed, RuleOptions, RuleTiming};
 
 use crate::{
@@ -209,6 +211,21 @@ pub enum Event<'a> {
         /// When its rate has its whole burst again; `at` or earlier if it has it already.
         full_at: u64,
     },
+    /// A job had not begun when it was not worth running any more.
+    Expired {
+        /// The job.
+        job: u64,
+        /// When.
+        at: u64,
+    },
+    /// Totals that a [`Event::Base`] has no place for. It is written right before that, unless all
+    /// of them are 0.
+    Totals {
+        /// When.
+        at: u64,
+        /// Jobs that expired.
+        expired: u64,
+    },
 }
 
 /// A job as it was added.
@@ -284,19 +301,25 @@ pub struct Terms<'a> {
     pub queue: &'a str,
     /// Its key.
     pub key: Option<Key>,
+    /// What most jobs do without.
+    pub options: TermOptions,
 }
 
 /// In the first byte of [`Terms`]: a queue follows, which is not the default one.
 const HAS_QUEUE: u8 = 0x10;
 /// In the first byte of [`Terms`]: a key follows.
 const HAS_KEY: u8 = 0x20;
+/// In the first byte of [`Terms`]: options follow.
+const HAS_OPTIONS: u8 = 0x40;
 
 impl Encode for Terms<'_> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let has_queue = self.queue != limits::QUEUE_DEFAULT;
+        let has_options = self.options != TermOptions::default();
         let first = self.priority
             | if has_queue { HAS_QUEUE } else { 0 }
-            | if self.key.is_some() { HAS_KEY } else { 0 };
+            | if self.key.is_some() { HAS_KEY } else { 0 }
+            | if has_options { HAS_OPTIONS } else { 0 };
         first.encode(encoder)?;
         self.attempts_max.encode(encoder)?;
         self.backoff_base_ms.encode(encoder)?;
@@ -305,7 +328,10 @@ impl Encode for Terms<'_> {
         if has_queue {
             self.queue.encode(encoder)?;
         }
-        self.key.map_or(Ok(()), |key| key.0.encode(encoder))
+        if let Some(key) = self.key {
+            key.0.encode(encoder)?;
+        }
+        if has_options { self.options.encode(encoder) } else { Ok(()) }
     }
 }
 
@@ -314,7 +340,7 @@ impl<'de, Context> BorrowDecode<'de, Context> for Terms<'de> {
         decoder: &mut D,
     ) -> Result<Self, DecodeError> {
         let first = u8::borrow_decode(decoder)?;
-        if first & 0xf0 & !(HAS_QUEUE | HAS_KEY) != 0 {
+        if first & 0xf0 & !(HAS_QUEUE | HAS_KEY | HAS_OPTIONS) != 0 {
             return Err(DecodeError::Other("a job has terms of a newer version"));
         }
         Ok(Self {
@@ -331,6 +357,10 @@ impl<'de, Context> BorrowDecode<'de, Context> for Terms<'de> {
                 0 => None,
                 _ => Some(Key(<[u8; 16]>::borrow_decode(decoder)?)),
             },
+            options: match first & HAS_OPTIONS {
+                0 => TermOptions::default(),
+                _ => TermOptions::borrow_decode(decoder)?,
+            },
         })
     }
 }
@@ -345,6 +375,7 @@ impl<'a> Terms<'a> {
             timeout_ms: job.timeout_ms,
             queue: &job.queue,
             key: job.key,
+            options: job.options.as_deref().map(TermOptions::of).unwrap_or_default(),
         }
     }
 
@@ -434,6 +465,7 @@ mod tests {
             timeout_ms: 3,
             queue: limits::QUEUE_DEFAULT,
             key: None,
+            options: TermOptions::default(),
         };
         let job = JobAdded { job: 1, at: 2, due: 3, mono: true, kind: "k", terms };
         let rule = Rule {
@@ -519,6 +551,8 @@ mod tests {
                     full_at: 8,
                 },
             ),
+            ("Expired", Event::Expired { job: 1, at: 2 }),
+            ("Totals", Event::Totals { at: 1, expired: 2 }),
         ]
     }
 
@@ -576,6 +610,28 @@ mod tests {
         Event::decode(&newer).unwrap_err();
     }
 
+    /// A job's options are written behind its terms, and only where there are any.
+    #[test]
+    fn golden_bytes_of_a_jobs_options() {
+        let all = one_of_each();
+        let (_, Event::Added(job)) = &all[0] else { panic!("{:?}", all[0]) };
+        let bytes = |options| {
+            let terms = Terms { options, ..job.terms };
+            let event = Event::Added(JobAdded { terms, ..job.clone() });
+            check(&event, b"payload");
+            encoded(&event)
+        };
+        let with = |first: u8, options: &[u8]| {
+            [&[0, 1, 2, 3, 1, 1, b'k', first, 26, 1, 2, 3][..], options].concat()
+        };
+        let none = TermOptions::default();
+        assert_eq!(bytes(none), with(5, &[]));
+        assert_eq!(bytes(TermOptions { expires_at: Some(9), ..none }), with(0x45, &[1, 9]));
+        assert_eq!(bytes(TermOptions { expires_after: Some(9), ..none }), with(0x45, &[2, 9]));
+        Event::decode(&with(0x45, &[0x80, 9])).unwrap_err();
+        Event::decode(&with(0x85, &[])).unwrap_err();
+    }
+
     /// The layout spelled out once, so that no edit of the code moves a byte unseen.
     #[test]
     fn golden_bytes() {
@@ -603,6 +659,8 @@ mod tests {
             alloc::vec![17, 1, 1, b'n', 1, b'w'],
             alloc::vec![18, 1, 1, b'n'],
             alloc::vec![19, 1, 1, b'n', 1, 2, 1, 3, 4, 5, 6, 1, 7, 8],
+            alloc::vec![20, 1, 2],
+            alloc::vec![21, 1, 2],
         ];
         assert_eq!(bytes, expected);
     }
@@ -617,6 +675,7 @@ mod tests {
             timeout_ms: u32::MAX,
             queue: "q",
             key: Some(Key([7; 16])),
+            options: TermOptions { expires_at: Some(u64::MAX), expires_after: Some(u64::MAX) },
         };
         let long = "k".repeat(limits::NAME_BYTES_MAX);
         let job =
@@ -655,6 +714,7 @@ mod tests {
             timeout_ms: u32::MAX,
             queue: "q",
             key: Some(Key([7; 16])),
+            options: TermOptions { expires_at: Some(u64::MAX), expires_after: Some(u64::MAX) },
         };
         let long = "k".repeat(limits::NAME_BYTES_MAX);
         let job =

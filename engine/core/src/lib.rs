@@ -35,7 +35,7 @@ pub mod time;
 pub mod wheel;
 
 pub use id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token};
-pub use job::{Backoff, Clock, Due, JobState, NewJob, Refusal};
+pub use job::{Backoff, Clock, Due, Expiry, JobOptions, JobState, NewJob, Refusal};
 pub use journal::{Journal, NoRoom, Position};
 pub use queue::{QueueLimits, Rate};
 pub use schedule::{Missed, Overlap, Pause, Schedule, Timing};

@@ -87,15 +87,18 @@ pub const LOST_BYTES_MAX: u64 = 96;
 /// What the start of an attempt takes in the journal at the most.
 pub const START_BYTES_MAX: u64 = 64 + 40;
 
+/// Longest optional fields of a job, as they are written.
+pub const JOB_OPTIONS_BYTES_MAX: usize = 32;
+
 /// Longest fixed part of the event that writes a held job again.
-pub const KEPT_HEAD_BYTES_MAX: usize = 160 + 3 * NAME_BYTES_MAX;
+pub const KEPT_HEAD_BYTES_MAX: usize = 160 + 3 * NAME_BYTES_MAX + JOB_OPTIONS_BYTES_MAX;
 
 /// What the event that lets the log's beginning be cut off takes at the most, without its header.
 pub const BASE_BYTES_MAX: usize = 80;
 
 /// What new attempts leave in the journal, so that a piece of it that was cleaned can be given back:
 /// room for a base and for the journal's own record of the release.
-pub const RELEASE_BYTES: u64 = 256;
+pub const RELEASE_BYTES: u64 = 384;
 
 /// What cleaning leaves in the journal, so that attempts can begin and end meanwhile.
 pub const CLEAN_FLOOR_BYTES: u64 = 64 << 10;
@@ -131,14 +134,17 @@ pub const NO_ROOM_RETRY_MS: u64 = 1000;
 const _: () = assert!(MESSAGE_BYTES_MAX + 3 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX);
 // A schedule goes into one head: its name, kind and queue, its expression and zone, its note.
 const _: () = assert!(
-    EXPRESSION_BYTES_MAX + NOTE_BYTES_MAX + 4 * NAME_BYTES_MAX + 256 <= EVENT_HEAD_BYTES_MAX
+    EXPRESSION_BYTES_MAX + NOTE_BYTES_MAX + 4 * NAME_BYTES_MAX + JOB_OPTIONS_BYTES_MAX + 256
+        <= EVENT_HEAD_BYTES_MAX
 );
 const _: () = assert!(KEPT_HEAD_BYTES_MAX <= EVENT_HEAD_BYTES_MAX);
+// Two bytes of a record tell a job's attempts; one bit of them says whether it has options.
+const _: () = assert!(ATTEMPTS_MAX < 1 << 15);
 // What is reserved for an attempt's end must hold the longest message.
 const _: () = assert!(OUTCOME_BYTES_MAX > MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(ATTEMPTS_DEFAULT <= ATTEMPTS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
-const _: () = assert!(RELEASE_BYTES >= 64 + BASE_BYTES_MAX as u64 + 64);
+const _: () = assert!(RELEASE_BYTES >= 2 * (64 + BASE_BYTES_MAX as u64) + 64);
 const _: () =
     assert!(CLEAN_FLOOR_BYTES > 16 * (START_BYTES_MAX + OUTCOME_BYTES_MAX) + RELEASE_BYTES);
 // A share of the shortest period is a nanosecond at the least.

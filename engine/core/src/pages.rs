@@ -94,7 +94,7 @@ pub struct FrozenPages<T> {
     pages: Vec<Arc<Box<[T]>>>,
 }
 
-impl<T: Copy + Default> SharedPages<T> {
+impl<T: Clone + Default> SharedPages<T> {
     /// An array without pages; it allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
@@ -121,7 +121,7 @@ impl<T: Copy + Default> SharedPages<T> {
     }
 }
 
-impl<T: Copy> SharedPages<T> {
+impl<T: Clone> SharedPages<T> {
     /// Makes a shared page writable: by a copy, if a frozen array still holds it.
     #[cold]
     fn own(&mut self, number: usize) {
@@ -150,7 +150,7 @@ impl<T> Index<u32> for SharedPages<T> {
     }
 }
 
-impl<T: Copy> IndexMut<u32> for SharedPages<T> {
+impl<T: Clone> IndexMut<u32> for SharedPages<T> {
     fn index_mut(&mut self, index: u32) -> &mut T {
         let number = (index >> PAGE_BITS) as usize;
         if matches!(self.pages[number], Page::Shared(_)) {

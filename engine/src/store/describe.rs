@@ -58,6 +58,8 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
             ("failed", Some(*job), *at, text)
         }
         Event::Cancelled { job, at } => ("cancelled", Some(*job), *at, String::new()),
+        Event::Expired { job, at } => ("expired", Some(*job), *at, String::new()),
+        Event::Totals { at, expired } => ("totals", None, *at, format!("{expired} expired")),
         Event::SchedulePut { at, rule, next } => {
             let text = format!("{:?} {}, next {}", rule.name, timing(&rule.timing), maybe(*next));
             ("schedule put", None, *at, text)
@@ -129,7 +131,12 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
 }
 
 fn added(job: &JobAdded<'_>) -> String {
-    format!("kind {:?} due {} priority {}", job.kind, time(job.due), job.terms.priority)
+    let expires = match job.terms.options.expires_at {
+        Some(at) => format!(" expires {}", time(at)),
+        None => String::new(),
+    };
+    let priority = job.terms.priority;
+    format!("kind {:?} due {} priority {priority}{expires}", job.kind, time(job.due))
 }
 
 /// The jobs of a list.

@@ -302,22 +302,13 @@ impl Salvage {
         if let Some(error) = failed {
             return Err(io_error("write", draft, error));
         }
-        new.append(&self.base(), &[]).map_err(|e| io_error("write", draft, e))?;
-        new.close().map_err(|error| unrepairable(draft, &error))
-    }
-
-    /// Totals that fit what is held, and a number for the next job that no lost one had.
-    fn base(&self) -> Event<'static> {
-        let counts = self.core.counts();
-        Event::Base {
-            at: clock::now().wall.0,
-            next_sequence: sequence_after(self.next_sequence, self.epoch),
-            added: counts.pending + counts.succeeded + counts.dead + counts.cancelled,
-            succeeded: counts.succeeded,
-            dead: counts.dead,
-            cancelled: counts.cancelled,
-            failed_attempts: counts.failed_attempts,
+        // Totals that fit what is held, and a number for the next job that no lost one had.
+        let next_sequence = sequence_after(self.next_sequence, self.epoch);
+        let (totals, base) = self.core.counts().base(clock::now().wall, next_sequence);
+        for event in totals.iter().chain([&base]) {
+            new.append(event, &[]).map_err(|e| io_error("write", draft, e))?;
         }
+        new.close().map_err(|error| unrepairable(draft, &error))
     }
 
     /// The new log must open without a fault and hold what was salvaged.
@@ -342,6 +333,7 @@ fn jobs_named(event: &Event<'_>, list: &[u8]) -> Vec<JobId> {
         | Event::Succeeded { job, .. }
         | Event::Failed { job, .. }
         | Event::Cancelled { job, .. }
+        | Event::Expired { job, .. }
         | Event::Extended { job, .. }
         | Event::Released { job, .. } => vec![JobId(*job)],
         Event::StartedMany { count, .. }

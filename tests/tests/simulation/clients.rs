@@ -3,7 +3,8 @@
 //! It must not know what becomes of it.
 
 use tickwheel_core::{
-    Backoff, Due, JobId, Key, Missed, NewJob, Now, Schedule, Timing, WallTime, cron::Cron,
+    Backoff, Due, Expiry, JobId, JobOptions, Key, Missed, NewJob, Now, Schedule, Timing, WallTime,
+    cron::Cron,
 };
 use tickwheel_tests::random::Random;
 
@@ -69,7 +70,14 @@ impl Clients {
             0 => keys().nth(random.within(0..16) as usize),
             _ => None,
         };
-        NewJob { key, ..self.template(random, due) }
+        // What would never run is refused, and drawn as well.
+        let expires = match random.within(0..8) {
+            0 => Some(Expiry::After(random.within(1..60 * SECOND))),
+            1 => Some(Expiry::At(WallTime(now.wall.0 + random.within(0..2 * HOUR)))),
+            _ => None,
+        };
+        let options = expires.map(|expires| JobOptions { expires: Some(expires) }.into());
+        NewJob { key, options, ..self.template(random, due) }
     }
 
     /// A queue is paused, or goes on.

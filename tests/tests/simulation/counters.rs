@@ -105,6 +105,8 @@ counters! {
     pauses_over_a_crash
     /// Comparisons that met a paused queue with jobs in it.
     ready_in_a_paused_queue
+    expired
+    expired_in_a_paused_queue
     jobs_with_a_key
     refused_for_a_held_key
     keys_held_over_a_crash

@@ -3,13 +3,15 @@
 mod backoff;
 mod index;
 pub(crate) mod keys;
+pub(crate) mod options;
 pub(crate) mod record;
 mod state;
 pub(crate) mod table;
 
-use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 
 pub use backoff::Backoff;
+pub use options::{Expiry, JobOptions};
 pub use state::JobState;
 
 use crate::{
@@ -61,6 +63,8 @@ pub struct NewJob<'a> {
     pub queue: Cow<'a, str>,
     /// Refuses a second job with this key while the first has not ended. Default none.
     pub key: Option<Key>,
+    /// What most jobs do without. Default none.
+    pub options: Option<Arc<JobOptions>>,
 }
 
 impl<'a> NewJob<'a> {
@@ -80,6 +84,7 @@ impl<'a> NewJob<'a> {
             timeout_ms: Self::TIMEOUT_MS_DEFAULT,
             queue: Cow::Borrowed(limits::QUEUE_DEFAULT),
             key: None,
+            options: None,
         }
     }
 
@@ -96,6 +101,7 @@ impl<'a> NewJob<'a> {
             timeout_ms: self.timeout_ms,
             queue: Cow::Owned(String::from(self.queue)),
             key: self.key,
+            options: self.options,
         }
     }
 
@@ -121,7 +127,7 @@ impl<'a> NewJob<'a> {
         if self.timeout_ms == 0 {
             return Err(Refusal::TimeoutZero);
         }
-        Ok(())
+        self.options.as_ref().map_or(Ok(()), |options| options.check())
     }
 
     /// The due time on the wall clock, as it is written, and the clock it is kept on.
@@ -132,6 +138,10 @@ impl<'a> NewJob<'a> {
         };
         if due > limits::DUE_WALL_NS_MAX {
             return Err(Refusal::DueTooFar);
+        }
+        let expires_at = self.options.as_ref().and_then(|options| options.expires_at(now));
+        if expires_at.is_some_and(|at| at.0 <= due.max(now.wall.0)) {
+            return Err(Refusal::ExpiresFirst);
         }
         Ok((WallTime(due), clock))
     }
@@ -191,6 +201,11 @@ pub enum Refusal {
     /// Due after the year 2199.
     #[error("the due time lies after the year 2199: check its unit")]
     DueTooFar,
+    /// It would expire before it may begin.
+    #[error(
+        "it expires before it is due, so it would never run: give it more time, or leave it out"
+    )]
+    ExpiresFirst,
     /// More kinds than a shard knows.
     #[error("there are {max} kinds already: put what varies from job to job into the payload", max = limits::KINDS_MAX)]
     TooManyKinds,

@@ -54,10 +54,31 @@ pub(crate) struct Record {
     /// Where the payload begins within its event.
     pub(crate) payload_offset: u16,
     pub(crate) attempt: u16,
-    pub(crate) attempts_max: u16,
+    pub(crate) attempts_max: AttemptsMax,
     pub(crate) queue: QueueId,
     pub(crate) state: JobState,
     pub(crate) traits: Traits,
+}
+
+/// Attempts of a job at the most, and in a spare bit whether it has options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AttemptsMax(u16);
+
+impl AttemptsMax {
+    const OPTIONS: u16 = 1 << 15;
+
+    /// Of a job without options; what no job has is cut to what fits.
+    pub(crate) const fn new(attempts_max: u16) -> Self {
+        if attempts_max < Self::OPTIONS { Self(attempts_max) } else { Self(Self::OPTIONS - 1) }
+    }
+
+    pub(crate) const fn with_options(self, has_options: bool) -> Self {
+        if has_options { Self(self.0 | Self::OPTIONS) } else { Self(self.0 & !Self::OPTIONS) }
+    }
+
+    pub(crate) const fn get(self) -> u16 {
+        self.0 & !Self::OPTIONS
+    }
 }
 
 /// Small facts about a record, in one byte.
@@ -131,6 +152,16 @@ impl Record {
         self.traits.0 & Traits::PRIORITY
     }
 
+    /// Whether the job has options, which the scheduler's table of options holds.
+    pub(crate) fn has_options(&self) -> bool {
+        self.attempts_max.0 & AttemptsMax::OPTIONS != 0
+    }
+
+    /// Whether it ends once its time is over: an attempt that counts has not begun.
+    pub(crate) fn may_expire(&self) -> bool {
+        self.has_options() && self.attempt == 0 && self.state != JobState::Running
+    }
+
     /// Whether the job has a key.
     pub(crate) fn is_keyed(&self) -> bool {
         self.traits.0 & Traits::KEYED != 0
@@ -152,7 +183,7 @@ impl Default for Record {
             kind: KindId(0),
             payload_offset: 0,
             attempt: 0,
-            attempts_max: 0,
+            attempts_max: AttemptsMax::new(0),
             queue: QueueId(0),
             state: JobState::Scheduled,
             traits: Traits::FREE,

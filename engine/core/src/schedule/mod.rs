@@ -145,6 +145,9 @@ impl<'a> Schedule<'a> {
     pub fn check(&self) -> Result<(), Refusal> {
         check_name("schedule's name", &self.name)?;
         self.job.check()?;
+        if let Some(options) = &self.job.options {
+            options.check_of_schedule()?;
+        }
         match &self.timing {
             Timing::Every(every_ns) if *every_ns < Timing::EVERY_NS_MIN => {
                 return Err(Refusal::Schedule("an interval is at least 1 ms"));

@@ -5,11 +5,14 @@ use alloc::{boxed::Box, sync::Arc};
 
 use super::{Scheduler, io::Counts, replay::Census};
 use crate::{
-    event::{Attempts, DecodeEventError, Event, JobAdded, JobKept, KeptState, Listed, Rule},
-    id::{JobId, Key, KindId, Lsn, Slot, Token},
+    event::{
+        Attempts, DecodeEventError, Event, JobAdded, JobKept, KeptState, Listed, Rule, TermOptions,
+        Terms,
+    },
+    id::{JobId, KindId, Lsn, Slot, Token},
     job::{
         Clock, JobState,
-        record::{NO_SCHEDULE, Record, Role, Traits},
+        record::{AttemptsMax, NO_SCHEDULE, Record, Role, Traits},
         table::Body,
         timeout_ns,
     },
@@ -158,6 +161,9 @@ impl Scheduler {
                     &mut counts.cancelled
                 })
             }
+            Event::Expired { job, .. } => {
+                self.end(JobId(*job), JobState::Expired, self.hint(0), |counts| &mut counts.expired)
+            }
             Event::Failed { job, at, retry_at: Some(retry_at), .. } => {
                 let slot = self.enter(JobId(*job), JobState::Scheduled, self.hint(0))?;
                 self.counts.failed_attempts += 1;
@@ -179,6 +185,9 @@ impl Scheduler {
                 if due > at {
                     record.set_clock(Clock::Mono);
                     record.due_ns = WallTime(*due).to_mono(self.offset_ns).0;
+                }
+                if record.may_expire() {
+                    self.options.arm(slot);
                 }
                 self.wait_for_due(slot, due <= at);
                 Ok(())
@@ -257,11 +266,18 @@ impl Scheduler {
                 self.counts.dead = *dead;
                 self.counts.cancelled = *cancelled;
                 self.counts.failed_attempts = *failed_attempts;
-                let ended = succeeded.saturating_add(*dead).saturating_add(*cancelled);
+                let ended = succeeded
+                    .saturating_add(*dead)
+                    .saturating_add(*cancelled)
+                    .saturating_add(self.counts.expired);
                 self.memory.based(Census {
                     expected: added.saturating_sub(ended),
                     held: self.table.len().into(),
                 });
+                Ok(())
+            }
+            Event::Totals { expired, .. } => {
+                self.counts.expired = *expired;
                 Ok(())
             }
         }
@@ -296,6 +312,9 @@ impl Scheduler {
         record.traits = record.traits.fetched(is_fetched);
         record.attempt = record.attempt.saturating_add(1);
         record.token = token;
+        if record.has_options() {
+            self.options.disarm(slot);
+        }
         let ends = WallTime(at.0.saturating_add(timeout_ns(record.timeout_ms)));
         let queue = record.queue;
         self.queues.attempt_began(queue, at.signed_mono_ns(self.offset_ns));
@@ -329,7 +348,7 @@ impl Scheduler {
         schedule: u16,
     ) -> Result<(), ReplayError> {
         let record = self.record_of(added, body, schedule)?;
-        let slot = self.take_in(record, added.terms.key)?;
+        let slot = self.take_in(record, &added.terms)?;
         self.next_sequence = self.next_sequence.max(record.id.sequence() + 1);
         self.counts.added += 1;
         self.wait_for_due(slot, added.due <= added.at);
@@ -363,7 +382,8 @@ impl Scheduler {
             kind,
             payload_offset: body.payload_offset,
             attempt: 0,
-            attempts_max: added.terms.attempts_max,
+            attempts_max: AttemptsMax::new(added.terms.attempts_max)
+                .with_options(added.terms.options != TermOptions::default()),
             queue,
             state: JobState::Scheduled,
             traits: Traits::job(added.terms.priority).on(clock).keyed(added.terms.key.is_some()),
@@ -384,7 +404,7 @@ impl Scheduler {
         if let Some(slot) = self.table.find(id) {
             return self.move_job(slot, kept.state, &record, body);
         }
-        let slot = self.take_in(record, kept.job.terms.key)?;
+        let slot = self.take_in(record, &kept.job.terms)?;
         self.next_sequence = self.next_sequence.max(id.sequence() + 1);
         match kept.state {
             KeptState::Scheduled => self.wait_for_due(slot, false),
@@ -649,6 +669,9 @@ impl Scheduler {
         if is_keyed {
             self.keys.remove(slot);
         }
+        if self.table.get(slot).has_options() {
+            self.options.remove(slot);
+        }
         if let Some(state) = self.schedules.get_mut(self.table.get(slot).schedule) {
             state.pending -= 1;
         }
@@ -663,8 +686,9 @@ impl Scheduler {
         }
     }
 
-    /// Puts a job into the table, with its key.
-    fn take_in(&mut self, record: Record, key: Option<Key>) -> Result<Slot, ReplayError> {
+    /// Puts a job into the table, with its key and its options.
+    fn take_in(&mut self, record: Record, terms: &Terms<'_>) -> Result<Slot, ReplayError> {
+        let key = terms.key;
         if key.is_some_and(|key| self.keys.find(key).is_some()) {
             return Err(ReplayError::KeyTaken(record.id));
         }
@@ -676,6 +700,12 @@ impl Scheduler {
         self.queues.job_added(record.queue);
         if let Some(key) = key {
             self.keys.insert(key, slot);
+        }
+        if let Some(options) = terms.options.options() {
+            self.options.insert(slot, options);
+            if record.may_expire() {
+                self.options.arm(slot);
+            }
         }
         Ok(slot)
     }

@@ -146,6 +146,7 @@ impl Scheduler {
         same("jobs of schedules that are not there", 0, of_schedules.len() as u64)?;
         self.compare(&census)?;
         self.compare_queues()?;
+        self.compare_options()?;
         Ok(census)
     }
 
@@ -177,6 +178,27 @@ impl Scheduler {
         fault.map_or(Ok(places), Err)
     }
 
+    /// Options and their timers belong to jobs that have them.
+    fn compare_options(&self) -> Result<(), CensusError> {
+        let (mut with_options, mut armed) = (0, 0);
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = self.table.get(slot);
+            if record.role() != Role::Job || !record.has_options() {
+                continue;
+            }
+            with_options += u64::from(self.options.of(slot).is_some());
+            let expires = record.may_expire() && self.options.expires_at(slot).is_some();
+            same(
+                "timer of a job that expires",
+                self.options.is_armed(slot).into(),
+                expires.into(),
+            )?;
+            armed += u64::from(expires);
+        }
+        same("jobs with options", self.options.len().into(), with_options)?;
+        same("timers of jobs that expire", self.options.armed().into(), armed)
+    }
+
     /// What limits of queues go by.
     fn compare_queues(&self) -> Result<(), CensusError> {
         let mut counted = vec![(0_u64, 0_u64); self.queues.names().len()];
@@ -203,8 +225,7 @@ impl Scheduler {
         same("running jobs", running, census.running.into())?;
         same("schedules", self.schedules.len() as u64, census.schedules.into())?;
         let counts = &self.counts;
-        let ended = counts.succeeded + counts.dead + counts.cancelled;
-        same("jobs by the totals", counts.added.saturating_sub(ended), jobs)
+        same("jobs by the totals", counts.added.saturating_sub(counts.ended()), jobs)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     io::{Answer, Attempt, Began, Next, Notice, Outcome, OutcomeKind, Outputs},
 };
 use crate::{
-    event::{Event, Failure, JobAdded, Terms},
+    event::{Event, Failure, JobAdded, TermOptions, Terms},
     id::{JobId, Lsn, Slot},
     job::{
         Clock, JobState, NewJob, Refusal, check_name,
@@ -60,7 +60,7 @@ impl Scheduler {
         if let Some(slot) = job.key.and_then(|key| self.keys.find(key)) {
             return Err(Refusal::KeyHeld(self.table.get(slot).id));
         }
-        let head_bytes = 128 + job.kind.len() + job.queue.len();
+        let head_bytes = 128 + limits::JOB_OPTIONS_BYTES_MAX + job.kind.len() + job.queue.len();
         self.room_for_new(journal, head_bytes + job.payload.len())
     }
 
@@ -113,13 +113,15 @@ impl Scheduler {
         due: WallTime,
         clock: Clock,
     ) -> JobAdded<'j> {
+        let terms = Terms::of(job);
+        let options = TermOptions::settled(job.options.as_ref(), now);
         JobAdded {
             job: JobId::new(self.config.shard, self.next_sequence).0,
             at: now.wall.0,
             due: due.0,
             mono: clock == Clock::Mono,
             kind: &job.kind,
-            terms: Terms::of(job),
+            terms: Terms { options, ..terms },
         }
     }
 
@@ -380,7 +382,7 @@ impl Scheduler {
     ) {
         let record = *self.table.get(slot);
         debug_assert_eq!((record.role(), record.state), (Role::Job, JobState::Running));
-        let again = failure != Failure::Permanent && record.attempt < record.attempts_max;
+        let again = failure != Failure::Permanent && record.attempt < record.attempts_max.get();
         let wait_ns = match failure {
             // The job did nothing wrong: it goes on as soon as the process does.
             Failure::Lost => 0,

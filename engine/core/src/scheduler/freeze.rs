@@ -1,14 +1,14 @@
 //! The scheduler's side of a snapshot: what its state is made of, on the way out and back in. The
 //! bytes are [`crate::snapshot`]'s.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{Scheduler, io::Counts};
 use crate::{
     event::{Event, Rule},
     id::{JobId, Key, Lsn},
     job::{
-        Clock, JobState,
+        Clock, JobOptions, JobState,
         record::Record,
         table::{Body, Unindexed},
         timeout_ns,
@@ -41,28 +41,32 @@ impl Scheduler {
             }
         };
         let schedules: Vec<FrozenSchedule> = self.schedules.numbered().map(schedule).collect();
-        let Counts { added, succeeded, dead, cancelled, failed_attempts, .. } = self.counts;
+        let Counts { added, succeeded, dead, cancelled, expired, failed_attempts, .. } =
+            self.counts;
         let header = Header {
             shard: self.config.shard,
             at: self.step_mono.to_wall(self.offset_ns),
             offset_ns: self.offset_ns,
             next_sequence: self.next_sequence,
-            totals: [added, succeeded, dead, cancelled, failed_attempts],
+            totals: [added, succeeded, dead, cancelled, failed_attempts, expired],
             kinds: self.kinds.all().len() as u32,
             schedules: schedules.len() as u32,
             jobs: self.table.len(),
             queues: self.queues.names().len() as u32,
             keys: self.keys.len(),
+            options: self.options.len(),
         };
         let kinds = self.kinds.all().to_vec();
         let queues = self.queues.iter().map(|(name, queue)| (name.clone(), *queue)).collect();
         let (records, keys) = (self.table.freeze(), self.keys.freeze());
-        Frozen { header, kinds, queues, schedules, records, keys }
+        let options = self.options.freeze();
+        Frozen { header, kinds, queues, schedules, records, keys, options }
     }
 
     pub(crate) fn restore_header(&mut self, header: &Header) {
-        let [added, succeeded, dead, cancelled, failed_attempts] = header.totals;
-        self.counts = Counts { added, succeeded, dead, cancelled, failed_attempts, ..self.counts };
+        let [added, succeeded, dead, cancelled, failed_attempts, expired] = header.totals;
+        self.counts =
+            Counts { added, succeeded, dead, cancelled, expired, failed_attempts, ..self.counts };
         self.next_sequence = header.next_sequence;
     }
 
@@ -93,6 +97,21 @@ impl Scheduler {
             && self.keys.find(key).is_none();
         if fits {
             self.keys.insert(key, slot);
+        }
+        fits
+    }
+
+    /// Gives options to a job that was taken in and is in the index; `false` if the job is not there,
+    /// is to have none, or has them already.
+    pub(crate) fn restore_options(&mut self, job: JobId, options: Arc<JobOptions>) -> bool {
+        let Some(slot) = self.table.find(job) else { return false };
+        let record = *self.table.get(slot);
+        let fits = record.has_options() && self.options.of(slot).is_none();
+        if fits {
+            self.options.insert(slot, options);
+            if record.may_expire() {
+                self.options.arm(slot);
+            }
         }
         fits
     }

@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use crate::{
+    event::Event,
     id::{JobId, KindId, Lsn, QueueId, Slot, Token},
     job::{Clock, JobState, NewJob, Refusal},
     queue::QueueLimits,
@@ -366,6 +367,8 @@ pub struct JobView {
     pub queue: Box<str>,
     /// The schedule that added it.
     pub schedule: Option<Box<str>>,
+    /// When it ends as expired unless it has begun.
+    pub expires: Option<WallTime>,
 }
 
 /// A queue as a caller sees it.
@@ -432,6 +435,8 @@ pub struct Counts {
     pub dead: u64,
     /// Jobs cancelled.
     pub cancelled: u64,
+    /// Jobs that had not begun when they expired.
+    pub expired: u64,
     /// Attempts that did not succeed.
     pub failed_attempts: u64,
     /// Jobs that have not ended.
@@ -447,6 +452,33 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Jobs that have ended, however.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.succeeded + self.dead + self.cancelled + self.expired
+    }
+
+    /// The events that let the journal's beginning be cut off at `at`, for a shard with these numbers:
+    /// first, if there are any, the totals that a base has no place for.
+    #[must_use]
+    pub fn base(
+        &self,
+        at: WallTime,
+        next_sequence: u64,
+    ) -> (Option<Event<'static>>, Event<'static>) {
+        let base = Event::Base {
+            at: at.0,
+            next_sequence,
+            added: self.pending + self.ended(),
+            succeeded: self.succeeded,
+            dead: self.dead,
+            cancelled: self.cancelled,
+            failed_attempts: self.failed_attempts,
+        };
+        let totals = Event::Totals { at: at.0, expired: self.expired };
+        ((self.expired > 0).then_some(totals), base)
+    }
+
     /// The sum of two shards' numbers.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -455,6 +487,7 @@ impl Counts {
             succeeded: self.succeeded + other.succeeded,
             dead: self.dead + other.dead,
             cancelled: self.cancelled + other.cancelled,
+            expired: self.expired + other.expired,
             failed_attempts: self.failed_attempts + other.failed_attempts,
             pending: self.pending + other.pending,
             ready: self.ready + other.ready,

@@ -3,9 +3,9 @@
 
 use alloc::sync::Arc;
 
-use super::{Scheduler, io::Counts};
+use super::Scheduler;
 use crate::{
-    event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule, Terms},
+    event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule, TermOptions, Terms},
     id::{JobId, Lsn, QueueId, Slot},
     job::{
         Clock, JobState,
@@ -85,6 +85,8 @@ impl Scheduler {
             | Event::Succeeded { .. }
             | Event::Failed { .. }
             | Event::Cancelled { .. }
+            | Event::Expired { .. }
+            | Event::Totals { .. }
             | Event::ScheduleRemoved { .. }
             | Event::SchedulePaused { .. }
             | Event::ScheduleResumed { .. }
@@ -97,20 +99,15 @@ impl Scheduler {
     /// with it. `None` if the journal has no room for it now.
     pub fn write_base(&mut self, now: Now, journal: &mut impl Journal) -> Option<Position> {
         self.write_spent_rates(now, journal);
-        let need = journal.record_bytes(limits::BASE_BYTES_MAX);
+        let need = 2 * journal.record_bytes(limits::BASE_BYTES_MAX);
         self.room_for(journal, need).ok()?;
-        let Counts { added, succeeded, dead, cancelled, .. } = self.counts;
-        debug_assert_eq!(added - succeeded - dead - cancelled, self.table.len().into());
-        let event = Event::Base {
-            at: now.wall.0,
-            next_sequence: self.next_sequence,
-            added,
-            succeeded,
-            dead,
-            cancelled,
-            failed_attempts: self.counts.failed_attempts,
-        };
-        Some(self.commit(&event, &[], journal).position)
+        let counts = self.counts();
+        debug_assert_eq!(self.counts.added, counts.pending + counts.ended());
+        let (totals, base) = counts.base(now.wall, self.next_sequence);
+        if let Some(totals) = totals {
+            self.commit(&totals, &[], journal);
+        }
+        Some(self.commit(&base, &[], journal).position)
     }
 
     /// Bytes of the journal's records that hold jobs and schedules: what would be left of it if
@@ -155,6 +152,7 @@ impl Scheduler {
         // The names are borrowed while applying the event needs the state.
         let kind = Arc::clone(&self.kinds.all()[usize::from(record.kind.0)]);
         let queue = Arc::clone(&self.queues.names()[usize::from(record.queue.0)]);
+        let options = self.options.of(slot).map(Arc::clone);
         let added = JobAdded {
             job: job.0,
             at: now.wall.0,
@@ -163,12 +161,13 @@ impl Scheduler {
             kind: &kind,
             terms: Terms {
                 priority: record.priority(),
-                attempts_max: record.attempts_max,
+                attempts_max: record.attempts_max.get(),
                 backoff_base_ms: record.backoff.base_ms,
                 backoff_max_ms: record.backoff.max_ms,
                 timeout_ms: record.timeout_ms,
                 queue: &queue,
                 key: self.keys.of(slot),
+                options: options.as_deref().map(TermOptions::of).unwrap_or_default(),
             },
         };
         self.write_again(now, slot, &added, payload, journal);

@@ -8,6 +8,7 @@
 mod apply;
 mod census;
 mod decide;
+mod expire;
 mod freeze;
 mod io;
 mod keep;
@@ -31,6 +32,7 @@ use crate::{
     job::{
         Clock, JobState,
         keys::Keys,
+        options::OptionsTable,
         record::{NO_SCHEDULE, Record, Role},
         table::JobTable,
     },
@@ -117,6 +119,7 @@ pub struct Scheduler {
     wall_wheel: Wheel,
     pub(crate) queues: Queues,
     keys: Keys,
+    options: OptionsTable,
     pub(crate) schedules: ScheduleTable,
     kinds: Names,
     /// Queues of keyless jobs of some kinds; see [`Scheduler::home`].
@@ -160,6 +163,7 @@ impl Scheduler {
             wall_wheel: Wheel::new(tick_at_or_before(now.wall.0)),
             queues: Queues::new(config.serves_queues),
             keys: Keys::new(),
+            options: OptionsTable::new(tick_at_or_before(now.wall.0)),
             schedules: ScheduleTable::new(),
             kinds: Names::new(limits::KINDS_MAX),
             homes: Vec::new(),
@@ -253,6 +257,7 @@ impl Scheduler {
                 self.planted_clock_set(now);
                 let tick = tick_at_or_before(now.wall.0);
                 self.wall_wheel.relay(&mut self.links, tick);
+                self.options.relay(tick);
             }
             Input::JournalFailed => self.failed = true,
         }
@@ -318,24 +323,32 @@ impl Scheduler {
         Wake {
             now: can_dispatch && !self.starved,
             mono: tick_ns.into_iter().chain(opens_ns).min().map(MonoTime),
-            wall: self.wall_wheel.next_tick().map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
+            wall: self
+                .wall_wheel
+                .next_tick()
+                .into_iter()
+                .chain(self.options.next_tick())
+                .min()
+                .map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
         }
     }
 
     /// A job that has not ended.
     #[must_use]
     pub fn job(&self, id: JobId) -> Option<JobView> {
-        let record = self.table.get(self.table.find(id)?);
+        let slot = self.table.find(id)?;
+        let record = self.table.get(slot);
         Some(JobView {
             id,
             state: record.state,
             kind: self.kinds.name(record.kind.0).into(),
             due: self.due_of(record),
             attempts: record.attempt,
-            attempts_max: record.attempts_max,
+            attempts_max: record.attempts_max.get(),
             priority: record.priority(),
             queue: self.queues.name(record.queue).into(),
             schedule: self.schedule_name(record),
+            expires: self.options.expires_at(slot),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Lives of jobs and schedules through the public boundary, with a journal in memory.
 
+mod expire;
 mod fetch;
 mod keep;
 mod queue_limits;
@@ -9,7 +10,7 @@ mod snapshot;
 use super::*;
 use crate::{
     cron::Cron,
-    job::{Backoff, Due, NewJob, Refusal},
+    job::{Backoff, Due, Expiry, JobOptions, NewJob, Refusal},
     journal::NoRoom,
     schedule::{Missed, Overlap, Schedule, Timing},
 };
@@ -662,7 +663,7 @@ fn census(world: &World) -> String {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Submit { delay_s: u64, attempts_max: u16, at: bool },
+    Submit { delay_s: u64, attempts_max: u16, at: bool, expires_s: Option<u64> },
     Cancel { pick: usize },
     Complete { pick: usize, outcome: u8 },
     Pass { ms: u64 },
@@ -674,8 +675,11 @@ enum Op {
 
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (0..20_u64, 1..4_u16, any::<bool>())
-            .prop_map(|(delay_s, attempts_max, at)| Op::Submit { delay_s, attempts_max, at }),
+        4 => (0..20_u64, 1..4_u16, any::<bool>(), prop::option::weighted(0.3, 1..25_u64)).prop_map(
+            |(delay_s, attempts_max, at, expires_s)| {
+                Op::Submit { delay_s, attempts_max, at, expires_s }
+            }
+        ),
         1 => (0..64_usize).prop_map(|pick| Op::Cancel { pick }),
         4 => (0..64_usize, 0..6_u8).prop_map(|(pick, outcome)| Op::Complete { pick, outcome }),
         4 => (0..4000_u64).prop_map(|ms| Op::Pass { ms }),
@@ -689,7 +693,7 @@ fn any_op() -> impl Strategy<Value = Op> {
 /// Does one thing in `world`; `running` are the attempts under way.
 fn run(world: &mut World, running: &mut Vec<Dispatch>, op: Op) -> Result<(), TestCaseError> {
     match op {
-        Op::Submit { delay_s, attempts_max, at } => {
+        Op::Submit { delay_s, attempts_max, at, expires_s } => {
             let due = if at {
                 Due::At(WallTime(world.now.wall.0 + delay_s * SECOND))
             } else {
@@ -697,7 +701,13 @@ fn run(world: &mut World, running: &mut Vec<Dispatch>, op: Op) -> Result<(), Tes
             };
             let payload = format!("{delay_s} {at}").into_bytes().into();
             let timeout_ms = 3000;
-            world.submit(&NewJob { due, attempts_max, timeout_ms, payload, ..job() });
+            let expires = expires_s.map(|seconds| Expiry::After(seconds * SECOND));
+            let options = expires.map(|_| JobOptions { expires }.into());
+            let job = NewJob { due, attempts_max, timeout_ms, payload, options, ..job() };
+            let answer = world.answer(Input::Submit { caller: CallerId(0), job: &job });
+            let never_runs = expires_s.is_some_and(|seconds| seconds <= delay_s);
+            let refused = answer == Answer::Refused(Refusal::ExpiresFirst);
+            prop_assert!(refused == never_runs, "{answer:?}");
         }
         Op::Cancel { pick } => {
             let job = JobId::new(ShardId(0), pick as u64 + 1);

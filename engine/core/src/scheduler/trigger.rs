@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     Scheduler,
+    expire::Sifted,
     io::{Attempt, Dispatch, Outputs},
 };
 use crate::{
@@ -38,6 +39,7 @@ impl Scheduler {
             return;
         }
         self.queues.wake_due(now.mono.signed_ns());
+        self.expire_due(now, journal);
         let mut work = limits::TIMER_WORK_PER_STEP;
         let mono_tick = tick_at_or_before(now.mono.0);
         while let Some(slot) = self.mono_wheel.pop_due(&mut self.links, mono_tick, &mut work) {
@@ -116,9 +118,18 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) -> usize {
-        self.hints.clear();
-        self.queues.next_many(&self.links, max, now.mono.signed_ns(), &mut self.hints);
-        let waiting = self.hints.len();
+        let waiting = loop {
+            self.hints.clear();
+            self.queues.next_many(&self.links, max, now.mono.signed_ns(), &mut self.hints);
+            match self.sift_expired(now, journal) {
+                Sifted::Clean => break self.hints.len(),
+                Sifted::Ended => {}
+                Sifted::NoRoom => {
+                    self.starved = true;
+                    return 0;
+                }
+            }
+        };
         if waiting == 0 {
             return 0;
         }
@@ -143,7 +154,20 @@ impl Scheduler {
         out: &mut Outputs,
     ) {
         let most = limits::FETCHED_MAX.saturating_sub(self.fetched).min(max) as usize;
-        let most = self.attempts_with_room(journal).min(most).min(limits::LIST_ATTEMPTS_MAX);
+        loop {
+            let most = self.attempts_with_room(journal).min(most).min(limits::LIST_ATTEMPTS_MAX);
+            self.choose(now, queues, most);
+            match self.sift_expired(now, journal) {
+                Sifted::Clean => break,
+                Sifted::Ended => {}
+                Sifted::NoRoom => return,
+            }
+        }
+        self.start_hinted(now, By::Worker, journal, &mut out.fetched);
+    }
+
+    /// Sets `self.hints` to what goes first in `queues`, at most `most`.
+    fn choose(&mut self, now: Now, queues: &[QueueId], most: usize) {
         self.hints.clear();
         for (place, queue) in queues.iter().enumerate() {
             // What stands in line is not taken out before the event: a queue that is named twice
@@ -159,7 +183,6 @@ impl Scheduler {
                 &mut self.hints,
             );
         }
-        self.start_hinted(now, By::Worker, journal, &mut out.fetched);
     }
 
     /// Starts attempts of the jobs in `self.hints`, for which there is room, as one event.
@@ -202,7 +225,7 @@ impl Scheduler {
                 kind: record.kind,
                 queue: record.queue,
                 number: record.attempt,
-                attempts_max: record.attempts_max,
+                attempts_max: record.attempts_max.get(),
                 body: record.body,
                 payload_offset: record.payload_offset,
                 due_ns: record.due_ns,

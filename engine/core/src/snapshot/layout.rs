@@ -8,7 +8,7 @@ use crate::{
     id::{JobId, KindId, Lsn, QueueId, ShardId, Token},
     job::{
         Backoff, Clock, JobState,
-        record::{NO_SCHEDULE, Record, Traits},
+        record::{AttemptsMax, NO_SCHEDULE, Record, Traits},
     },
     limits,
     queue::{Queue, QueueLimits, Rate},
@@ -16,11 +16,12 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"TWHLSNAP";
-pub(super) const HEADER_BYTES: usize = 104;
+pub(super) const HEADER_BYTES: usize = 112;
 pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
 pub(super) const QUEUE_HEAD_BYTES: usize = 56;
 pub(super) const JOB_BYTES: usize = 60;
 pub(super) const KEY_BYTES: usize = 24;
+pub(super) const OPTIONS_HEAD_BYTES: usize = 10;
 
 /// States of a job.
 const WAITING: u8 = 0;
@@ -35,13 +36,14 @@ pub(crate) struct Header {
     pub(crate) offset_ns: i64,
     /// At most [`JobId::SEQUENCE_MAX`].
     pub(crate) next_sequence: u64,
-    /// Added, succeeded, dead, cancelled; failed attempts.
-    pub(crate) totals: [u64; 5],
+    /// Added, succeeded, dead, cancelled; failed attempts; expired.
+    pub(crate) totals: [u64; 6],
     pub(crate) kinds: u32,
     pub(crate) schedules: u32,
     pub(crate) jobs: u32,
     pub(crate) queues: u32,
     pub(crate) keys: u32,
+    pub(crate) options: u32,
 }
 
 impl Header {
@@ -55,8 +57,8 @@ impl Header {
         for total in self.totals {
             out.extend(total.to_le_bytes());
         }
-        let Self { kinds, queues, schedules, jobs, keys, .. } = *self;
-        for count in [kinds, queues, schedules, jobs, keys, 0] {
+        let Self { kinds, queues, schedules, jobs, keys, options, .. } = *self;
+        for count in [kinds, queues, schedules, jobs, keys, options] {
             out.extend(count.to_le_bytes());
         }
     }
@@ -85,15 +87,17 @@ impl Header {
             schedules: fields.u32(),
             jobs: fields.u32(),
             keys: fields.u32(),
+            options: fields.u32(),
         };
         let numbers_fit = header.kinds <= limits::KINDS_MAX as u32
             && header.queues <= limits::QUEUES_MAX as u32
             && header.keys <= header.jobs
+            && header.options <= header.jobs
             && header.schedules <= limits::SCHEDULES_MAX as u32
             && header.jobs <= limits::JOBS_MAX
             && header.next_sequence <= JobId::SEQUENCE_MAX
             && header.totals.iter().all(|total| *total <= JobId::SEQUENCE_MAX);
-        if !numbers_fit || zeros != [0; 3] || fields.u32() != 0 {
+        if !numbers_fit || zeros != [0; 3] {
             return Err(RestoreError::Malformed("its header has a number that none has"));
         }
         Ok(header)
@@ -211,9 +215,10 @@ pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8;
     out.put(record.kind.0.to_le_bytes());
     out.put(record.payload_offset.to_le_bytes());
     out.put(record.attempt.to_le_bytes());
-    out.put(record.attempts_max.to_le_bytes());
+    out.put(record.attempts_max.get().to_le_bytes());
     out.put(record.queue.0.to_le_bytes());
-    out.put([record.priority(), state, clock, u8::from(record.is_keyed()), 0, 0]);
+    let (keyed, options) = (u8::from(record.is_keyed()), u8::from(record.has_options()));
+    out.put([record.priority(), state, clock, keyed, options, 0]);
     debug_assert!(out.0.is_empty());
     fixed
 }
@@ -237,7 +242,7 @@ pub(super) fn decode_job(
     let attempt = fields.u16();
     let attempts_max = fields.u16();
     let queue = QueueId(fields.u16());
-    let [priority, state, clock, keyed, zeros @ ..] = fields.take::<6>();
+    let [priority, state, clock, keyed, options, zero] = fields.take::<6>();
     let id_fits = id.shard() == header.shard && (1..header.next_sequence).contains(&id.sequence());
     let schedule_fits = schedule == NO_SCHEDULE || u32::from(schedule) < header.schedules;
     let fits = id_fits
@@ -248,7 +253,8 @@ pub(super) fn decode_job(
         && state <= FETCHED
         && clock <= 1
         && keyed <= 1
-        && zeros == [0; 2];
+        && options <= 1
+        && zero == 0;
     if !fits {
         return Err(RestoreError::Malformed("a job has a field that is out of its range"));
     }
@@ -265,7 +271,7 @@ pub(super) fn decode_job(
         kind,
         payload_offset,
         attempt,
-        attempts_max,
+        attempts_max: AttemptsMax::new(attempts_max).with_options(options == 1),
         queue,
         state: if state == WAITING { JobState::Scheduled } else { JobState::Running },
         traits: Traits::job(priority)

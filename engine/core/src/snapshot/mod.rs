@@ -12,17 +12,16 @@
 //! All numbers are little-endian. Times are nanoseconds on the wall clock, also those that are kept
 //! on the monotonic clock: so they mean the same after a reboot.
 //!
-//! | bytes | header, 104 bytes |
+//! | bytes | header, 112 bytes |
 //! |---|---|
 //! | 8 | `TWHLSNAP` |
-//! | 4 | version of this layout: 3 |
+//! | 4 | version of this layout: 4 |
 //! | 1 + 3 | shard, zeros |
 //! | 8 | when it was frozen: the time of the shard's last step |
 //! | 8 | how far the wall clock was ahead of the monotonic one then, signed |
 //! | 8 | number of the next job |
-//! | 5 × 8 | totals: jobs added, succeeded, dead, cancelled; attempts failed |
-//! | 5 × 4 | how many kinds, queues, schedules, jobs and keys follow |
-//! | 4 | zeros |
+//! | 6 × 8 | totals: jobs added, succeeded, dead, cancelled; attempts failed; jobs expired |
+//! | 6 × 4 | how many kinds, queues, schedules, jobs, keys and options of jobs follow |
 //!
 //! | bytes | each kind, in the order of their numbers |
 //! |---|---|
@@ -67,13 +66,19 @@
 //! | 1 | priority |
 //! | 1 | state: 0 scheduled or ready, 1 running, 2 running and fetched |
 //! | 1 | clock: 0 monotonic, 1 wall |
-//! | 1 | whether it has a key |
-//! | 2 | zeros |
+//! | 1 + 1 | whether it has a key; whether it has options |
+//! | 1 | zero |
 //!
 //! | bytes | each key, 24 bytes |
 //! |---|---|
 //! | 8 | id of its job |
 //! | 16 | the key |
+//!
+//! | bytes | each job's options |
+//! |---|---|
+//! | 8 | id of the job |
+//! | 2 | length of its options |
+//! | … | its options as an event has them |
 //!
 //! A ready job is written as a scheduled one: it is triggered again at once. When a lease ends is
 //! not written: a lease that is restored ends one time-out after the freeze. That is earlier than it
@@ -86,9 +91,11 @@ mod restore;
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
+    event::TermOptions,
     id::Lsn,
     job::{
         keys::KeyEntry,
+        options::OptionsEntry,
         record::{NO_SCHEDULE, Record, Role},
     },
     pages::FrozenPages,
@@ -100,7 +107,7 @@ use layout::{JOB_BYTES, encode_job, encode_queue};
 pub use restore::{Restore, RestoreError};
 
 /// Version of the layout that this code writes and reads.
-pub const SNAPSHOT_VERSION: u32 = 3;
+pub const SNAPSHOT_VERSION: u32 = 4;
 
 /// [`Frozen::write`] hands out pieces of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -116,6 +123,7 @@ pub struct Frozen {
     pub(crate) schedules: Vec<FrozenSchedule>,
     pub(crate) records: FrozenPages<Record>,
     pub(crate) keys: FrozenPages<KeyEntry>,
+    pub(crate) options: FrozenPages<OptionsEntry>,
 }
 
 /// A schedule as it was frozen.
@@ -192,6 +200,13 @@ impl Frozen {
             let job = self.records[entry.slot.0].id;
             chunk.extend(job.0.to_le_bytes());
             chunk.extend(entry.key.0);
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        for entry in self.options.pages().flatten() {
+            let Some(options) = &entry.options else { continue };
+            let job = self.records[entry.slot.0].id;
+            chunk.extend(job.0.to_le_bytes());
+            TermOptions::of(options).put(&mut chunk);
             flush(&mut chunk, CHUNK_BYTES)?;
         }
         flush(&mut chunk, 0)

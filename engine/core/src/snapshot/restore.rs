@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 use super::{
     SNAPSHOT_VERSION,
     layout::{
-        Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES,
-        decode_job, decode_queue,
+        Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, OPTIONS_HEAD_BYTES, QUEUE_HEAD_BYTES,
+        SCHEDULE_HEAD_BYTES, decode_job, decode_queue,
     },
 };
 use crate::{
+    event::{DecodeEventError, TermOptions},
     id::{JobId, Key, Lsn},
     job::table::Unindexed,
     limits,
@@ -39,6 +40,8 @@ pub struct Restore {
     part: Part,
     header: Header,
     unindexed: Unindexed,
+    /// Jobs that are to have options.
+    with_options: u32,
     /// Records lie before it.
     end: Lsn,
 }
@@ -52,6 +55,7 @@ enum Part {
     Schedules(u32),
     Jobs(u32),
     Keys(u32),
+    Options(u32),
     End,
     /// Nothing: the bytes were refused.
     Refused,
@@ -66,12 +70,13 @@ impl Restore {
             at: now.wall,
             offset_ns: now.offset_ns(),
             next_sequence: 1,
-            totals: [0; 5],
+            totals: [0; 6],
             kinds: 0,
             schedules: 0,
             jobs: 0,
             queues: 0,
             keys: 0,
+            options: 0,
         };
         let core = Scheduler::new(config, now);
         let end = Lsn(u64::MAX);
@@ -82,6 +87,7 @@ impl Restore {
             header,
             end,
             unindexed: Unindexed::default(),
+            with_options: 0,
         }
     }
 
@@ -149,6 +155,7 @@ impl Restore {
                     if record.body >= self.end {
                         return Err(RestoreError::Malformed("a job's record lies behind its end"));
                     }
+                    self.with_options += u32::from(record.has_options());
                     self.core.restore_job(record, due, self.header.at, &mut self.unindexed);
                 }
                 (jobs * JOB_BYTES, Part::Jobs(left - jobs as u32))
@@ -164,6 +171,7 @@ impl Restore {
                 }
                 (keys * KEY_BYTES, Part::Keys(left - keys as u32))
             }
+            Part::Options(left) => (self.read_options(bytes)?, Part::Options(left - 1)),
             Part::End if bytes.is_empty() => return Ok(0),
             Part::End => return Err(RestoreError::Malformed("it goes on after its end")),
             Part::Refused => return Err(REFUSED),
@@ -186,7 +194,8 @@ impl Restore {
             Part::Queues(0) => self.after(Part::Schedules(self.header.schedules)),
             Part::Schedules(0) => self.after(Part::Jobs(self.header.jobs)),
             Part::Jobs(0) => self.after(Part::Keys(self.header.keys)),
-            Part::Keys(0) => Part::End,
+            Part::Keys(0) => self.after(Part::Options(self.header.options)),
+            Part::Options(0) => Part::End,
             part => part,
         }
     }
@@ -226,7 +235,30 @@ impl Restore {
         if !self.core.restore_index(core::mem::take(&mut self.unindexed)) {
             return Err(RestoreError::Malformed("two jobs have the same id"));
         }
+        if self.with_options != self.header.options {
+            return Err(RestoreError::Malformed("other jobs have options than say so"));
+        }
         Ok(())
+    }
+
+    fn read_options(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
+        let Some((head, rest)) = bytes.split_first_chunk::<OPTIONS_HEAD_BYTES>() else {
+            return Ok(0);
+        };
+        let mut fields = Fields(head);
+        let (job, len) = (JobId(fields.u64()), usize::from(fields.u16()));
+        if len > limits::JOB_OPTIONS_BYTES_MAX {
+            return Err(RestoreError::Malformed("a job's options have a length that none have"));
+        }
+        let Some(options) = rest.get(..len) else { return Ok(0) };
+        let options = TermOptions::decode(options).map_err(RestoreError::Options)?;
+        let Some(options) = options.options() else {
+            return Err(RestoreError::Malformed("a job's options are none"));
+        };
+        if !self.core.restore_options(job, options) {
+            return Err(RestoreError::Malformed("options have no job of their own"));
+        }
+        Ok(OPTIONS_HEAD_BYTES + len)
     }
 
     fn read_schedule(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
@@ -279,6 +311,9 @@ pub enum RestoreError {
     /// A field is out of its range, or two entries contradict each other.
     #[error("the snapshot is damaged ({0}): start without it")]
     Malformed(&'static str),
+    /// The options of a job in it cannot be read.
+    #[error("options of a job in the snapshot cannot be read ({0}): start without it")]
+    Options(DecodeEventError),
     /// A schedule in it cannot be taken in.
     #[error("a schedule of the snapshot cannot be restored ({0}): start without it")]
     Schedule(ReplayError),

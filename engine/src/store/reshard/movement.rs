@@ -72,8 +72,16 @@ impl Movement {
         }
         for (number, source) in sources.iter().enumerate() {
             let counts = &mut targets[number % shards].counts;
-            let Counts { succeeded, dead, cancelled, failed_attempts, .. } = source.core.counts();
-            let ended = Counts { succeeded, dead, cancelled, failed_attempts, ..Counts::default() };
+            let Counts { succeeded, dead, cancelled, expired, failed_attempts, .. } =
+                source.core.counts();
+            let ended = Counts {
+                succeeded,
+                dead,
+                cancelled,
+                expired,
+                failed_attempts,
+                ..Counts::default()
+            };
             *counts = counts.plus(ended);
         }
         let moved_ids_path = swap.originals().join(MOVED_IDS);
@@ -235,19 +243,11 @@ impl Movement {
                 self.write(to, &event, &[])?;
             }
             let Target { next_sequence, counts, .. } = &mut self.targets[to];
-            let Counts { succeeded, dead, cancelled, failed_attempts, pending, .. } = *counts;
-            let added = pending + succeeded + dead + cancelled;
-            counts.added = added;
-            let next_sequence = *next_sequence;
-            let base = Event::Base {
-                at,
-                next_sequence,
-                added,
-                succeeded,
-                dead,
-                cancelled,
-                failed_attempts,
-            };
+            counts.added = counts.pending + counts.ended();
+            let (totals, base) = counts.base(now.wall, *next_sequence);
+            if let Some(totals) = totals {
+                self.write(to, &totals, &[])?;
+            }
             self.write(to, &base, &[])?;
         }
         let mut all = Vec::with_capacity(self.targets.len());

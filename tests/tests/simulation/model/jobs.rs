@@ -1,7 +1,7 @@
 //! Jobs: which events may follow which, by what the engine promises of attempts, leases and time.
 
 use tickwheel_core::{
-    Attempt, Clock, Due as Asked, JobId, JobState, JobView, Key, NewJob, Now, Outcome,
+    Attempt, Clock, Due as Asked, Expiry, JobId, JobState, JobView, Key, NewJob, Now, Outcome,
     event::{Event, Failure, JobAdded, KeptState, Terms},
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct OwnTerms {
     backoff_max_ms: u32,
     pub(crate) timeout_ms: u32,
     pub(crate) queue: String,
+    /// When it expires unless it has begun.
+    expires_at: Option<u64>,
 }
 
 impl OwnTerms {
@@ -41,6 +43,7 @@ impl OwnTerms {
             backoff_max_ms: terms.backoff_max_ms,
             timeout_ms: terms.timeout_ms,
             queue: terms.queue.to_owned(),
+            expires_at: terms.options.expires_at,
         }
     }
 }
@@ -56,6 +59,8 @@ pub(crate) struct Job {
     pub(super) key: Option<Key>,
     pub(crate) terms: OwnTerms,
     schedule: Option<String>,
+    /// When it was added.
+    added_at: u64,
     pub(crate) state: JobIs,
     /// Attempts begun that count.
     pub(crate) attempts: u16,
@@ -78,6 +83,7 @@ impl Job {
             key: added.terms.key,
             terms: OwnTerms::of(&added.terms),
             schedule: schedule.map(str::to_owned),
+            added_at: added.at,
             state: JobIs::Waiting,
             attempts: 0,
             token: 0,
@@ -85,6 +91,12 @@ impl Job {
             due: index,
             was_due: false,
         }
+    }
+
+    /// Whether it is not worth running any more at `wall_ns`.
+    pub(super) fn has_lapsed(&self, wall_ns: u64) -> bool {
+        let is_over = self.terms.expires_at.is_some_and(|at| at <= wall_ns);
+        is_over && self.state == JobIs::Waiting && self.attempts == 0
     }
 
     /// Whether a worker has its attempt.
@@ -101,8 +113,15 @@ impl Job {
             backoff_max_ms: asked.backoff.max_ms,
             timeout_ms: asked.timeout_ms,
             queue: asked.queue.to_string(),
+            expires_at: self.terms.expires_at,
         };
-        self.kind == asked.kind
+        let expiry = asked.options.as_ref().and_then(|options| options.expires);
+        let expires_at = expiry.map(|expiry| match expiry {
+            Expiry::At(at) => at.0,
+            Expiry::After(span_ns) => self.added_at + span_ns,
+        });
+        expires_at == self.terms.expires_at
+            && self.kind == asked.kind
             && self.terms == terms
             && self.key == asked.key
             && self.first_digest == digest(&asked.payload)
@@ -121,6 +140,8 @@ impl Job {
         let terms = (*attempts_max, *priority, self.kind.as_str(), queue.as_str());
         let found = (view.attempts_max, view.priority, &*view.kind, &*view.queue);
         ensure(terms == found, || "other terms".to_owned())?;
+        let expires_at = view.expires.map(|at| at.0);
+        ensure(self.terms.expires_at == expires_at, || "another expiry".to_owned())?;
         ensure(self.schedule.as_deref() == view.schedule.as_deref(), || {
             "another schedule".to_owned()
         })
@@ -248,6 +269,7 @@ impl Model {
     pub(super) fn check_start(&mut self, id: JobId, token: u32, now: Now) -> Verdict {
         ensure(!self.over.contains(&id), || format!("job {id} was over"))?;
         let job = self.known(id)?;
+        ensure(!job.has_lapsed(now.wall.0), || format!("job {id} has expired: {job:?}"))?;
         ensure(!self.state.paused.contains(&job.terms.queue), || {
             format!("queue {} is paused", job.terms.queue)
         })?;
@@ -262,6 +284,19 @@ impl Model {
         self.counters.attempts += 1;
         self.counters.retries += u64::from(retries);
         self.counters.retries_after_a_crash += u64::from(after_crash);
+        Ok(())
+    }
+
+    /// A job expires when its time is over and it has not begun.
+    pub(super) fn check_expired(&mut self, id: JobId, cause: Cause<'_>, now: Now) -> Verdict {
+        ensure(matches!(cause, Cause::Time | Cause::Fetch { .. }), || {
+            "nothing asked for this".to_owned()
+        })?;
+        let job = self.known(id)?;
+        ensure(job.has_lapsed(now.wall.0), || format!("it is {now:?}: {job:?}"))?;
+        let is_held = self.state.paused.contains(&job.terms.queue);
+        self.counters.expired += 1;
+        self.counters.expired_in_a_paused_queue += u64::from(is_held);
         Ok(())
     }
 
@@ -384,6 +419,10 @@ impl State {
             }
             Event::Cancelled { job, .. } => {
                 self.totals.cancelled += 1;
+                self.end(JobId(*job), end);
+            }
+            Event::Expired { job, .. } => {
+                self.totals.expired += 1;
                 self.end(JobId(*job), end);
             }
             Event::Failed { job, failure, retry_at: Some(_), .. } => {

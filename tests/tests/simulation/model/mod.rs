@@ -85,6 +85,7 @@ struct Totals {
     succeeded: u64,
     dead: u64,
     cancelled: u64,
+    expired: u64,
     failed_attempts: u64,
 }
 
@@ -215,11 +216,21 @@ impl Model {
                     succeeded: *succeeded,
                     dead: *dead,
                     cancelled: *cancelled,
+                    // It has no place for it: the totals before it tell.
+                    expired: self.state.totals.expired,
                     failed_attempts: *failed_attempts,
                 };
                 ensure(totals == self.state.totals, || {
                     format!("the totals are {:?}", self.state.totals)
                 })
+            }
+            Event::Totals { expired, .. } => {
+                let expected = self.state.totals.expired;
+                ensure(*expired == expected && expected > 0, || format!("{expected} have expired"))
+            }
+            Event::Expired { job, at } => {
+                ensure(*at == now.wall.0, || format!("it is {now:?}"))?;
+                self.check_expired(JobId(*job), cause, now)
             }
             _ => self.check_job(event, payload, cause, now),
         }
@@ -348,6 +359,7 @@ impl Model {
             succeeded: counts.succeeded,
             dead: counts.dead,
             cancelled: counts.cancelled,
+            expired: counts.expired,
             failed_attempts: counts.failed_attempts,
         };
         ensure(found == totals, || format!("totals are {found:?}, expected {totals:?}"))?;
@@ -373,7 +385,8 @@ impl Model {
         let waits = |job: &&Job| matches!(job.state, JobIs::Waiting);
         let mut jobs = self.state.jobs.values().filter(waits);
         let late_job = |job: &&Job| self.entries[job.due].due.as_ref().is_some_and(is_overdue);
-        let job = jobs.rfind(late_job);
+        let lapsed = |job: &&Job| job.has_lapsed(now.wall.0.saturating_sub(TICK_SLACK_NS));
+        let job = jobs.rfind(late_job).or(self.state.jobs.values().rfind(lapsed));
         let rules = self.state.schedules.iter();
         let late = |rule: &Rule| self.entries[rule.entry].next.as_ref().is_some_and(is_overdue);
         let rule = rules.filter(|(_, rule)| late(rule)).map(|(name, _)| name).next_back();
