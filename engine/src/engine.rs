@@ -105,6 +105,8 @@ pub struct EngineStats {
     pub log_appended_bytes: u64,
     /// Syncs of the logs since the start.
     pub log_syncs: u64,
+    /// The same by how long they took.
+    pub log_sync_classes: SyncClasses,
     /// Length of the logs now, from their heads to their ends.
     pub log_bytes: u64,
     /// Of these, bytes that hold pending jobs and schedules; see the core's `live_bytes`.
@@ -127,6 +129,25 @@ pub struct EngineStats {
     /// Threads started in place of such executors since the start. While fewer were started than
     /// hang, that many executors are missing: see [`Builder::replacements`](crate::Builder).
     pub executors_replaced: u64,
+}
+
+/// Syncs of logs by how long they took: entry `n` counts those of 2ⁿ to 2ⁿ⁺¹ − 1 nanoseconds, the last
+/// also all longer ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncClasses(pub [u64; 40]);
+
+impl SyncClasses {
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+}
+
+impl Default for SyncClasses {
+    fn default() -> Self {
+        Self([0; 40])
+    }
 }
 
 impl Engine {
@@ -426,6 +447,7 @@ impl Engine {
             sum.counts = sum.counts.plus(stats.counts);
             sum.log_appended_bytes += stats.log_appended_bytes;
             sum.log_syncs += stats.log_syncs;
+            sum.log_sync_classes.add(&stats.log_sync_classes);
             sum.log_bytes += stats.log_bytes;
             sum.log_live_bytes += stats.log_live_bytes;
             sum.log_moved_bytes += stats.log_moved_bytes;

@@ -65,7 +65,7 @@ pub mod worker;
 
 pub use builder::Builder;
 pub use bytes::Bytes;
-pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo};
+pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo, SyncClasses};
 pub use error::{
     CallError, CloseShardError, OpenShardError, ShutdownError, StartError, SubmitError,
 };

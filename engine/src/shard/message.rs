@@ -8,6 +8,7 @@ use tickwheel_core::{
 
 use super::{guarded, remote::answer as answer_fetch};
 use crate::{
+    engine::SyncClasses,
     error::CallError,
     job::NewJob,
     worker::{OnOrders, Order, Promise, Waiter},
@@ -101,6 +102,7 @@ pub(crate) struct ShardStats {
     pub(crate) counts: Counts,
     pub(crate) log_appended_bytes: u64,
     pub(crate) log_syncs: u64,
+    pub(crate) log_sync_classes: SyncClasses,
     pub(crate) log_bytes: u64,
     pub(crate) log_live_bytes: u64,
     pub(crate) log_moved_bytes: u64,

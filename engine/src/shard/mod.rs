@@ -33,6 +33,7 @@ use tickwheel_wal::Durability;
 use crate::{
     builder::{Observer, OnFailure},
     clock,
+    engine::SyncClasses,
     error::CallError,
     executor::{Pool, Port},
     job::NewJob,
@@ -334,6 +335,7 @@ impl Shard {
                     counts: self.core.counts(),
                     log_appended_bytes: log.appended_bytes,
                     log_syncs: log.syncs,
+                    log_sync_classes: SyncClasses(log.sync_nanos_classes),
                     log_bytes: self.journal.log.appended().0 - self.journal.log.head().0,
                     log_live_bytes: self.core.live_bytes(),
                     log_moved_bytes: self.compaction.counts().moved_bytes,

@@ -118,6 +118,11 @@ impl Connection {
         }
     }
 
+    /// The socket and what came on it and was not read yet.
+    pub(super) fn into_parts(self) -> (TcpStream, Inbox) {
+        (self.stream, self.inbox)
+    }
+
     fn fail(&mut self, error: io::Error) -> ClientError {
         self.is_broken = true;
         match error.kind() {

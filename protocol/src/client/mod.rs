@@ -3,13 +3,18 @@
 mod connection;
 mod error;
 
-use std::{collections::BTreeMap, net::ToSocketAddrs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{TcpStream, ToSocketAddrs},
+    time::Duration,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::{
     handshake::{Greeting, Hello, Identity, Password},
+    inbox::Inbox,
     reply::{Reply, ServerError},
     request::{self, Fail},
 };
@@ -366,6 +371,14 @@ impl Client {
             Reply::Null => Ok(None),
             Reply::Error(text) => Err(ServerError::parse(text).into()),
         })
+    }
+
+    /// Gives up the connection after its handshake, to whoever writes requests and reads replies by
+    /// other means: on two threads, for example. Its time limits stay set. The inbox holds what came
+    /// and belongs to no call.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpStream, Inbox) {
+        self.connection.into_parts()
     }
 
     /// Ends the connection in good order.
