@@ -20,7 +20,7 @@
 //!
 //! The modules follow a run: `options` (what is asked), `arrival` and `workload` (when jobs come and
 //! what they are like), `place` (where it is stored), `machine`, `limits` and `ceiling` (what it runs
-//! on), `submit` (the two loops), `target` (what they are put on), `measure` (what is written down),
+//! on), `submit` (the two loops), `target` (what they are put on), `fault` (what is done to it on purpose), `measure` (what is written down),
 //! `run` (from start to end), `slo` and `verdict` (what it comes to), `result` (what is stored). Nothing
 //! here knows how the engine works inside.
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ mod arrival;
 mod ceiling;
 pub mod cli;
 mod clock;
+mod fault;
 mod limits;
 mod machine;
 mod measure;
@@ -48,6 +49,7 @@ mod workload;
 
 pub use arrival::{Arrivals, Trace, TraceError};
 pub use ceiling::Ceiling;
+pub use fault::{FAULTS_MAX, Fault, FaultKind, Faults, ParseFaultError};
 pub use limits::{Limits, LimitsError, SyncTimes};
 pub use machine::Machine;
 pub use options::{Load, Options, OptionsError, RATE_MAX, RATE_MIN};
@@ -55,7 +57,7 @@ pub use place::PlaceError;
 pub use result::{Report, SCHEMA};
 pub use run::{Run, RunError, Watch, run, run_watched};
 pub use slo::{ObjectiveResult, ParseSloError, Slo};
-pub use target::{ParseTargetError, TargetName};
+pub use target::{ParseTargetError, TargetError, TargetName};
 pub use verdict::{Outcome, Reason, Rule, Verdict};
 pub use workload::{
     Due, DurationText, Outcomes, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, ParseDurationError, Service,

@@ -74,6 +74,22 @@ impl Place {
     }
 }
 
+/// Bytes that the files below a directory take on the disk.
+pub(crate) fn bytes_below(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+
+    let Ok(entries) = fs::read_dir(dir) else {
+        return 0;
+    };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        // What it takes on the disk: segments are made longer than they are filled.
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

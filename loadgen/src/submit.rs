@@ -201,11 +201,16 @@ impl Submitter {
         let account = Arc::clone(&self.account);
         // Read last and before the call, so that no job can rightly be due before it.
         let called_ns = clock::mono_ns();
+        let called_wall_ns = match self.account.clock {
+            Clock::Mono => None,
+            Clock::Wall => Some(Clock::Wall.now_ns()),
+        };
         for (index, draft) in drafts.iter().enumerate() {
             let (lag_ns, due_ns) = match draft.due {
                 OutgoingDue::After(delay) => {
                     let planned_ns = planned_ns.get(index).copied().unwrap_or(called_ns);
-                    let due_ns = called_ns.saturating_add(delay.as_nanos() as u64);
+                    let now_ns = called_wall_ns.unwrap_or(called_ns);
+                    let due_ns = now_ns.saturating_add(delay.as_nanos() as u64);
                     (called_ns.saturating_sub(planned_ns), due_ns)
                 }
                 // The instant is fixed, whenever the job is sent.
@@ -217,7 +222,13 @@ impl Submitter {
         let payloads = Bytes::from(payloads);
         let outgoing = |draft: Draft| Outgoing {
             payload: payloads.slice(draft.place),
-            due: draft.due,
+            due: match (draft.due, called_wall_ns) {
+                // Who judges by the wall clock must tell the instant that it will judge by.
+                (OutgoingDue::After(delay), Some(now_ns)) if !delay.is_zero() => {
+                    OutgoingDue::AtWall(now_ns.saturating_add(delay.as_nanos() as u64))
+                }
+                (due, _) => due,
+            },
             tenant: draft.tenant,
         };
         let jobs = drafts.into_iter().map(outgoing).collect();

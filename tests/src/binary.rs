@@ -1,7 +1,7 @@
-//! The `tickwheel` binary, built by the cargo that runs the tests, in their profile, and its
-//! processes, which never outlive their test.
+//! The binaries, built by the cargo that runs the tests, in their profile, and their processes, which
+//! never outlive their test.
 //!
-//! It must not know what the binary does. A path such as `target/debug` is not guessed: cargo says
+//! It must not know what they do. A path such as `target/debug` is not guessed: cargo says
 //! where the file is.
 
 use std::{
@@ -13,14 +13,24 @@ use std::{
 
 use serde_json::Value;
 
-/// The path of the binary, which is built first if it has to be.
+/// The path of the server's binary, which is built first if it has to be.
 ///
 /// # Panics
 /// If it does not build.
 #[must_use]
 pub fn tickwheel() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(build).clone()
+    PATH.get_or_init(|| build("tickwheel", "tickwheel")).clone()
+}
+
+/// The path of the load generator's binary, which is built first if it has to be.
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn loadgen() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("tickwheel-loadgen", "tickwheel-loadgen")).clone()
 }
 
 /// A process that is killed when this is dropped, also by a test that panics.
@@ -68,10 +78,10 @@ impl Drop for Process {
     }
 }
 
-fn build() -> PathBuf {
+fn build(package: &str, binary: &str) -> PathBuf {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut build = Command::new(cargo);
-    build.args(["build", "-p", "tickwheel", "--bin", "tickwheel", "--message-format=json"]);
+    build.args(["build", "-p", package, "--bin", binary, "--message-format=json"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }

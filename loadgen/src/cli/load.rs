@@ -8,6 +8,7 @@ use tickwheel_engine::Durability;
 use super::output::Exit;
 use crate::{
     arrival::{Arrivals, Trace},
+    fault::Faults,
     options::{Load, Options},
     plan,
     slo::Slo,
@@ -20,7 +21,9 @@ pub(super) const JOBS_DEFAULT: u32 = 100_000;
 
 #[derive(Args)]
 pub(super) struct LoadArgs {
-    /// What the load is put on: inproc, an engine inside this process
+    /// What the load is put on: inproc, an engine inside this process; tcp://HOST:PORT, a server of the
+    /// work protocol that runs (its password in TICKWHEEL_PASSWORD); or serve, a tickwheel serve that is
+    /// started for the run
     #[arg(long, value_name = "TARGET", default_value = "inproc")]
     pub(super) target: TargetName,
     /// When a job counts as accepted: sync (on the disk), interval, interval(10ms) or os (in the log)
@@ -88,6 +91,26 @@ pub(super) struct LoadArgs {
     /// Where the log is stored and kept; it must not hold an engine's data
     #[arg(long, value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
+    /// Connections to a server that push jobs: 1 to 1000 [default: 2]
+    #[arg(long, value_name = "N")]
+    pub(super) connections: Option<usize>,
+    /// Requests under way on each of them at the most: 1 to 4096 [default: 64]
+    #[arg(long, value_name = "N")]
+    pub(super) pipeline: Option<usize>,
+    /// Connections to a server that fetch jobs and report: 1 to 1000 [default: 2]
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<usize>,
+    /// Jobs that each of them fetches at a time, where the server knows FETCHB: 1 to 10000
+    /// [default: 256, or 1 where jobs take time, hang or crash]
+    #[arg(long, value_name = "N")]
+    pub(super) fetch: Option<usize>,
+    /// The program that --target serve starts [default: tickwheel beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(super) server: Option<PathBuf>,
+    /// With --target serve, what is done to the server, counted from the first job: kill@20s (SIGKILL and
+    /// a new start on the same data), stop@30s:5s (it stands still for 5 s)
+    #[arg(long = "fault", value_name = "FAULTS")]
+    pub(super) faults: Option<Faults>,
     /// End an unfinished run after so long [default: the planned time, 60 s, and 100 µs a job]
     #[arg(long, value_name = "DURATION")]
     pub(super) give_up_after: Option<DurationText>,
@@ -110,6 +133,9 @@ Examples:
   tickwheel-loadgen run --rate 500 --for 60s --arrivals 'sine(20s,80%)' --service 'lognormal(2ms,1)' \\
       --tenants 'zipf(20,1.1)' --outcomes fail=1% --slo 'lateness.p99<50ms' --out out
       a day in a minute, with handlers that take time and sometimes fail
+  tickwheel-loadgen run --target serve --rate 20000 --for 60s --fault kill@20s,stop@30s:5s
+      over TCP to a server that is started for the run, killed after 20 s and stopped after 30 s; all
+      that was acknowledged must have run
 
 The log goes to a fresh directory in the working directory, which is removed afterwards.
 
@@ -164,6 +190,12 @@ impl LoadArgs {
             executors: self.executors,
             data_dir: self.data_dir,
             in_flight: self.in_flight,
+            connections: self.connections,
+            pipeline: self.pipeline,
+            workers: self.workers,
+            fetch: self.fetch,
+            server: self.server,
+            faults: self.faults.unwrap_or_default(),
             give_up_after: self.give_up_after.map(|text| text.0),
             ..Options::new(jobs)
         })

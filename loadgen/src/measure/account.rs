@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::{
         Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc::Sender,
     },
     thread,
@@ -18,6 +18,7 @@ use super::{Lanes, Metric, gate::Gate};
 use crate::{
     clock::{self, Clock},
     options::{Load, Options},
+    target::TargetName,
     workload::{
         Due, Ending, Traits,
         payload::{self, Head},
@@ -27,10 +28,13 @@ use crate::{
 /// How often a handler that hangs looks whether its time is up.
 const HANG_LOOK: Duration = Duration::from_millis(1);
 
-/// A cancel that is under way.
-const CANCEL_ASKED: u8 = 1;
-/// A cancel that was acknowledged before the job ran.
-const CANCEL_ACKED: u8 = 2;
+/// A cancel that is under way. Where it was acknowledged before the job ran, the moment stands in its
+/// place, on `CLOCK_MONOTONIC`.
+const CANCEL_ASKED: u64 = 1;
+/// The job ran before its cancel was acknowledged.
+const CANCEL_TOO_LATE: u64 = 2;
+/// What is above is a moment: the clock has passed it long ago.
+const CANCEL_ACKED_FROM: u64 = 3;
 
 /// What became of one submitted job: its id, or why it was refused.
 pub(crate) type Answer = Result<u64, String>;
@@ -52,6 +56,8 @@ pub(crate) enum Ended {
     Failed(&'static str),
     /// A retry is of no use.
     Dead(&'static str),
+    /// It did not come to an end while it was allowed to.
+    Hung(&'static str),
     /// The handler is to crash.
     Crash,
 }
@@ -82,11 +88,14 @@ pub(crate) struct Account {
     /// How long before its due time the earliest run was.
     early_max_ns: AtomicU64,
     /// How far each cancel is; empty when none is asked for.
-    cancels: Box<[AtomicU8]>,
+    cancels: Box<[AtomicU64]>,
     cancels_asked: AtomicU64,
     cancels_done: AtomicU64,
     /// Jobs that never ran because their cancel came first.
     cancelled: AtomicU64,
+    /// Jobs that ran although their cancel was acknowledged.
+    ran_though_cancelled: AtomicU64,
+    /// Of these, those that were asked for after that.
     ran_after_cancel: AtomicU64,
     /// Who cancels jobs; set when some are to be.
     canceller: Mutex<Option<Sender<(u32, u64)>>>,
@@ -109,7 +118,12 @@ impl Account {
             gate: Gate::new(in_flight_max.into(), options.batch().into()),
             lanes: Lanes::new(workload.tenants.count()),
             traits: Traits::new(workload, options.seed),
-            clock: if matches!(workload.due, Due::Herd(_)) { Clock::Wall } else { Clock::Mono },
+            // A server is told instants of the wall clock.
+            clock: match (&workload.due, &options.target) {
+                (Due::Herd(_), _) => Clock::Wall,
+                (_, TargetName::Inproc) => Clock::Mono,
+                _ => Clock::Wall,
+            },
             seed: options.seed,
             measured_from: AtomicU32::new(u32::MAX),
             submitted: AtomicU64::new(0),
@@ -121,10 +135,11 @@ impl Account {
             misbehaved: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             early_max_ns: AtomicU64::new(0),
-            cancels: (0..cancels).map(|_| AtomicU8::new(0)).collect(),
+            cancels: (0..cancels).map(|_| AtomicU64::new(0)).collect(),
             cancels_asked: AtomicU64::new(0),
             cancels_done: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
+            ran_though_cancelled: AtomicU64::new(0),
             ran_after_cancel: AtomicU64::new(0),
             canceller: Mutex::new(None),
             failure: OnceLock::new(),
@@ -192,11 +207,13 @@ impl Account {
     }
 
     /// Handles one attempt: looks at the clock, then writes the run down, then does what was drawn.
-    /// `is_stopped` says whether the target wants the attempt to end.
+    /// `is_stopped` says whether the target wants the attempt to end. `asked_ns` is when it was asked
+    /// for, where that was before this call; a cancel that was acknowledged since came too late.
     pub(crate) fn handle(
         &self,
         bytes: &[u8],
         attempt: u16,
+        asked_ns: Option<u64>,
         is_stopped: impl Fn() -> bool,
     ) -> Ended {
         let now_ns = self.clock.now_ns();
@@ -231,11 +248,12 @@ impl Account {
                 while !is_stopped() && !self.is_given_up() {
                     thread::sleep(HANG_LOOK);
                 }
-                return misbehaves("it was meant to hang");
+                self.misbehaved.fetch_add(1, Ordering::Relaxed);
+                return Ended::Hung("it was meant to hang");
             }
             Ending::Succeeds | Ending::Dies => {}
         }
-        let is_first = self.write_run(&head, now_ns);
+        let (is_first, was_cancelled) = self.write_run(&head, now_ns, asked_ns);
         if !drawn.service.is_zero() {
             thread::sleep(drawn.service);
         }
@@ -245,7 +263,9 @@ impl Account {
                 self.lanes.with(|lane| lane.record(Metric::Complete, span_ns));
             }
             self.completed.fetch_add(1, Ordering::AcqRel);
-            self.gate.leave(1);
+            if !was_cancelled {
+                self.gate.leave(1);
+            }
         }
         if first_ending == Ending::Dies { Ended::Dead("it was meant to die") } else { Ended::Well }
     }
@@ -262,18 +282,26 @@ impl Account {
         });
     }
 
-    /// Notes a run that counts; whether it is the job's first.
-    fn write_run(&self, head: &Head, now_ns: u64) -> bool {
+    /// Notes a run that counts: whether it is the job's first, and whether the job counts as cancelled.
+    fn write_run(&self, head: &Head, now_ns: u64, asked_ns: Option<u64>) -> (bool, bool) {
         let number = head.number;
         let is_first = !self.ledger.has_run(number);
         if let Err(error) = self.ledger.ran(number, now_ns < head.due_ns) {
             self.fail(format!("the ledger cannot be written: {error}"));
         }
-        let cancel = self.cancels.get(number as usize);
-        if cancel.is_some_and(|cancel| cancel.load(Ordering::Acquire) == CANCEL_ACKED) {
-            self.ran_after_cancel.fetch_add(1, Ordering::Relaxed);
+        // Either this swap finds the acknowledgement, or that finds this run.
+        let cancel = match self.cancels.get(number as usize) {
+            Some(cancel) if is_first => cancel.swap(CANCEL_TOO_LATE, Ordering::AcqRel),
+            _ => 0,
+        };
+        let was_cancelled = cancel >= CANCEL_ACKED_FROM;
+        if was_cancelled {
+            self.ran_though_cancelled.fetch_add(1, Ordering::Relaxed);
+            if asked_ns.is_none_or(|asked_ns| asked_ns > cancel) {
+                self.ran_after_cancel.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        is_first
+        (is_first, was_cancelled)
     }
 
     /// Jobs from `number` on are measured.
@@ -293,7 +321,9 @@ impl Account {
     fn ask_to_cancel(&self, number: u32, id: u64) {
         let canceller = self.canceller.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(canceller) = &*canceller {
-            self.cancels[number as usize].store(CANCEL_ASKED, Ordering::Release);
+            // A job may have run already.
+            let cancel = &self.cancels[number as usize];
+            let _ = cancel.compare_exchange(0, CANCEL_ASKED, Ordering::AcqRel, Ordering::Acquire);
             self.cancels_asked.fetch_add(1, Ordering::AcqRel);
             if canceller.send((number, id)).is_err() {
                 self.cancels_done.fetch_add(1, Ordering::AcqRel);
@@ -303,8 +333,11 @@ impl Account {
 
     /// A cancel was answered; `came_first` if the job was still waiting.
     pub(crate) fn cancel_answered(&self, number: u32, came_first: bool) {
-        if came_first {
-            self.cancels[number as usize].store(CANCEL_ACKED, Ordering::Release);
+        let acked_ns = clock::mono_ns().max(CANCEL_ACKED_FROM);
+        let cancel = &self.cancels[number as usize];
+        let exchange =
+            || cancel.compare_exchange(CANCEL_ASKED, acked_ns, Ordering::AcqRel, Ordering::Acquire);
+        if came_first && exchange().is_ok() {
             self.cancelled.fetch_add(1, Ordering::Relaxed);
             self.gate.leave(1);
         }
@@ -343,7 +376,8 @@ impl Account {
 
     /// Jobs that are accepted and have neither completed nor been cancelled.
     pub(crate) fn backlog(&self) -> u64 {
-        let ended = self.completed() + self.cancelled();
+        let ended =
+            (self.completed() + self.cancelled()).saturating_sub(self.ran_though_cancelled());
         // A job may complete before its acknowledgement is counted.
         self.acked.load(Ordering::Acquire).saturating_sub(ended)
     }
@@ -380,6 +414,10 @@ impl Account {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn ran_though_cancelled(&self) -> u64 {
+        self.ran_though_cancelled.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn ran_after_cancel(&self) -> u64 {
         self.ran_after_cancel.load(Ordering::Relaxed)
     }
@@ -388,7 +426,7 @@ impl Account {
     pub(crate) fn missing(&self) -> impl Iterator<Item = u32> + '_ {
         let is_cancelled = |job: u32| {
             let cancel = self.cancels.get(job as usize);
-            cancel.is_some_and(|cancel| cancel.load(Ordering::Acquire) == CANCEL_ACKED)
+            cancel.is_some_and(|cancel| cancel.load(Ordering::Acquire) >= CANCEL_ACKED_FROM)
         };
         (0..self.ledger.jobs()).filter(move |job| {
             self.ledger.is_acked(*job) && !self.ledger.has_run(*job) && !is_cancelled(*job)

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use super::{Load, Options};
 use crate::{
     arrival::Arrivals,
+    target::TargetName,
     workload::{DurationText, Outcomes, Service, Tenants},
 };
 
@@ -12,7 +13,9 @@ use crate::{
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tickwheel-loadgen run --target {} --jobs {}", self.target, self.jobs)?;
-        write!(f, " --durability {}", quoted(&self.durability.to_string()))?;
+        if !matches!(self.target, TargetName::Tcp(_)) {
+            write!(f, " --durability {}", quoted(&self.durability.to_string()))?;
+        }
         match self.load {
             Load::Max => write!(f, " --max --in-flight {}", self.in_flight())?,
             // A trace has a rate of its own.
@@ -54,6 +57,23 @@ impl fmt::Display for Options {
         }
         if let Some(executors) = self.executors {
             write!(f, " --executors {executors}")?;
+        }
+        let counts = [
+            ("connections", self.connections),
+            ("pipeline", self.pipeline),
+            ("workers", self.workers),
+            ("fetch", self.fetch),
+        ];
+        for (flag, count) in counts {
+            if let Some(count) = count {
+                write!(f, " --{flag} {count}")?;
+            }
+        }
+        if let Some(server) = &self.server {
+            write!(f, " --server {}", quoted(&server.display().to_string()))?;
+        }
+        if !self.faults.is_empty() {
+            write!(f, " --fault {}", quoted(&self.faults.to_string()))?;
         }
         if let Some(dir) = &self.data_dir {
             write!(f, " --data-dir {}", quoted(&dir.display().to_string()))?;

@@ -8,9 +8,10 @@ use tickwheel_engine::{Durability, limits};
 
 use crate::{
     arrival::Arrivals,
+    fault::Faults,
     slo::Slo,
-    target::TargetName,
-    workload::{PAYLOAD_BYTES_MAX, Workload},
+    target::{CONNECTIONS_MAX, FETCH_MAX, PIPELINE_MAX, TargetName},
+    workload::{PAYLOAD_BYTES_MAX, Service, Workload},
 };
 
 /// Slowest open loop, in jobs per second.
@@ -29,6 +30,12 @@ const IN_FLIGHT_DEFAULT: u32 = 100_000;
 const IN_FLIGHT_BYTES_DEFAULT: usize = 256 << 20;
 /// Time limit of an attempt, where some are meant to hang.
 const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
+/// Connections of each kind to a server.
+const CONNECTIONS_DEFAULT: usize = 2;
+/// Requests under way on each connection that pushes.
+const PIPELINE_DEFAULT: usize = 64;
+/// Jobs that a worker fetches at a time where each is done at once.
+const FETCH_DEFAULT: usize = 256;
 const SEED_DEFAULT: u64 = 1;
 
 /// A run is given up after this and [`PATIENCE_PER_JOB`] for each job, beyond what was planned.
@@ -39,6 +46,8 @@ const PATIENCE_PER_JOB: Duration = Duration::from_micros(100);
 // A closed loop must be able to have its batch in flight.
 const _: () = assert!(BATCH_MAX_DEFAULT <= IN_FLIGHT_DEFAULT);
 const _: () = assert!(BATCH_MAX_DEFAULT as usize <= IN_FLIGHT_BYTES_DEFAULT / PAYLOAD_BYTES_MAX);
+const _: () = assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
+const _: () = assert!(PIPELINE_DEFAULT <= PIPELINE_MAX && FETCH_DEFAULT <= FETCH_MAX);
 const _: () = assert!(BATCH_RATE_DEFAULT <= BATCH_MAX_DEFAULT);
 const _: () = assert!(BATCH_MAX_DEFAULT as usize <= limits::BATCH_JOBS_MAX);
 
@@ -90,6 +99,19 @@ pub struct Options {
     /// Jobs of a closed loop that are submitted and not yet completed at the most; at least the
     /// batch. Default 100,000, or as many as have 256 MiB of payloads.
     pub in_flight: Option<u32>,
+    /// Connections to a server that push jobs, 1 to 1000. Default 2.
+    pub connections: Option<usize>,
+    /// Requests under way on each of them at the most, 1 to 4096. Default 64.
+    pub pipeline: Option<usize>,
+    /// Connections to a server that fetch jobs, each with a thread of its own, 1 to 1000. Default 2.
+    pub workers: Option<usize>,
+    /// Jobs that each of these fetches at a time, 1 to 10,000, where the server knows how; it handles them
+    /// one after the other. Default 256, or 1 where jobs take time, hang or crash.
+    pub fetch: Option<usize>,
+    /// The program of [`TargetName::Serve`]. Default: `tickwheel` in this program's folder.
+    pub server: Option<PathBuf>,
+    /// What is done to the server of [`TargetName::Serve`] on purpose. Default: nothing.
+    pub faults: Faults,
     /// When an unfinished run is given up. Default: the planned time, 60 s, and 100 µs per job.
     pub give_up_after: Option<Duration>,
 }
@@ -126,9 +148,31 @@ pub enum OptionsError {
         /// Jobs.
         jobs: u32,
     },
-    /// A target that is not there yet.
-    #[error("{0} is not a target yet: use --target inproc, an engine inside this process")]
-    TargetNotThere(TargetName),
+    /// Something that the target has no use for.
+    #[error("{flag} does not go with --target {target}: {instead}")]
+    NotOfTarget {
+        /// The flag.
+        flag: &'static str,
+        /// The target.
+        target: TargetName,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// A number of connections or the like out of its range.
+    #[error("{flag} is {given}: it must be 1 to {max}")]
+    Count {
+        /// The flag.
+        flag: &'static str,
+        /// What was asked for.
+        given: usize,
+        /// The most.
+        max: usize,
+    },
+    /// Cancels whose answers a fault may take.
+    #[error(
+        "--cancel does not go with --fault: whether a job is cancelled is not known when the answer is lost; leave out one of them"
+    )]
+    CancelWithFaults,
     /// A number of shards out of its range.
     #[error("--shards is {0}: it must be 1 to {max}", max = limits::SHARDS_MAX)]
     Shards(usize),
@@ -158,8 +202,43 @@ impl Options {
             executors: None,
             data_dir: None,
             in_flight: None,
+            connections: None,
+            pipeline: None,
+            workers: None,
+            fetch: None,
+            server: None,
+            faults: Faults::default(),
             give_up_after: None,
         }
+    }
+
+    /// Connections that push, as given or the default.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.unwrap_or(CONNECTIONS_DEFAULT)
+    }
+
+    /// Requests under way on each of them, as given or the default.
+    #[must_use]
+    pub fn pipeline(&self) -> usize {
+        self.pipeline.unwrap_or(PIPELINE_DEFAULT)
+    }
+
+    /// Connections that fetch, as given or the default.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.unwrap_or(CONNECTIONS_DEFAULT)
+    }
+
+    /// Jobs that each of these fetches at a time, as given or as it follows from the workload.
+    #[must_use]
+    pub fn fetch(&self) -> usize {
+        self.fetch.unwrap_or_else(|| {
+            let outcomes = &self.workload.outcomes;
+            let is_quick = self.workload.service == Service::Zero
+                && (outcomes.hang, outcomes.crash) == (0.0, 0.0);
+            if is_quick { FETCH_DEFAULT } else { 1 }
+        })
     }
 
     /// How long an open loop is planned to submit; zero for a closed one.
@@ -202,8 +281,55 @@ impl Options {
     pub fn patience(&self) -> Duration {
         self.give_up_after.unwrap_or_else(|| {
             let per_job = PATIENCE_PER_JOB.saturating_mul(self.jobs);
-            (PATIENCE + per_job + self.workload.due.max()).saturating_add(self.planned())
+            // A lease that a worker lost ends by itself, and a server that was killed reads its log.
+            let outcomes = &self.workload.outcomes;
+            let loses_leases = outcomes.hang > 0.0 || outcomes.crash > 0.0;
+            let leases = match self.target {
+                TargetName::Inproc => Duration::ZERO,
+                _ if loses_leases || !self.faults.is_empty() => 2 * PATIENCE,
+                _ => Duration::ZERO,
+            };
+            (PATIENCE + per_job + self.workload.due.max() + leases).saturating_add(self.planned())
         })
+    }
+
+    /// Checks what only some targets have a use for.
+    fn check_target(&self) -> Result<(), OptionsError> {
+        let is_remote = self.target != TargetName::Inproc;
+        let inproc = "use --target inproc";
+        let remote = "use --target serve, or tcp://HOST:PORT of a server that runs";
+        let serve = "use --target serve, a server that the run starts itself";
+        let wrong = [
+            (self.shards.is_some() && is_remote, "--shards", inproc),
+            (self.executors.is_some() && is_remote, "--executors", inproc),
+            (self.connections.is_some() && !is_remote, "--connections", remote),
+            (self.pipeline.is_some() && !is_remote, "--pipeline", remote),
+            (self.workers.is_some() && !is_remote, "--workers", remote),
+            (self.fetch.is_some() && !is_remote, "--fetch", remote),
+            (self.server.is_some() && self.target != TargetName::Serve, "--server", serve),
+            (!self.faults.is_empty() && self.target != TargetName::Serve, "--fault", serve),
+            (
+                self.data_dir.is_some() && matches!(self.target, TargetName::Tcp(_)),
+                "--data-dir",
+                "its server has its own",
+            ),
+        ];
+        if let Some((_, flag, instead)) = wrong.into_iter().find(|(is_wrong, ..)| *is_wrong) {
+            return Err(OptionsError::NotOfTarget { flag, target: self.target.clone(), instead });
+        }
+        if !self.faults.is_empty() && self.workload.cancel > 0.0 {
+            return Err(OptionsError::CancelWithFaults);
+        }
+        let counts = [
+            ("--connections", self.connections(), CONNECTIONS_MAX),
+            ("--pipeline", self.pipeline(), PIPELINE_MAX),
+            ("--workers", self.workers(), CONNECTIONS_MAX),
+            ("--fetch", self.fetch(), FETCH_MAX),
+        ];
+        match counts.into_iter().find(|(_, given, max)| !(1..=*max).contains(given)) {
+            Some((flag, given, max)) => Err(OptionsError::Count { flag, given, max }),
+            None => Ok(()),
+        }
     }
 
     /// Checks every range and what depends on another option.
@@ -220,9 +346,7 @@ impl Options {
         {
             return Err(OptionsError::Rate(rate));
         }
-        if let TargetName::Tcp(_) = self.target {
-            return Err(OptionsError::TargetNotThere(self.target.clone()));
-        }
+        self.check_target()?;
         if self.load == Load::Max && self.arrivals != Arrivals::Constant {
             return Err(OptionsError::ArrivalsNeedRate(self.arrivals.to_string()));
         }
@@ -265,8 +389,24 @@ mod tests {
         assert_eq!(changed(|o| o.jobs = 0), Err(OptionsError::NoJobs));
         assert!(matches!(changed(|o| o.load = Load::Rate(0.0)), Err(OptionsError::Rate(_))));
         assert!(matches!(changed(|o| o.load = Load::Rate(f64::NAN)), Err(OptionsError::Rate(_))));
-        let tcp = changed(|o| o.target = "tcp://127.0.0.1:1".parse().unwrap()).unwrap_err();
-        assert!(tcp.to_string().contains("tcp://127.0.0.1:1 is not a target yet"), "{tcp}");
+        let tcp: TargetName = "tcp://127.0.0.1:1".parse().unwrap();
+        assert_eq!(changed(|o| o.target = tcp.clone()), Ok(()));
+        let shards = changed(|o| (o.target, o.shards) = (tcp.clone(), Some(2))).unwrap_err();
+        assert!(
+            shards.to_string().contains("--shards does not go with --target tcp://"),
+            "{shards}"
+        );
+        let kill: Faults = "kill@1s".parse().unwrap();
+        assert!(changed(|o| o.faults = kill.clone()).is_err());
+        assert!(changed(|o| (o.target, o.faults) = (tcp.clone(), kill.clone())).is_err());
+        assert_eq!(changed(|o| (o.target, o.faults) = (TargetName::Serve, kill.clone())), Ok(()));
+        let cancel = changed(|o| {
+            (o.target, o.faults, o.workload.cancel) = (TargetName::Serve, kill.clone(), 0.1);
+        });
+        assert_eq!(cancel, Err(OptionsError::CancelWithFaults));
+        assert!(changed(|o| o.workers = Some(1)).is_err());
+        let workers = changed(|o| (o.target, o.workers) = (TargetName::Serve, Some(0)));
+        assert!(workers.unwrap_err().to_string().contains("--workers is 0: it must be 1 to 1000"));
         assert!(changed(|o| o.arrivals = Arrivals::Poisson).is_err());
         let few = changed(|o| (o.paused, o.in_flight) = (true, Some(999)));
         assert_eq!(few, Err(OptionsError::Backlog { jobs: 1000 }));

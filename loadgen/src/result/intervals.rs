@@ -52,3 +52,14 @@ pub struct TenantSpans {
     /// The longest lateness.
     pub max_ns: u64,
 }
+
+/// A fault that was put on the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultBand {
+    /// `kill` or `stop`.
+    pub kind: String,
+    /// From the first submit, in seconds.
+    pub start_s: f64,
+    /// When the target served again, in seconds from the first submit.
+    pub end_s: f64,
+}

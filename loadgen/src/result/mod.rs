@@ -13,7 +13,7 @@ use tickwheel_engine::{
     ledger::Balance,
 };
 
-pub use intervals::{HEAT_ROWS, Interval, TenantSpans};
+pub use intervals::{FaultBand, HEAT_ROWS, Interval, TenantSpans};
 pub use store::{OutDir, StoreError, read_dir, read_file};
 
 use crate::{
@@ -63,6 +63,10 @@ pub struct Report {
     pub resources: Resources,
     /// The target's logs.
     pub log: LogLength,
+    /// Syncs of these by how long they took: entry `n` counts those of 2ⁿ to 2ⁿ⁺¹ − 1 nanoseconds; empty
+    /// where the target does not tell.
+    #[serde(default)]
+    pub syncs_by_time: Vec<u64>,
     /// Shards of the target.
     pub shards: usize,
     /// Why the first refused job was refused.
@@ -75,6 +79,9 @@ pub struct Report {
     pub wall_seconds: f64,
     /// One after the other.
     pub intervals: Vec<Interval>,
+    /// What was done to the target on purpose, one after the other.
+    #[serde(default)]
+    pub faults: Vec<FaultBand>,
     /// Lateness of each tenant's jobs, where there are several.
     pub tenants: Vec<TenantSpans>,
     /// Measurements that only some verbs make, by name.
@@ -231,12 +238,14 @@ impl Report {
             ledger: LedgerCounts::default(),
             resources: Resources::default(),
             log: LogLength::default(),
+            syncs_by_time: Vec::new(),
             shards: 0,
             first_refusal: None,
             early_max_ns: 0,
             elapsed_s: 0.0,
             wall_seconds: 0.0,
             intervals: Vec::new(),
+            faults: Vec::new(),
             tenants: Vec::new(),
             extra: BTreeMap::new(),
             verdict: Verdict {

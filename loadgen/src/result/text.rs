@@ -31,6 +31,16 @@ pub(crate) fn of_run(report: &Report, latency: Option<&Latency>) -> String {
         log.segments_released,
         log.snapshots
     );
+    if let Some(cpu_ns) = report.extra.get("server_cpu_ns_per_job") {
+        let of = |name: &str| report.extra.get(name).copied().unwrap_or_default() as u64;
+        let _ = writeln!(
+            text,
+            "server    {:.2} µs of processor a job · {} of memory at most · {} on the disk\n",
+            cpu_ns / 1e3,
+            mebibytes(of("server_rss_bytes")),
+            mebibytes(of("server_disk_bytes"))
+        );
+    }
     let _ = writeln!(text, "measured by the generator, without warm-up");
     for (metric, spans) in &report.latency_ns {
         let _ = writeln!(text, "  {metric:<13}{}", of_spans(spans));
@@ -52,6 +62,13 @@ pub(crate) fn of_run(report: &Report, latency: Option<&Latency>) -> String {
         ledger.duplicate,
         ledger.early
     );
+    for fault in &report.faults {
+        let _ = writeln!(
+            text,
+            "fault     {} at {:.2} s, served again at {:.2} s",
+            fault.kind, fault.start_s, fault.end_s
+        );
+    }
     if let Some(refusal) = &report.first_refusal {
         let _ = writeln!(text, "          the first was refused because {refusal}");
     }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tickwheel_engine::{EngineStats, StartError, latency::Latency};
+use tickwheel_engine::{EngineStats, latency::Latency};
 
 use crate::{
     clock,
@@ -25,7 +25,7 @@ use crate::{
         Achieved, LedgerCounts, LogLength, Point, Report, Resources, SCHEMA, Spans, StagesNs,
         curve, text,
     },
-    target::{self, Target},
+    target::{self, Target, TargetError, TargetName},
     verdict::{Evidence, Verdict},
     workload::Due,
 };
@@ -79,9 +79,9 @@ pub enum RunError {
     /// The machine's limits could not be measured.
     #[error(transparent)]
     Limits(#[from] LimitsError),
-    /// The target did not start.
+    /// The target did not start, or is not there.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(#[from] TargetError),
     /// The target stopped taking jobs in the middle.
     #[error("the target failed during the load: {0}")]
     Target(String),
@@ -151,6 +151,9 @@ pub fn run_watched(options: &Options, watch: &Watch) -> Result<Run, RunError> {
     let rss_bytes = machine::peak_memory_bytes();
     let latency = target.latency();
     let shards = target.shards();
+    let process = target.process();
+    let faults = target.faults();
+    let target_notes = target.notes();
     let was_cut_short = loaded.cut_short.is_some() || loaded.is_partial;
     let (stats, end_missed) = end(target, was_cut_short)?;
 
@@ -191,16 +194,21 @@ pub fn run_watched(options: &Options, watch: &Watch) -> Result<Run, RunError> {
             (planned, achieved.submitted_per_s)
         }),
         completed_per_s: achieved.completed_per_s,
-        is_steady: !matches!(options.workload.due, Due::Herd(_)) && !options.paused,
+        is_steady: !matches!(options.workload.due, Due::Herd(_))
+            && !options.paused
+            && options.faults.is_empty(),
+        is_elsewhere: options.target != TargetName::Inproc,
+        faults_missed: options.faults.0.len() - faults.len().min(options.faults.0.len()),
         cut_short: cut_short.as_deref(),
         partial: loaded.is_partial,
     });
     let (verb, point) = watch.part.clone().unwrap_or_else(|| ("run".to_owned(), None));
-    let mut notes = Vec::new();
+    let mut notes = target_notes;
     if let Some(failure) = collected.hlog_failure {
         notes.push(format!("the interval log is not whole: {failure}"));
     }
-    if shares.others > OTHERS_NOTED {
+    // What a server takes that the run loads is no disturbance.
+    if shares.others > OTHERS_NOTED && options.target == TargetName::Inproc {
         let percent = shares.others * 100.0;
         notes.push(format!("other processes used {percent:.0} % of the machine's processors"));
     }
@@ -208,6 +216,16 @@ pub fn run_watched(options: &Options, watch: &Watch) -> Result<Run, RunError> {
     if options.paused {
         extra.insert("drain_s".to_owned(), loaded.drained_s);
     }
+    if let Some(process) = process {
+        extra.insert("server_cpu_ns_per_job".to_owned(), per_job(process.cpu_ns));
+        extra.insert("server_rss_bytes".to_owned(), process.rss_bytes as f64);
+        extra.insert("server_disk_bytes".to_owned(), process.disk_bytes as f64);
+    }
+    let durability = match options.target {
+        // Only who started the server knows.
+        TargetName::Tcp(_) => DURABILITY_OF_SERVER.to_owned(),
+        _ => options.durability.to_string(),
+    };
     let report = Report {
         schema: SCHEMA.to_owned(),
         verb,
@@ -217,7 +235,7 @@ pub fn run_watched(options: &Options, watch: &Watch) -> Result<Run, RunError> {
         machine,
         seed: options.seed,
         target: options.target.to_string(),
-        durability: options.durability.to_string(),
+        durability,
         offered_per_s,
         achieved,
         latency_ns,
@@ -233,12 +251,14 @@ pub fn run_watched(options: &Options, watch: &Watch) -> Result<Run, RunError> {
             snapshots: stats.snapshots,
             syncs: stats.log_syncs,
         },
+        syncs_by_time: by_time(&stats.log_sync_classes.0),
         shards,
         first_refusal: account.first_refusal().map(str::to_owned),
         early_max_ns: account.early_max_ns(),
         elapsed_s,
         wall_seconds: began.elapsed().as_secs_f64(),
         intervals: collected.intervals,
+        faults,
         tenants: collected.tenants,
         extra,
         verdict,
@@ -249,6 +269,8 @@ pub fn run_watched(options: &Options, watch: &Watch) -> Result<Run, RunError> {
     Ok(Run { report, latency })
 }
 
+/// What stands for the durability of a server that somebody else started.
+const DURABILITY_OF_SERVER: &str = "as the server is set";
 /// Share of the processors used by others that a report mentions.
 const OTHERS_NOTED: f64 = 0.05;
 
@@ -266,6 +288,12 @@ fn offered(options: &Options) -> Option<f64> {
     }
 }
 
+/// The classes up to the last that is not empty.
+fn by_time(classes: &[u64]) -> Vec<u64> {
+    let used = classes.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+    classes[..used].to_vec()
+}
+
 fn ledger(account: &Account, is_partial: bool) -> LedgerCounts {
     let counts = LedgerCounts::of(account.ledger.balance());
     let missing = account.missing().count() as u64;
@@ -274,7 +302,7 @@ fn ledger(account: &Account, is_partial: bool) -> LedgerCounts {
     LedgerCounts {
         refused,
         indeterminate: counts.submitted.saturating_sub(counts.acked + refused),
-        cancelled: account.cancelled() - account.ran_after_cancel(),
+        cancelled: account.cancelled() - account.ran_though_cancelled(),
         outstanding,
         lost,
         ran_after_cancel: account.ran_after_cancel(),

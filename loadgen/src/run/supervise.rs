@@ -126,7 +126,7 @@ impl Supervisor<'_> {
         ));
         // An open loop has one plan, and one thread keeps to it.
         let is_closed = self.options.load == Load::Max;
-        let threads = if is_closed { self.target.shards() } else { 1 };
+        let threads = if is_closed { self.target.submitters() } else { 1 };
         let (sender, ends) = channel();
         for number in 0..threads {
             let submitter = Arc::clone(&submitter);

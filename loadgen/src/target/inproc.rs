@@ -55,7 +55,7 @@ impl Inproc {
 }
 
 /// The kind of a tenant's jobs. Kinds live as long as the process; there are few.
-fn kind_of(tenant: u16) -> &'static str {
+pub(super) fn kind_of(tenant: u16) -> &'static str {
     use std::sync::OnceLock;
 
     static KINDS: OnceLock<Vec<String>> = OnceLock::new();
@@ -68,9 +68,9 @@ fn kind_of(tenant: u16) -> &'static str {
 }
 
 fn handle(account: &Account, attempt: &Attempt<'_>) -> Result<(), JobError> {
-    match account.handle(attempt.payload(), attempt.number(), || attempt.is_cancelled()) {
+    match account.handle(attempt.payload(), attempt.number(), None, || attempt.is_cancelled()) {
         Ended::Well => Ok(()),
-        Ended::Failed(reason) => Err(JobError::retryable(reason)),
+        Ended::Failed(reason) | Ended::Hung(reason) => Err(JobError::retryable(reason)),
         Ended::Dead(reason) => Err(JobError::permanent(reason)),
         // As a panic would, but without the message that a hook prints for each.
         Ended::Crash => resume_unwind(Box::new("it was meant to crash")),

@@ -14,9 +14,10 @@ use tickwheel_engine::{Durability, Engine, NewJob};
 use super::{Session, VerbError, point};
 use crate::{
     options::Options,
-    place::Place,
+    place::{Place, bytes_below},
     result::{LedgerCounts, Report},
     run::RunError,
+    target::TargetName,
     verdict::Rule,
     workload::payload,
 };
@@ -55,6 +56,10 @@ pub struct Recover {
 /// # Errors
 /// The filled process or the engine does not start, or a result cannot be stored.
 pub fn recover(session: &mut Session, options: &Options, ask: &Recover) -> Result<(), VerbError> {
+    if options.target != TargetName::Inproc {
+        let text = "recover is measured in this process: use --target inproc";
+        return Err(VerbError::Usage(text.to_owned()));
+    }
     for pending in &ask.pending {
         if session.is_stopped() {
             break;
@@ -84,7 +89,7 @@ fn recover_one(
         .durability(options.durability)
         .handler(KIND, |_| Ok(()))
         .start()
-        .map_err(RunError::from)?;
+        .map_err(|error| RunError::Start(error.into()))?;
     let open_s = opened.elapsed().as_secs_f64();
     // It serves once it has taken a job.
     let serving = engine.submit(NewJob::new(KIND).delay(DELAY));
@@ -209,7 +214,7 @@ pub fn fill(
     if let Some(shards) = shards {
         builder = builder.shards(shards);
     }
-    let engine = builder.start()?;
+    let engine = builder.start().map_err(|error| RunError::Start(error.into()))?;
     let refused = |error: &dyn std::fmt::Display| RunError::Target(error.to_string());
     for start in (0..jobs).step_by(BATCH as usize) {
         let batch = (start..jobs.min(start.saturating_add(BATCH)))
@@ -227,20 +232,4 @@ pub fn fill(
     // Whatever ends the wait ends the process.
     let _ = io::stdin().read(&mut [0]);
     engine.shutdown(Duration::ZERO).map(|_| ()).map_err(|error| refused(&error))
-}
-
-fn bytes_below(dir: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return 0;
-    };
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-        Ok(metadata) => {
-            use std::os::unix::fs::MetadataExt;
-            // What it takes on the disk: segments are made longer than they are filled.
-            metadata.blocks() * 512
-        }
-        Err(_) => 0,
-    };
-    entries.flatten().map(size).sum()
 }

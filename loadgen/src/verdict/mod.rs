@@ -107,6 +107,8 @@ pub enum Rule {
     NotStationary,
     /// Other machines took the processor.
     Steal,
+    /// A fault that was asked for did not come.
+    FaultMissed,
     /// Nothing was measured.
     Nothing,
 }
@@ -134,6 +136,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) completed_per_s: f64,
     /// Whether the backlog is meant to stay level: not for herds and backlogs.
     pub(crate) is_steady: bool,
+    /// Whether the target is another process, on this machine or not.
+    pub(crate) is_elsewhere: bool,
+    /// Faults that were asked for and did not come.
+    pub(crate) faults_missed: usize,
     pub(crate) cut_short: Option<&'a str>,
     pub(crate) partial: bool,
 }
@@ -156,7 +162,12 @@ impl Verdict {
             );
         }
         if let Some((offered, submitted)) = evidence.rates_per_s {
-            let busy_share = evidence.resources.cpus_busy / evidence.cores.max(1) as f64;
+            let own_share = evidence.resources.cpus_busy / evidence.cores.max(1) as f64;
+            let busy_share = if evidence.is_elsewhere {
+                own_share + evidence.resources.others_share
+            } else {
+                own_share
+            };
             let held_share = evidence.resources.held_share;
             let is_idle = busy_share < BUSY_SHARE && held_share < HELD_SHARE;
             if submitted < offered * OFFERED_SHARE && is_idle && !evidence.partial {
@@ -179,6 +190,15 @@ impl Verdict {
                 format!(
                     "other machines on the host took {:.1} % of the processor time: measure when they are quiet",
                     evidence.resources.steal_share * 100.0
+                ),
+            );
+        }
+        if evidence.faults_missed > 0 && !evidence.partial {
+            add(
+                Rule::FaultMissed,
+                format!(
+                    "{} of the faults did not come before the run ended: make the run longer, or the faults earlier",
+                    evidence.faults_missed
                 ),
             );
         }

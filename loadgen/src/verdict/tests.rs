@@ -12,6 +12,8 @@ struct Case {
     resources: Resources,
     intervals: Vec<Interval>,
     rates_per_s: Option<(f64, f64)>,
+    is_elsewhere: bool,
+    faults_missed: usize,
     cut_short: Option<&'static str>,
     partial: bool,
 }
@@ -36,6 +38,8 @@ fn verdict(change: impl FnOnce(&mut Case)) -> Verdict {
         resources,
         intervals: Vec::new(),
         rates_per_s: Some((100.0, 100.0)),
+        is_elsewhere: false,
+        faults_missed: 0,
         cut_short: None,
         partial: false,
     };
@@ -55,6 +59,8 @@ fn verdict(change: impl FnOnce(&mut Case)) -> Verdict {
         rates_per_s: case.rates_per_s,
         completed_per_s: 100.0,
         is_steady: true,
+        is_elsewhere: case.is_elsewhere,
+        faults_missed: case.faults_missed,
         cut_short: case.cut_short,
         partial: case.partial,
     })
@@ -120,6 +126,25 @@ fn each_disturbance_makes_a_run_void() {
     check(Void, Rule::NotStationary, |case| {
         case.intervals = (0..10).map(|n| interval(100, 90, n * 10)).collect();
     });
+}
+
+#[test]
+fn a_fault_that_did_not_come_makes_a_run_void_unless_it_was_interrupted() {
+    check(Outcome::Void, Rule::FaultMissed, |case| case.faults_missed = 1);
+    let interrupted = verdict(|case| (case.faults_missed, case.partial) = (1, true));
+    assert!(!interrupted.has(Rule::FaultMissed));
+}
+
+#[test]
+fn a_server_beside_the_generator_is_busy_by_what_others_use() {
+    let slow = |is_elsewhere| {
+        verdict(move |case| {
+            case.rates_per_s = Some((100.0, 50.0));
+            case.resources.others_share = 0.7;
+            case.is_elsewhere = is_elsewhere;
+        })
+    };
+    assert!(slow(false).has(Rule::NotOffered) && !slow(true).has(Rule::NotOffered));
 }
 
 #[test]

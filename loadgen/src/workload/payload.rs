@@ -28,7 +28,7 @@ pub(crate) fn compose(seed: u64, number: u32, payload: &mut [u8]) {
     payload[..LAG.start].copy_from_slice(&number.to_le_bytes());
     let mut random = Random::of(seed, Stream::Payload, number);
     for piece in payload[DUE.end..].chunks_mut(8) {
-        piece.copy_from_slice(&random.next().to_le_bytes()[..piece.len()]);
+        piece.copy_from_slice(&letters(random.next()).to_le_bytes()[..piece.len()]);
     }
 }
 
@@ -59,8 +59,45 @@ pub(crate) fn is_sound(seed: u64, number: u32, len_bytes: usize, payload: &[u8])
     let mut random = Random::of(seed, Stream::Payload, number);
     // Whole words are compared as numbers: this runs once for each job beside what is measured.
     let (words, end) = payload[DUE.end..].as_chunks::<8>();
-    words.iter().all(|word| u64::from_le_bytes(*word) == random.next())
-        && (end.is_empty() || *end == random.next().to_le_bytes()[..end.len()])
+    words.iter().all(|word| u64::from_le_bytes(*word) == letters(random.next()))
+        && (end.is_empty() || *end == letters(random.next()).to_le_bytes()[..end.len()])
+}
+
+/// Eight of the sixteen characters from `` ` `` to `o`: they stand in a text of JSON as they are.
+fn letters(word: u64) -> u64 {
+    word & 0x0f0f_0f0f_0f0f_0f0f | 0x6060_6060_6060_6060
+}
+
+/// Appends a payload as characters that a text of JSON holds as they are: its beginning as hexadecimal
+/// digits, and the rest unchanged. So the text is [`PAYLOAD_BYTES_MIN`] longer.
+pub(crate) fn write_text(out: &mut Vec<u8>, payload: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let (head, rest) = payload.split_at(PAYLOAD_BYTES_MIN.min(payload.len()));
+    let digit = |nibble: u8| DIGITS[usize::from(nibble)];
+    out.extend(head.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    out.extend_from_slice(rest);
+}
+
+/// Reads what [`write_text`] wrote into `out`, in place of what is there. `false` if it wrote no such text.
+pub(crate) fn read_text(text: &str, out: &mut Vec<u8>) -> bool {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    out.clear();
+    let Some((head, rest)) = text.as_bytes().split_at_checked(2 * PAYLOAD_BYTES_MIN) else {
+        return false;
+    };
+    let (pairs, _) = head.as_chunks::<2>();
+    for [high, low] in pairs {
+        let (Some(high), Some(low)) = (value(*high), value(*low)) else {
+            return false;
+        };
+        out.push(high << 4 | low);
+    }
+    out.extend_from_slice(rest);
+    true
 }
 
 #[cfg(test)]
@@ -88,6 +125,22 @@ mod tests {
             }
         }
         assert_eq!(head(&[0; 15]), None);
+    }
+
+    #[test]
+    fn a_payload_survives_as_a_text_of_json() {
+        for len_bytes in [16, 17, 100] {
+            let mut payload = composed(7, 41, len_bytes);
+            set_moments(&mut payload, 5_999, u64::MAX);
+            let mut text = Vec::new();
+            write_text(&mut text, &payload);
+            let text = String::from_utf8(text).unwrap();
+            assert_eq!(text.len(), len_bytes + PAYLOAD_BYTES_MIN);
+            assert_eq!(serde_json::to_string(&text).unwrap(), format!("\"{text}\""));
+            let mut read = vec![9];
+            assert!(read_text(&text, &mut read) && read == payload);
+            assert!(!read_text(&text[..31], &mut read) && !read_text(&"x".repeat(40), &mut read));
+        }
     }
 
     #[test]

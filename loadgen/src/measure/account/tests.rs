@@ -65,13 +65,13 @@ fn payload(number: u32, due_ns: u64) -> Vec<u8> {
 #[test]
 fn a_run_is_written_down_with_what_is_wrong_with_it() {
     let account = account(|_| ());
-    assert_eq!(account.handle(&payload(3, 0), 1, || false), Ended::Well);
-    assert_eq!(account.handle(&payload(3, 0), 2, || false), Ended::Well);
+    assert_eq!(account.handle(&payload(3, 0), 1, None, || false), Ended::Well);
+    assert_eq!(account.handle(&payload(3, 0), 2, None, || false), Ended::Well);
     assert_eq!(account.completed(), 1);
-    account.handle(&payload(4, u64::MAX), 1, || false);
+    account.handle(&payload(4, u64::MAX), 1, None, || false);
     let mut broken = payload(5, 0);
     broken[50] ^= 1;
-    assert!(matches!(account.handle(&broken, 1, || false), Ended::Dead(_)));
+    assert!(matches!(account.handle(&broken, 1, None, || false), Ended::Dead(_)));
     let balance = account.ledger.balance();
     assert_eq!((balance.ran, balance.duplicate, balance.early), (2, 1, 1));
     assert_eq!(account.damaged(), 1);
@@ -82,14 +82,14 @@ fn a_run_is_written_down_with_what_is_wrong_with_it() {
 #[test]
 fn a_job_that_is_meant_to_fail_does_so_once() {
     let account = account(|options| options.workload.outcomes.fail = 1.0);
-    assert!(matches!(account.handle(&payload(0, 0), 1, || false), Ended::Failed(_)));
+    assert!(matches!(account.handle(&payload(0, 0), 1, None, || false), Ended::Failed(_)));
     assert!(!account.ledger.has_run(0));
-    assert_eq!(account.handle(&payload(0, 0), 2, || false), Ended::Well);
+    assert_eq!(account.handle(&payload(0, 0), 2, None, || false), Ended::Well);
     assert_eq!((account.misbehaved(), account.completed()), (1, 1));
     let crash = self::account(|options| options.workload.outcomes.crash = 1.0);
-    assert_eq!(crash.handle(&payload(0, 0), 1, || false), Ended::Crash);
+    assert_eq!(crash.handle(&payload(0, 0), 1, None, || false), Ended::Crash);
     let hang = self::account(|options| options.workload.outcomes.hang = 1.0);
-    assert!(matches!(hang.handle(&payload(0, 0), 1, || true), Ended::Failed(_)));
+    assert!(matches!(hang.handle(&payload(0, 0), 1, None, || true), Ended::Hung(_)));
 }
 
 #[test]
@@ -103,6 +103,23 @@ fn a_run_after_an_acknowledged_cancel_is_seen() {
     account.cancel_answered(1, false);
     assert_eq!(account.missing().collect::<Vec<_>>(), [1]);
     assert_eq!((account.cancelled(), account.ran_after_cancel()), (1, 0));
-    account.handle(&payload(0, 0), 1, || false);
-    assert_eq!(account.ran_after_cancel(), 1);
+    account.handle(&payload(0, 0), 1, None, || false);
+    assert_eq!((account.ran_though_cancelled(), account.ran_after_cancel()), (1, 1));
+}
+
+#[test]
+fn a_job_that_was_asked_for_before_its_cancel_was_acknowledged_may_run() {
+    let account = account(|options| options.workload.cancel = 1.0);
+    let (sender, _asked) = std::sync::mpsc::channel();
+    account.set_canceller(Some(sender));
+    account.answered(&sent(0..2, Vec::new()), Ok(vec![Ok(70), Ok(71)]));
+    let asked_ns = Some(clock::mono_ns());
+    account.cancel_answered(0, true);
+    account.handle(&payload(0, 0), 1, asked_ns, || false);
+    assert_eq!((account.ran_though_cancelled(), account.ran_after_cancel()), (1, 0));
+    // One that ran first is not counted as cancelled, whatever the answer says.
+    account.handle(&payload(1, 0), 1, asked_ns, || false);
+    account.cancel_answered(1, true);
+    assert_eq!((account.cancelled(), account.completed()), (1, 2));
+    assert_eq!((account.backlog(), account.missing().count()), (0, 0));
 }
