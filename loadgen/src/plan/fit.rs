@@ -67,19 +67,16 @@ pub(super) fn fit(need: &Need, measured: &[Report]) -> Fit {
         is_extrapolated: is_beyond,
     }];
     if let Some(run) = busiest(measured) {
-        predictions.push(Prediction {
-            name: "log written in a day".to_owned(),
-            predicted: bytes(run.resources.wal_bytes_per_job * need.jobs_per_day),
-            measured: format!("{:.0} bytes a job", run.resources.wal_bytes_per_job),
-            is_extrapolated: false,
-        });
-        let cpus = run.resources.cpu_ns_per_job / 1e9 * need.peak_per_s;
-        predictions.push(Prediction {
-            name: "processors at the peak".to_owned(),
-            predicted: format!("{cpus:.2} busy, generator included"),
-            measured: format!("{:.2} µs a job", run.resources.cpu_ns_per_job / 1e3),
-            is_extrapolated: is_beyond,
-        });
+        // A server tells nothing of its log.
+        if run.resources.wal_bytes_per_job > 0.0 {
+            predictions.push(Prediction {
+                name: "log written in a day".to_owned(),
+                predicted: bytes(run.resources.wal_bytes_per_job * need.jobs_per_day),
+                measured: format!("{:.0} bytes a job", run.resources.wal_bytes_per_job),
+                is_extrapolated: false,
+            });
+        }
+        predictions.extend(processors(need, run, is_beyond));
     }
     predictions.extend(memory(need, measured));
     if let Some(cost) = need.cost_per_hour {
@@ -100,6 +97,23 @@ pub(super) fn fit(need: &Need, measured: &[Report]) -> Fit {
         need.peak_per_s / (capacity * machines) * 100.0
     );
     Fit { sentence, fits: Some(fits), machines: Some(machines as u64), predictions }
+}
+
+/// Processors for the peak. Of a run over TCP the generator's own say nothing of the server.
+fn processors(need: &Need, run: &Report, is_beyond: bool) -> Option<Prediction> {
+    let of_server = run.extra.get("server_cpu_ns_per_job").copied();
+    let (ns_per_job, whose) = match (of_server, run.target == "inproc" || run.target.is_empty()) {
+        (Some(ns), _) => (ns, "by the server alone"),
+        (None, true) => (run.resources.cpu_ns_per_job, "generator included"),
+        (None, false) => return None,
+    };
+    let cpus = ns_per_job / 1e9 * need.peak_per_s;
+    Some(Prediction {
+        name: "processors at the peak".to_owned(),
+        predicted: format!("{cpus:.2} busy, {whose}"),
+        measured: format!("{:.2} µs a job", ns_per_job / 1e3),
+        is_extrapolated: is_beyond,
+    })
 }
 
 /// The valid run that completed most jobs: costs per job are steadiest there.

@@ -126,3 +126,27 @@ fn a_prediction_stands_beside_what_was_measured_and_marks_what_is_beyond() {
     assert!(beyond.predictions[0].is_extrapolated);
     assert!(beyond.predictions.iter().any(|one| one.name.contains("cost")));
 }
+
+#[test]
+fn what_was_measured_over_tcp_predicts_what_a_server_needs_and_no_more() {
+    let limits = crate::Limits::measure(std::path::Path::new(".")).unwrap();
+    let machine = crate::Machine::describe(std::path::Path::new("."), limits);
+    let mut run = Report::bare("run", machine);
+    run.target = "serve".to_owned();
+    run.achieved.completed_per_s = 1000.0;
+    run.ledger.completed = 10;
+    run.resources.cpu_ns_per_job = 77_000.0;
+    run.extra.insert("server_cpu_ns_per_job".to_owned(), 2500.0);
+    let names = |run: &Report| {
+        let ask = Ask { jobs_per_day: Some(8_640_000.0), ..ask() };
+        let fit = plan(&ask, std::slice::from_ref(run)).unwrap().fit;
+        fit.predictions.into_iter().map(|one| format!("{}: {}", one.name, one.measured))
+    };
+    let texts: Vec<String> = names(&run).collect();
+    assert_eq!(texts[1], "processors at the peak: 2.50 µs a job");
+    assert_eq!(texts.len(), 2, "it told nothing of its log: {texts:?}");
+    // Of a server that somebody else started nothing is known.
+    run.extra.clear();
+    run.target = "tcp://127.0.0.1:7419".to_owned();
+    assert_eq!(names(&run).count(), 1);
+}

@@ -11,7 +11,10 @@ use plotters::{
         ChartBuilder, Circle, DrawingArea, IntoDrawingArea, LineSeries, PathElement, RGBColor,
         Rectangle, SVGBackend, Text,
     },
-    style::{Color, IntoFont, ShapeStyle},
+    style::{
+        Color, IntoFont, ShapeStyle,
+        text_anchor::{HPos, Pos, VPos},
+    },
 };
 
 const WIDTH: u32 = 640;
@@ -158,6 +161,8 @@ pub(super) enum Shape {
     Cell { from: (f64, f64), to: (f64, f64), heat: f64 },
     /// A vertical line with words beside it.
     Mark { at: f64, words: String },
+    /// A stretch of the x axis with words at its top. What is drawn after it lies over it.
+    Band { from: f64, to: f64, words: String },
 }
 
 /// A chart.
@@ -239,25 +244,31 @@ impl Chart {
                         ShapeStyle::from(MARK).stroke_width(1),
                     );
                     area.draw_series([line]).map_err(|error| error.to_string())?;
-                    // On the side where there is more room.
-                    let is_right = at > self.x.low.midpoint(self.x.high);
-                    let shift = (self.x.high - self.x.low) * 0.01;
-                    let side = plotters::style::text_anchor::Pos::new(
-                        if is_right {
-                            plotters::style::text_anchor::HPos::Right
-                        } else {
-                            plotters::style::text_anchor::HPos::Left
-                        },
-                        plotters::style::text_anchor::VPos::Top,
-                    );
-                    let at = if is_right { at - shift } else { at + shift };
-                    let words = Text::new(words.clone(), (at, self.y.high), font().pos(side));
-                    area.draw_series([words]).map_err(|error| error.to_string())?;
+                    area.draw_series([self.words(words, at)]).map_err(|error| error.to_string())?;
+                }
+                Shape::Band { from, to, words } => {
+                    let (from, to) = (self.x.place(*from), self.x.place(*to));
+                    // One that is short must still be seen.
+                    let to = to.max(from + (self.x.high - self.x.low) * 0.004).min(self.x.high);
+                    let corners = [(from, self.y.low), (to, self.y.high)];
+                    let band = Rectangle::new(corners, MARK.mix(0.25).filled());
+                    area.draw_series([band]).map_err(|error| error.to_string())?;
+                    area.draw_series([self.words(words, to)]).map_err(|error| error.to_string())?;
                 }
             }
         }
         root.present().map_err(|error| error.to_string())?;
         Ok(())
+    }
+
+    /// Words at the top, beside a place on the x axis, on the side where there is more room.
+    fn words(&self, words: &str, at: f64) -> Text<'static, (f64, f64), String> {
+        let is_right = at > self.x.low.midpoint(self.x.high);
+        let shift = (self.x.high - self.x.low) * 0.01;
+        let (at, side) =
+            if is_right { (at - shift, HPos::Right) } else { (at + shift, HPos::Left) };
+        let font = ("sans-serif", FONT_PX).into_font().color(&INK);
+        Text::new(words.to_owned(), (at, self.y.high), font.pos(Pos::new(side, VPos::Top)))
     }
 }
 

@@ -47,16 +47,15 @@ fn spans(
     if !low.is_finite() {
         return String::new();
     }
-    let mut shapes: Vec<Shape> = series
-        .iter()
-        .enumerate()
-        .map(|(index, (_, points))| match points.len() {
-            // A curve is smooth enough without its points.
-            40.. => Shape::Line { series: index, points: points.clone() },
-            _ => Shape::Dots { series: index, points: points.clone() },
-        })
-        .collect();
-    shapes.extend(marks);
+    // Bands lie under the lines.
+    let (bands, marks): (Vec<Shape>, Vec<Shape>) =
+        marks.into_iter().partition(|shape| matches!(shape, Shape::Band { .. }));
+    let lines = series.iter().enumerate().map(|(index, (_, points))| match points.len() {
+        // A curve is smooth enough without its points.
+        40.. => Shape::Line { series: index, points: points.clone() },
+        _ => Shape::Dots { series: index, points: points.clone() },
+    });
+    let shapes: Vec<Shape> = bands.into_iter().chain(lines).chain(marks).collect();
     let names: Vec<&str> = series.iter().map(|(name, _)| *name).collect();
     let y = Axis::log("", low, high, |ns| span(ns as u64));
     figure(title, &names, &Chart { x, y, shapes }, caption)
@@ -169,7 +168,7 @@ pub(super) fn over_time(report: &Report) -> String {
             ("p99", of(|one| one.lateness_p99_ns)),
             ("max", of(|one| one.lateness_max_ns)),
         ],
-        Vec::new(),
+        bands(report),
         "By interval; percentiles of intervals are never put together.",
     );
     let rate = |pick: fn(&crate::result::Interval) -> u64| -> Points {
@@ -178,27 +177,117 @@ pub(super) fn over_time(report: &Report) -> String {
     };
     let (submitted, completed) = (rate(|one| one.submitted), rate(|one| one.completed));
     let high = submitted.iter().chain(&completed).map(|point| point.1).fold(0.0, f64::max);
-    let chart = Chart {
-        x: x(),
-        y: Axis::linear("", high, short),
-        shapes: vec![
-            Shape::Line { series: 0, points: completed },
-            Shape::Line { series: 1, points: submitted },
-        ],
-    };
+    let mut shapes = bands(report);
+    shapes.push(Shape::Line { series: 0, points: completed });
+    shapes.push(Shape::Line { series: 1, points: submitted });
+    let chart = Chart { x: x(), y: Axis::linear("", high, short), shapes };
     let caption = "Jobs a second in each interval.";
     let rates = figure("Rates over time", &["completed", "submitted"], &chart, caption);
     let backlog: Points =
         intervals.iter().map(|one| (one.start_s + one.len_s, one.backlog as f64)).collect();
     let high = backlog.iter().map(|point| point.1).fold(0.0, f64::max);
-    let chart = Chart {
-        x: x(),
-        y: Axis::linear("", high, short),
-        shapes: vec![Shape::Line { series: 0, points: backlog }],
-    };
+    let mut shapes = bands(report);
+    shapes.push(Shape::Line { series: 0, points: backlog });
+    let chart = Chart { x: x(), y: Axis::linear("", high, short), shapes };
     let caption = "Jobs accepted and not ended, at the end of each interval. For a herd or a drain this \
                    is how it empties.";
     lateness + &rates + &figure("Backlog over time", &["backlog"], &chart, caption) + &heat(report)
+}
+
+/// What was done to the target on purpose, as stretches of time.
+fn bands(report: &Report) -> Vec<Shape> {
+    let band = |fault: &crate::result::FaultBand| Shape::Band {
+        from: fault.start_s,
+        to: fault.end_s,
+        words: fault.kind.clone(),
+    };
+    report.faults.iter().map(band).collect()
+}
+
+/// How a herd was worked off: what share of it had started, by the time since its instant.
+pub(super) fn herd(report: &Report) -> String {
+    let Some(curve) = report.curves.get("lateness").filter(|_| report.verb == "herd") else {
+        return String::new();
+    };
+    let mut points: Points = curve
+        .iter()
+        .map(|(nines, ns)| (*ns as f64 / 1e6, 100.0 * (1.0 - 10_f64.powf(-nines))))
+        .collect();
+    // The curve ends where a single job is left; that one came last.
+    points.push((report.spans("lateness").max as f64 / 1e6, 100.0));
+    let high = points.iter().map(|point| point.0).fold(0.0, f64::max);
+    let chart = Chart {
+        x: Axis::linear("milliseconds since the instant", high, short),
+        y: Axis::linear("", 100.0, |value| format!("{value:.0} %")),
+        shapes: vec![Shape::Line { series: 0, points }],
+    };
+    let caption = "Share of the herd whose handlers had started.";
+    figure("How the herd drains", &["started"], &chart, caption)
+}
+
+/// How long the syncs of a run took.
+pub(super) fn syncs(report: &Report) -> String {
+    let counts = &report.syncs_by_time;
+    let Some(first) = counts.iter().position(|count| *count > 0) else {
+        return String::new();
+    };
+    let names: Vec<String> =
+        (first..counts.len()).map(|class| span(1_u64 << class.min(63))).collect();
+    let columns = counts[first..].iter().enumerate().map(|(index, count)| Shape::Column {
+        series: 0,
+        from: index as f64 - 0.45,
+        to: index as f64 + 0.45,
+        value: *count as f64,
+    });
+    let high = counts.iter().copied().max().unwrap_or(0) as f64;
+    let chart = Chart {
+        x: Axis::columns("from", &names),
+        y: Axis::linear("", high, short),
+        shapes: columns.collect(),
+    };
+    let caption = "Syncs of the log by how long they took, each column up to twice its beginning.";
+    figure("Sync times", &["syncs"], &chart, caption)
+}
+
+/// What the log took of each run, and what keeping it short added.
+pub(super) fn log_costs(reports: &[Report]) -> String {
+    let runs: Vec<&Report> =
+        reports.iter().filter(|one| one.resources.wal_bytes_per_job > 0.0).collect();
+    if runs.len() < 2 {
+        return String::new();
+    }
+    let names: Vec<String> = (1..=runs.len()).map(|number| number.to_string()).collect();
+    let columns = |pick: fn(&Report) -> f64, text: fn(f64) -> String| {
+        let shapes = runs.iter().enumerate().map(|(index, run)| Shape::Column {
+            series: 0,
+            from: index as f64 - 0.4,
+            to: index as f64 + 0.4,
+            value: pick(run),
+        });
+        let high = runs.iter().map(|run| pick(run)).fold(0.0, f64::max);
+        Chart {
+            x: Axis::columns("run, in the order of the table", &names),
+            y: Axis::linear("", high, text),
+            shapes: shapes.collect(),
+        }
+    };
+    let bytes =
+        columns(|run| run.resources.wal_bytes_per_job, |value| format!("{} B", short(value)));
+    let amplified = columns(write_amplification, short);
+    let caption = "Bytes appended to the log for each completed job, those written again included.";
+    figure("Log a job", &["bytes"], &bytes, caption)
+        + &figure(
+            "Write amplification",
+            &["factor"],
+            &amplified,
+            "Bytes appended over those that the jobs themselves caused; 1 where nothing was written again.",
+        )
+}
+
+/// Bytes appended over those of them that were not written again.
+fn write_amplification(report: &Report) -> f64 {
+    let fresh = report.log.appended_bytes.saturating_sub(report.log.moved_bytes);
+    if fresh == 0 { 1.0 } else { report.log.appended_bytes as f64 / fresh as f64 }
 }
 
 /// Lateness as a heat map over time.
@@ -208,7 +297,7 @@ fn heat(report: &Report) -> String {
     let (Some(most), Some(last)) = (most.filter(|most| *most > 0), report.intervals.last()) else {
         return String::new();
     };
-    let mut shapes = Vec::new();
+    let mut shapes = bands(report);
     for one in &report.intervals {
         for (row, count) in one.lateness_heat.iter().enumerate().filter(|(_, count)| **count > 0) {
             let low_ns = if row == 0 { 0.0 } else { 1000.0 * 2_f64.powi(row as i32) };

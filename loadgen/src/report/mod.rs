@@ -37,12 +37,15 @@ pub fn page(reports: &[Report]) -> String {
         figures::by_axis(reports),
         figures::percentiles(main),
         figures::over_time(main),
+        figures::herd(main),
         figures::tenants(main),
+        figures::syncs(main),
+        figures::log_costs(reports),
     ]
     .concat();
     if !charts.is_empty() {
         body += &format!(
-            "<h2>Charts</h2>\n<p class=\"soft\">Percentiles, time and tenants are of this run: {}.</p>\n<div class=\"grid\">\n{charts}</div>\n",
+            "<h2>Charts</h2>\n<p class=\"soft\">Percentiles, time, tenants and syncs are of this run: {}.</p>\n<div class=\"grid\">\n{charts}</div>\n",
             escape(&name_of(main))
         );
     }

@@ -151,7 +151,18 @@ pub(super) fn costs(run: &Report) -> String {
         ),
         ("and by other processes", format!("{:.1} %", resources.others_share * 100.0)),
     ];
-    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    // Its own memory and time say little of a server in another process.
+    let of_server = |name: &str| run.extra.get(name).copied();
+    let server = [
+        ("the server: processor time a job", "server_cpu_ns_per_job", 1e3, "µs"),
+        ("the server: most memory, mapped log included", "server_rss_bytes", 1_048_576.0, "MiB"),
+        ("the server: its data on the disk", "server_disk_bytes", 1_048_576.0, "MiB"),
+    ];
+    let server = server.into_iter().filter_map(|(what, name, unit, sign)| {
+        Some((what, format!("{:.2} {sign}", of_server(name)? / unit)))
+    });
+    let rows: Vec<_> =
+        rows.into_iter().chain(server).map(|(name, value)| vec![name.to_owned(), value]).collect();
     format!("<p></p>{}", table(&["cost", ""], &rows))
 }
 
@@ -193,6 +204,12 @@ pub(super) fn not_measured(reports: &[Report]) -> String {
     if reports.iter().any(|one| one.target == "inproc") {
         texts.push(
             "The network: the target was a library in the generator's own process, and both shared its processors."
+                .to_owned(),
+        );
+    }
+    if reports.iter().any(|one| one.target == "serve" || one.target.starts_with("tcp://")) {
+        texts.push(
+            "A network: where the server ran on the same machine, its traffic was the loopback's, and both shared the processors."
                 .to_owned(),
         );
     }

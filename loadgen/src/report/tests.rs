@@ -75,6 +75,39 @@ fn a_page_stands_alone_and_says_what_matters() {
 }
 
 #[test]
+fn faults_herds_syncs_and_costs_of_the_log_have_their_charts() {
+    let machine = machine();
+    let mut one = run(&machine, 10.0);
+    one.resources.wal_bytes_per_job = 165.0;
+    (one.log.appended_bytes, one.log.moved_bytes) = (1500, 500);
+    let mut herd = one.clone();
+    herd.verb = "herd".to_owned();
+    herd.ledger.completed = 10;
+    herd.syncs_by_time = vec![0, 0, 0, 4, 9];
+    let fault = crate::result::FaultBand { kind: "kill".to_owned(), start_s: 2.0, end_s: 2.1 };
+    herd.faults = vec![fault];
+    herd.extra.insert("server_cpu_ns_per_job".to_owned(), 2500.0);
+    let html = page(&[one.clone(), herd]);
+    for part in [
+        "How the herd drains",
+        "Sync times",
+        "Log a job",
+        "Write amplification",
+        "kill",
+        "the server: processor time a job</td><td>2.50 µs",
+    ] {
+        assert!(html.contains(part), "{part:?} is missing");
+    }
+    let plain = page(&[one]);
+    let bands = |html: &str| html.matches("fill=\"#0F0F0F\"").count();
+    // The style sheet names the colour once.
+    assert_eq!((bands(&html), bands(&plain)), (5, 1), "a band in each chart over time");
+    for part in ["How the herd drains", "Sync times", "Log a job"] {
+        assert!(!plain.contains(part), "{part:?} has no numbers");
+    }
+}
+
+#[test]
 fn a_page_without_a_pass_claims_nothing() {
     let mut missed = run(&machine(), 10.0);
     missed.verdict.add(crate::Rule::Objective, "lateness.p99<1ns does not hold".to_owned());
