@@ -2,9 +2,11 @@
 //! generate, and a round trip over the loopback. It measures the kit, never a target.
 
 use std::{
+    fs,
     hint::black_box,
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, Instant},
@@ -15,15 +17,27 @@ use tickwheel_engine::latency::{self, Percentiles};
 
 use crate::{
     clock,
-    limits::{SyncTimes, mean_ns},
+    limits::{Limits, SyncTimes, mean_ns},
+    machine::Machine,
     measure::{Account, Lanes, Metric},
     options::{Load, Options},
+    plan::{self, Ask},
+    report,
+    result::{Interval, Point, Report, Spans},
     submit::Submitter,
-    target::Null,
+    target::{Null, wire_ceiling},
 };
 
 /// Jobs that are generated to find the ceiling.
 const JOBS: u32 = 1_000_000;
+/// Runs of the page that is built, and intervals of each.
+const PAGE_RUNS: u32 = 100;
+const PAGE_INTERVALS: u32 = 60;
+/// Schedules and days of the forecast.
+const FORECAST_SCHEDULES: u32 = 10_000;
+const FORECAST_DAYS: u32 = 30;
+/// When it begins: 5 January 2026, 00:00 UTC.
+const FORECAST_FROM_S: i64 = 1_767_571_200;
 /// Round trips over the loopback.
 const ROUND_TRIPS: u32 = 2000;
 const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +52,14 @@ pub struct Ceiling {
     pub closed_loop_per_s: f64,
     /// The same for an open loop that is always behind its plan.
     pub open_loop_per_s: f64,
+    /// The same over a socket of the loopback, in requests of 256 jobs, to a server that says yes to each.
+    pub wire_per_s: f64,
+    /// The same with a request for each job.
+    pub wire_singly_per_s: f64,
+    /// Seconds to build a page about a hundred runs.
+    pub page_s: f64,
+    /// Seconds to forecast 10,000 schedules over 30 days.
+    pub forecast_s: f64,
     /// A byte to a thread and back over TCP on the loopback.
     pub loopback_ns: SyncTimes,
 }
@@ -52,6 +74,10 @@ impl Ceiling {
             record_ns: record(),
             closed_loop_per_s: generate(Load::Max),
             open_loop_per_s: generate(Load::Rate(crate::RATE_MAX)),
+            wire_per_s: wire(256)?,
+            wire_singly_per_s: wire(1)?,
+            page_s: page(PAGE_RUNS),
+            forecast_s: forecast(FORECAST_SCHEDULES)?,
             loopback_ns: loopback()?,
         })
     }
@@ -82,6 +108,91 @@ fn generate(load: Load) -> f64 {
         Load::Rate(rate) => submitter.open_loop(rate),
     };
     f64::from(JOBS) / began.elapsed().as_secs_f64()
+}
+
+fn wire(batch: u32) -> io::Result<f64> {
+    // It may take as long as the loops above.
+    let jobs = if batch > 1 { JOBS } else { JOBS / 10 };
+    wire_ceiling(jobs, batch).map_err(io::Error::other)
+}
+
+/// Seconds to build a page about made-up runs of a search.
+fn page(runs: u32) -> f64 {
+    let limits = Limits {
+        record_bytes: 1,
+        copy_and_crc_ns: 1.0,
+        write_and_sync_ns: SyncTimes::default(),
+        clock_read_ns: 1.0,
+        timer_late_ns: SyncTimes::default(),
+    };
+    let machine = Machine::describe(Path::new("."), limits);
+    let reports: Vec<Report> = (1..=runs).map(|number| made_up(&machine, number)).collect();
+    let began = Instant::now();
+    black_box(report::page(&reports));
+    began.elapsed().as_secs_f64()
+}
+
+fn made_up(machine: &Machine, number: u32) -> Report {
+    let rate = f64::from(number) * 1000.0;
+    let mut run = Report::bare("saturate", machine.clone());
+    run.point = Some(Point { axis: "rate_per_s".to_owned(), value: rate });
+    run.offered_per_s = Some(rate);
+    (run.achieved.submitted_per_s, run.achieved.completed_per_s) = (rate, rate);
+    let span = u64::from(number) * 1000;
+    let spans = Spans { p50: span, p99: span * 9, max: span * 90, count: 1000, ..Spans::default() };
+    for metric in Metric::ALL {
+        run.latency_ns.insert(metric.name().to_owned(), spans);
+        let points = (0..=60).map(|n| (f64::from(n) / 12.0, span * (1 + n as u64)));
+        run.curves.insert(metric.name().to_owned(), points.collect());
+    }
+    run.intervals = (0..PAGE_INTERVALS)
+        .map(|second| Interval {
+            start_s: f64::from(second),
+            len_s: 1.0,
+            submitted: 1000,
+            completed: 1000,
+            refused: 0,
+            backlog: 10,
+            submit_p99_ns: span,
+            submit_max_ns: span,
+            lateness_p50_ns: span,
+            lateness_p99_ns: span * 9,
+            lateness_max_ns: span * 90,
+            generator_p99_ns: 1,
+            rss_bytes: 1 << 20,
+            lateness_heat: (1..20).collect(),
+        })
+        .collect();
+    run
+}
+
+/// Seconds to plan a crontab of every kind of line.
+fn forecast(schedules: u32) -> io::Result<f64> {
+    let line = |n: u32| match n % 5 {
+        0 => format!("{} {} * * * x\n", n % 60, n % 24),
+        1 => format!("{} * * * * x\n", n % 60),
+        2 => "*/5 * * * * x\n".to_owned(),
+        3 => "0 0 * * mon x\n".to_owned(),
+        _ => "* * * * * x\n".to_owned(),
+    };
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("crontab");
+    fs::write(&path, (0..schedules).map(line).collect::<String>())?;
+    let ask = Ask {
+        crontabs: vec![path],
+        has_users: false,
+        configs: Vec::new(),
+        jobs_per_day: None,
+        peak_factor: 3.0,
+        days: FORECAST_DAYS,
+        from_unix_s: Some(FORECAST_FROM_S),
+        zone: "UTC".to_owned(),
+        jitter_max: Duration::from_secs(600),
+        cost_per_hour: None,
+    };
+    let began = Instant::now();
+    black_box(plan::plan(&ask, &[]).map_err(io::Error::other)?);
+    Ok(began.elapsed().as_secs_f64())
 }
 
 fn loopback() -> io::Result<SyncTimes> {
@@ -122,7 +233,11 @@ mod tests {
     #[test]
     fn each_part_is_measured() {
         let ceiling = Ceiling::measure().unwrap();
-        assert!(ceiling.record_ns > 0.0 && ceiling.open_loop_per_s > 0.0, "{ceiling:?}");
+        assert!(
+            ceiling.record_ns > 0.0 && ceiling.open_loop_per_s > 0.0 && ceiling.wire_per_s > 0.0,
+            "{ceiling:?}"
+        );
+        assert!(ceiling.page_s > 0.0 && ceiling.forecast_s > 0.0, "{ceiling:?}");
         assert_eq!(ceiling.loopback_ns.count, u64::from(ROUND_TRIPS));
     }
 }

@@ -72,6 +72,8 @@ enum Command {
     Plan(pages::PlanArgs),
     /// Measure what the machine and this program can do without a scheduler
     Calibrate(verbs::CalibrateArgs),
+    /// Add a line about this release to a file that goes with the sources
+    Trend(verbs::TrendArgs),
     /// What `recover` starts and ends
     #[command(hide = true)]
     Fill(verbs::FillArgs),
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => pages::report(&args),
         Command::Plan(args) => pages::plan(&args),
         Command::Calibrate(args) => verbs::calibrate(&args),
+        Command::Trend(args) => verbs::trend(args),
         Command::Fill(args) => verbs::fill(&args),
     };
     match done {

@@ -18,7 +18,7 @@ use crate::{
     options::Options,
     result::text,
     run::Run,
-    verb::{self, End, Recover, Saturate, Session, Show},
+    verb::{self, End, Recover, Saturate, Session, Show, Trend},
     verdict::Outcome,
     workload::DurationText,
 };
@@ -127,6 +127,36 @@ pub(super) struct ReplayArgs {
     speed: f64,
     #[command(flatten)]
     load: LoadArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  tickwheel-loadgen trend --release 0.2.0 --file docs/benchmarks/trend.csv
+      two closed loops and one at 10,000 a second, three times each; of each the run in the middle stands in
+      the line. A broken promise writes none.")]
+pub(super) struct TrendArgs {
+    /// The release that is measured
+    #[arg(long, value_name = "NAME")]
+    release: String,
+    /// The file that gets a line
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Jobs of each closed loop
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: u32,
+    /// How long the run at 10,000 a second takes [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    paced: Option<DurationText>,
+    /// How often each is run
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeats: u32,
+    /// Write all results to this folder as well
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print nothing but the line and errors
+    #[arg(long)]
+    quiet: bool,
 }
 
 #[derive(Args)]
@@ -317,11 +347,15 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<(), Exit> {
     let ceiling = Ceiling::measure().map_err(Exit::failed)?;
     if !matches!(json, Some(JsonOut::Stdout)) {
         let text = format!(
-            "{}\nkit       recording {:.1} ns an event · one thread generates {:.0}/s closed, {:.0}/s open · loopback round trip p50 {:.0} µs, p99 {:.0} µs\n",
+            "{}\nkit       recording {:.1} ns an event · one thread generates {:.0}/s closed, {:.0}/s open, over a socket {:.0}/s in batches, {:.0}/s singly · a page of 100 runs {:.2} s · a forecast of 10,000 schedules over 30 days {:.2} s · loopback round trip p50 {:.0} µs, p99 {:.0} µs\n",
             text::of_machine(&machine),
             ceiling.record_ns,
             ceiling.closed_loop_per_s,
             ceiling.open_loop_per_s,
+            ceiling.wire_per_s,
+            ceiling.wire_singly_per_s,
+            ceiling.page_s,
+            ceiling.forecast_s,
             ceiling.loopback_ns.p50 as f64 / 1e3,
             ceiling.loopback_ns.p99 as f64 / 1e3
         );
@@ -333,6 +367,20 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<(), Exit> {
         }
         None => Ok(()),
     }
+}
+
+pub(super) fn trend(args: TrendArgs) -> Result<(), Exit> {
+    let show = Show { progress: !args.quiet, lines: !args.quiet, stop: wait_for_signals()? };
+    let mut session = Session::begin("trend", args.out.as_deref(), None, show)?;
+    let ask = Trend {
+        release: args.release,
+        file: args.file,
+        jobs: args.jobs,
+        paced: args.paced.map(|text| text.0),
+        repeats: args.repeats,
+    };
+    let line = verb::trend(&mut session, &ask)?;
+    print(format!("{line}\n").as_bytes())
 }
 
 pub(super) fn fill(args: &FillArgs) -> Result<(), Exit> {
@@ -355,6 +403,17 @@ fn begin_with(
     jobs: Option<u32>,
     lines: bool,
 ) -> Result<(Session, Options), Exit> {
+    let stop = wait_for_signals()?;
+    let show = Show { progress: !load.quiet, lines, stop };
+    let out = load.out.clone();
+    let options = load.into_options(jobs)?;
+    options.check().map_err(Exit::usage)?;
+    let session = Session::begin(verb, out.as_deref(), options.data_dir.as_deref(), show)?;
+    Ok((session, options))
+}
+
+/// What is set once somebody asks for an end.
+fn wait_for_signals() -> Result<Arc<AtomicBool>, Exit> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let stop = Arc::clone(&stop);
@@ -364,12 +423,7 @@ fn begin_with(
             .and_then(|_| signal_hook::flag::register(signal, stop))
             .map_err(|error| Exit::failed(format!("cannot wait for signals: {error}")))?;
     }
-    let show = Show { progress: !load.quiet, lines, stop };
-    let out = load.out.clone();
-    let options = load.into_options(jobs)?;
-    options.check().map_err(Exit::usage)?;
-    let session = Session::begin(verb, out.as_deref(), options.data_dir.as_deref(), show)?;
-    Ok((session, options))
+    Ok(stop)
 }
 
 /// Prints a run and ends with its verdict.

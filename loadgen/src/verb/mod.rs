@@ -7,6 +7,7 @@ mod saturate;
 mod scale;
 mod soak;
 mod sweep;
+mod trend;
 mod verify;
 
 use std::{
@@ -22,6 +23,7 @@ pub use saturate::{Saturate, saturate};
 pub use scale::scale;
 pub use soak::soak;
 pub use sweep::sweep;
+pub use trend::{Trend, trend};
 pub use verify::{Finding, verify};
 
 use crate::{
