@@ -9,6 +9,8 @@ pub mod codec;
 pub mod crc;
 pub mod cron;
 pub mod engine;
+pub mod handover;
+pub mod path_counts;
 mod random;
 pub mod wal;
 pub mod wheel;

@@ -15,6 +15,7 @@ use tickwheel_bench::{
         pending::Pending,
         saturated::completed_per_second,
     },
+    handover, path_counts,
     wal::{
         Appends, BareSyncs, Cleaned, Cleaning, Copies, Groups, Paced, Plan, Recovered, Sustained,
         disk_bytes_per_commit, killed,
@@ -53,6 +54,25 @@ fn what_is_counted_is_done() {
     let expired = expire.expire();
     assert!((ROUND * 9 / 10..ROUND * 11 / 10).contains(&expired), "{expired} of {pending}");
     assert_eq!(expire.pending(), pending - expired);
+}
+
+#[test]
+fn the_paths_that_are_counted_do_what_they_say() {
+    for pending in [0, 500] {
+        let mut lives = path_counts::Lives::new(pending);
+        assert_eq!((lives.live(), lives.live()), (1000, 1000));
+    }
+    assert_eq!(path_counts::Requests::new().read(), 1000);
+    assert!(path_counts::Lives::new(10).dispatch(7) > Duration::ZERO);
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(path_counts::Appends::new(dir.path()).unwrap().append(), 1000);
+}
+
+#[test]
+fn items_go_from_thread_to_thread() {
+    for way in handover::Way::ALL {
+        assert!(handover::hand_over(way, 5000, 64) > Duration::ZERO, "{way:?}");
+    }
 }
 
 #[test]
