@@ -41,6 +41,9 @@ pub(crate) const TAIL_RESERVE_BYTES: u64 = 4 * CONTROL_RECORD_BYTES;
 /// log that is opened again and again and never written to grows by one segment each time the
 /// bound is reached.
 pub(crate) const EPOCH_STEP_MAX: u64 = 1024;
+/// A log that is created begins at most one above this epoch: no number of openings leads from
+/// there to the highest, which no header may have.
+pub(crate) const EPOCH_AFTER_MAX: u64 = (1 << 62) - 1;
 
 /// Zeros are written in pieces of this size while a segment is prepared.
 ///

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::appender::Appender;
 use crate::backup::remove_stale_pins;
 use crate::error::OpenError;
-use crate::format::{HEADER_PAGE_BYTES, Place, Rest, SegmentHeader, VERSION};
+use crate::format::{FIRST_COPY_BYTES, HEADER_PAGE_BYTES, Place, Rest, SegmentHeader, VERSION};
 use crate::limits::{RECOVERY_THREADS_MAX, REWRITE_PIECE_BYTES};
 use crate::log::{Log, Parts, Workers};
 use crate::lsn::Lsn;
@@ -24,8 +24,8 @@ use crate::recovery::{
 use crate::segment::Segment;
 use crate::snapshot::{Identity, remove_unusable};
 use crate::storage::{
-    Directory, DirectoryLock, LockError, Pace, Prepared, Source, Staged, Storage, create_durably,
-    prepare,
+    Directory, DirectoryLock, LockError, Pace, Prepared, SegmentFile, Source, Staged, Storage,
+    create_durably, prepare,
 };
 use crate::sync::{Arc, thread};
 use crate::syncer::{Progress, Syncer};
@@ -141,10 +141,18 @@ impl LogOptions {
 
         let header = self.next_header(disk, &recovered)?;
         let place = header.place;
+        let has_header = recovered.leftovers.first().is_some_and(|next| next.has_header);
+        #[cfg(test)]
+        let has_header = crate::planted::keeps_header(has_header);
+        let source = if has_header { Source::Standing } else { Source::New };
         // Wipes what the torn tail left in this file.
         let Prepared { file, writer, .. } =
-            prepare(disk, place.index, place.segment_bytes as usize, Source::New, &AtOnce)
+            prepare(disk, place.index, place.segment_bytes as usize, source, &AtOnce)
                 .map_err(|e| io_error(disk, place.index, "make", e))?;
+        if has_header {
+            supersede(file.as_ref(), &header)
+                .map_err(|e| io_error(disk, place.index, "write the header of", e))?;
+        }
         let appender = Appender::start(writer, header, std::mem::take(&mut recovered.segments));
         #[cfg(test)]
         let file = crate::planted::header_file(file);
@@ -210,7 +218,9 @@ impl LogOptions {
             Some(last) => (last.epoch + 1, last.salt),
             None => {
                 let salt = storage.random();
-                (1, salt.map_err(|e| io_error(storage, index, "draw a random number for", e))?)
+                let salt =
+                    salt.map_err(|e| io_error(storage, index, "draw a random number for", e))?;
+                (self.epoch_after + 1, salt)
             }
         };
         Ok(SegmentHeader {
@@ -226,6 +236,16 @@ impl LogOptions {
             rest: Rest::Zero,
         })
     }
+}
+
+/// Puts the first copy of a segment's next header in the place of the one before, durably; the
+/// appender writes the second. Whenever that is cut off, and however the disk tears what it
+/// writes, one copy is whole: of the earlier header, which is true until this opening has
+/// appended something, or of the new one. Were the page wiped in between, the log could forget an
+/// epoch and use it again.
+fn supersede(file: &dyn SegmentFile, header: &SegmentHeader) -> io::Result<()> {
+    file.write_at(&header.encode_page()[..FIRST_COPY_BYTES], 0)?;
+    file.sync()
 }
 
 /// The segment that an opening waits for.

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use crate::durability::Durability;
 use crate::error::OpenError;
 use crate::limits::{
-    READY_SEGMENTS_DEFAULT, READY_SEGMENTS_MAX, READY_SEGMENTS_MIN, RECORD_BYTES_DEFAULT,
-    RECORD_BYTES_MIN, RECORDS_PER_SEGMENT_MIN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX,
-    SEGMENT_BYTES_MIN,
+    EPOCH_AFTER_MAX, READY_SEGMENTS_DEFAULT, READY_SEGMENTS_MAX, READY_SEGMENTS_MIN,
+    RECORD_BYTES_DEFAULT, RECORD_BYTES_MIN, RECORDS_PER_SEGMENT_MIN, SEGMENT_BYTES_DEFAULT,
+    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };
 
 /// Options of a log; [`open`](LogOptions::open) opens it.
@@ -25,6 +25,7 @@ pub struct LogOptions {
     record_bytes_max: Option<u32>,
     pub(crate) ready_segments: usize,
     pub(crate) staged: bool,
+    pub(crate) epoch_after: u64,
 }
 
 impl LogOptions {
@@ -39,6 +40,7 @@ impl LogOptions {
             record_bytes_max: None,
             ready_segments: READY_SEGMENTS_DEFAULT,
             staged: false,
+            epoch_after: 0,
         }
     }
 
@@ -75,6 +77,14 @@ impl LogOptions {
         LogOptions { ready_segments, ..self }
     }
 
+    /// Lets a log that is created now begin with the epoch after this one, so that it can take the
+    /// place of another whose epochs must not come again. A log that is there goes on with its own.
+    /// Default 0, maximum 2⁶² - 1.
+    #[must_use]
+    pub fn epoch_after(self, epoch_after: u64) -> Self {
+        LogOptions { epoch_after, ..self }
+    }
+
     /// An experiment, to be measured beside the default: appends store into memory of the process,
     /// and the syncer writes it to the file. A killed process then loses what the syncer had not
     /// yet written: what was published in the last moment or during the sync that runs, and all
@@ -104,6 +114,13 @@ impl LogOptions {
             return Err(OpenError::InvalidOption {
                 name: "ready_segments",
                 reason: format!("{given} is not from {READY_SEGMENTS_MIN} to {READY_SEGMENTS_MAX}"),
+            });
+        }
+        if self.epoch_after > EPOCH_AFTER_MAX {
+            let given = self.epoch_after;
+            return Err(OpenError::InvalidOption {
+                name: "epoch_after",
+                reason: format!("{given} is above {EPOCH_AFTER_MAX}"),
             });
         }
         // A quarter of 1 GiB fits.

@@ -22,6 +22,8 @@ pub(crate) enum Bug {
     NoMarks,
     /// An opening does not sync the header of the segment that it begins.
     UnsyncedHeader,
+    /// An opening wipes the header of the segment that it uses again before it writes the next one.
+    WipedHeader,
     /// A release takes effect before its record is durable.
     EarlyRelease,
     /// The checksums of records say nothing of their segment.
@@ -72,6 +74,11 @@ pub(crate) fn mark(durable: Lsn) -> Lsn {
 /// In the log, around the durable position up to which releases take effect.
 pub(crate) fn released(durable: Lsn, appended: Lsn) -> Lsn {
     if is(Bug::EarlyRelease) { appended } else { durable }
+}
+
+/// In the opening, around whether the header of the segment that it begins stays until then.
+pub(crate) fn keeps_header(keeps: bool) -> bool {
+    keeps && !is(Bug::WipedHeader)
 }
 
 /// In the checksums of records, around the number and the epoch of their segment.

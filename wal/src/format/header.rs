@@ -12,6 +12,8 @@ pub(crate) const HEADER_PAGE_BYTES: usize = 4096;
 pub(crate) const HEADER_BYTES: usize = 128;
 /// Offsets of the copies. They lie in different disk sectors, so a torn write spares one.
 pub(crate) const HEADER_COPIES: [usize; 2] = [0, 2048];
+/// Bytes of the header page that hold its first copy, and none of the second.
+pub(crate) const FIRST_COPY_BYTES: usize = HEADER_COPIES[1];
 /// First bytes of every header.
 pub(crate) const MAGIC: [u8; 8] = *b"TWHEELWL";
 /// The format version that this crate writes, and the highest that it reads.
@@ -88,8 +90,9 @@ impl Rest {
 pub(crate) enum HeaderPage {
     /// All bytes are zero: a prepared segment that holds no records.
     Unused,
-    /// A header, with the number of the copy that is damaged or was not written, if one is.
-    Used { header: SegmentHeader, damaged_copy: Option<usize> },
+    /// A header, with the number of the copy that does not count, if one does not: it is damaged, was
+    /// not written, or is of the opening before.
+    Used { header: SegmentHeader, void_copy: Option<usize> },
     /// Written by a newer program.
     Newer { version: u32 },
     /// Written with features that are not known here.
@@ -107,6 +110,14 @@ impl SegmentHeader {
             page[at..at + HEADER_BYTES].copy_from_slice(&copy);
         }
         page
+    }
+
+    /// Whether an opening put this header in the place of `earlier`. It writes the first copy, syncs it,
+    /// and only then writes the second: so the second copy alone can be the earlier one.
+    fn supersedes(&self, earlier: &SegmentHeader) -> bool {
+        let is_same =
+            self.place == earlier.place && self.shard == earlier.shard && self.salt == earlier.salt;
+        is_same && self.epoch > earlier.epoch
     }
 
     fn encode_copy(&self) -> [u8; HEADER_BYTES] {
@@ -137,8 +148,9 @@ pub(crate) fn decode_page(page: &[u8; HEADER_PAGE_BYTES]) -> HeaderPage {
     }
     let first = decode_copy(page, HEADER_COPIES[0]);
     let second = decode_copy(page, HEADER_COPIES[1]);
-    let (header, damaged_copy) = match (first, second) {
+    let (header, void_copy) = match (first, second) {
         (Ok(first), Ok(second)) if first == second => (first, None),
+        (Ok(first), Ok(second)) if first.supersedes(&second) => (first, Some(1)),
         (Ok(_), Ok(_)) => return HeaderPage::Invalid("the two header copies disagree"),
         (Ok(first), Err(_)) => (first, Some(1)),
         (Err(_), Ok(second)) => (second, Some(0)),
@@ -147,7 +159,7 @@ pub(crate) fn decode_page(page: &[u8; HEADER_PAGE_BYTES]) -> HeaderPage {
     if !rest_is_zero(page) {
         return HeaderPage::Invalid("unused bytes of the header page are not zero");
     }
-    HeaderPage::Used { header, damaged_copy }
+    HeaderPage::Used { header, void_copy }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

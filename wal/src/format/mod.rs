@@ -9,7 +9,9 @@ mod remains;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use header::{HEADER_PAGE_BYTES, HeaderPage, Rest, SegmentHeader, VERSION, decode_page};
+pub(crate) use header::{
+    FIRST_COPY_BYTES, HEADER_PAGE_BYTES, HeaderPage, Rest, SegmentHeader, VERSION, decode_page,
+};
 pub(crate) use record::{
     BadRecord, CONTROL_RECORD_BYTES, Kind, Parsed, RECORD_ALIGN, RECORD_HEADER_BYTES, Seed,
     control_value, encode_header, padded, parse, parse_checked,

@@ -132,15 +132,15 @@ fn sample_header() -> SegmentHeader {
 fn every_flip_in_a_header_page_is_noticed() {
     let header = sample_header();
     let page = header.encode_page();
-    assert_eq!(decode_page(&page), HeaderPage::Used { header, damaged_copy: None });
+    assert_eq!(decode_page(&page), HeaderPage::Used { header, void_copy: None });
     for at in 0..page.len() {
         for bit in 0..8 {
             let mut flipped = page;
             flipped[at] ^= 1 << bit;
             let copy = HEADER_COPIES.iter().position(|c| (*c..c + HEADER_BYTES).contains(&at));
             match (decode_page(&flipped), copy) {
-                (HeaderPage::Used { header: read, damaged_copy }, Some(_)) => {
-                    assert_eq!((read, damaged_copy), (header, copy), "byte {at} bit {bit}");
+                (HeaderPage::Used { header: read, void_copy }, Some(_)) => {
+                    assert_eq!((read, void_copy), (header, copy), "byte {at} bit {bit}");
                 }
                 (HeaderPage::Invalid(_), None) => {}
                 other => panic!("byte {at} bit {bit}: {other:?}"),
@@ -171,10 +171,10 @@ fn unusable_header_pages_are_told_apart() {
     assert_eq!(edited(|copy| copy[8] = 3, false), newer, "before the checksum");
     let first = SegmentHeader { version: 1, base: 0, ..sample_header() };
     let read = decode_page(&first.encode_page());
-    assert_eq!(read, HeaderPage::Used { header: first, damaged_copy: None });
+    assert_eq!(read, HeaderPage::Used { header: first, void_copy: None });
     let stale = SegmentHeader { rest: Rest::Stale, ..sample_header() };
     let read = edited(|copy| copy[12] = 1, true);
-    assert_eq!(read, HeaderPage::Used { header: stale, damaged_copy: None });
+    assert_eq!(read, HeaderPage::Used { header: stale, void_copy: None });
     assert_eq!(read, decode_page(&stale.encode_page()));
     assert_eq!(edited(|copy| copy[12] = 4, true), HeaderPage::UnknownFeatures { features: 4 });
     for (what, page) in [
@@ -191,10 +191,38 @@ fn unusable_header_pages_are_told_apart() {
     ] {
         assert!(matches!(page, HeaderPage::Invalid(_)), "{what}: {page:?}");
     }
-    let mut differing = sample_header().encode_page();
-    let other = SegmentHeader { epoch: 10, ..sample_header() }.encode_page();
-    differing[2048..].copy_from_slice(&other[2048..]);
-    assert!(matches!(decode_page(&differing), HeaderPage::Invalid(_)));
+}
+
+/// An opening writes the first copy before it writes the second, with a higher epoch.
+#[test]
+fn two_copies_differ_only_where_an_opening_was_cut_off() {
+    let earlier = sample_header();
+    let mixed = |first: SegmentHeader, second: SegmentHeader| {
+        let mut page = first.encode_page();
+        page[2048..].copy_from_slice(&second.encode_page()[2048..]);
+        decode_page(&page)
+    };
+    let later = SegmentHeader {
+        epoch: 10,
+        previous_end: 0x2_e000,
+        created_ms: 1_700_000_000_001,
+        base: 0,
+        rest: Rest::Stale,
+        ..earlier
+    };
+    let read = HeaderPage::Used { header: later, void_copy: Some(1) };
+    assert_eq!(mixed(later, earlier), read);
+    let other_place = Place { index: 4, ..earlier.place };
+    for (what, first, second) in [
+        ("the other way round", earlier, later),
+        ("one epoch", SegmentHeader { epoch: 9, ..later }, earlier),
+        ("another log", SegmentHeader { salt: 1, ..later }, earlier),
+        ("another shard", SegmentHeader { shard: 8, ..later }, earlier),
+        ("another segment", SegmentHeader { place: other_place, ..later }, earlier),
+    ] {
+        let page = mixed(first, second);
+        assert!(matches!(page, HeaderPage::Invalid(_)), "{what}: {page:?}");
+    }
 }
 
 /// A segment of 64 KiB with one record at `offset`.

@@ -111,7 +111,7 @@ pub struct Survey {
     pub end: Lsn,
     /// Everything below was durable, as far as the log says.
     pub durable_mark: Lsn,
-    /// Epoch of the last segment: how often the log was opened.
+    /// Epoch of the last segment: of the last opening.
     pub epoch: u64,
     /// The last record says that the log was closed.
     pub clean_shutdown: bool,

@@ -164,11 +164,12 @@ impl Check<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<State, OpenError> {
         let header = match on_disk.page {
-            HeaderPage::Used { header, damaged_copy } => {
+            HeaderPage::Used { header, void_copy } => {
                 self.header(place, &header)?;
-                if let Some(copy) = damaged_copy {
+                if let Some(copy) = void_copy {
                     warnings.push(format!(
-                        "{}: copy {copy} of the segment header is damaged; the other is in use",
+                        "{}: copy {copy} of the segment header is damaged or of an earlier opening; \
+                         the other is in use",
                         self.storage.path(place.index).display()
                     ));
                 }

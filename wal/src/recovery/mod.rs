@@ -100,7 +100,7 @@ pub(crate) struct Recovered {
     /// The files after the surviving segments, in order, without gaps. The first may be the last
     /// segment of the log, if it holds nothing that must be kept.
     pub(crate) leftovers: Vec<Leftover>,
-    /// All but the epoch and the time.
+    /// All but the time, with the epoch of the last header.
     pub(crate) report: RecoveryReport,
 }
 
@@ -109,6 +109,8 @@ pub(crate) struct Leftover {
     pub(crate) index: u64,
     /// All its bytes are zero and none is missing.
     pub(crate) is_clean: bool,
+    /// It has a header, which tells an epoch of the log.
+    pub(crate) has_header: bool,
 }
 
 impl Recovered {
@@ -219,8 +221,9 @@ pub(crate) fn recover(
         && let Some(last) = chain.segments.pop()
     {
         let index = last.place.index;
-        residue.leftovers.insert(0, Leftover { index, is_clean: false });
+        residue.leftovers.insert(0, Leftover { index, is_clean: false, has_header: true });
     }
+    report.epoch = last_header.map_or(0, |header| header.epoch);
     report.segments = chain.segments.len() as u64;
     report.head = Lsn(base.max(first.start()));
     let end = match (chain.segments.last(), last_header) {
@@ -498,7 +501,8 @@ impl<'a> Chain<'a> {
     }
 
     /// Whether the last segment can be wiped and used again: it holds no data and no seal, and its
-    /// epoch may rise once more. The segment before ends where the header of this one says, as
+    /// epoch may rise once more. Its header stays until the next one takes its place, so that no
+    /// epoch is forgotten. The segment before ends where the header of this one says, as
     /// the walk has shown.
     fn can_spare_last(&self, all: &[Found], stop: &Stop) -> bool {
         let epoch = |index: usize| all[index].header().map_or(0, |header| header.epoch);
@@ -565,7 +569,8 @@ impl<'a> Chain<'a> {
             if position >= self.segments.len() {
                 let is_whole = matches!(found.state, State::Unused { .. });
                 let index = found.place.index;
-                residue.leftovers.push(Leftover { index, is_clean: is_whole && used == 0 });
+                let (is_clean, has_header) = (is_whole && used == 0, header.is_some());
+                residue.leftovers.push(Leftover { index, is_clean, has_header });
             }
         }
         Ok(residue)

@@ -22,7 +22,9 @@ pub struct RecoveryReport {
     pub torn_bytes: u64,
     /// The last owner closed the log, and nothing is there after that.
     pub clean_shutdown: bool,
-    /// The epoch of the log from now on: 1 for a new log, one more at each opening.
+    /// The epoch of the log from now on: 1 for a new log unless told otherwise
+    /// ([`LogOptions::epoch_after`](crate::LogOptions::epoch_after)), more at each opening. Of a log
+    /// that was only looked at, the epoch of its last opening, 0 if there was none.
     pub epoch: u64,
     /// Time until all records were checked and handed out: what the log's length costs. The rest of
     /// the opening is syncing, and making its next segment.

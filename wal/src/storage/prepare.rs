@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{MappingWriter, SegmentFile, Storage};
 use crate::limits::{PREPARE_PIECE_BYTES, PREPARE_SYNC_BYTES, PREPARE_SYNC_BYTES_HURRIED};
 
-/// A segment whose first piece is zero, durably.
+/// A segment whose first piece is zero, durably, unless it was [to stay](Source::Standing).
 pub(crate) struct Prepared {
     pub(crate) index: u64,
     /// All other bytes are zero as well, durably. Otherwise they are what was in the file before.
@@ -34,6 +34,9 @@ pub(crate) trait Pace {
 pub(crate) enum Source {
     /// A new file, or the one that has the segment's number already.
     New,
+    /// The whole file that has the segment's number already. Its first piece stays as it is: the
+    /// caller writes over it.
+    Standing,
     /// The file that [`retire`] has kept.
     Spare(Spare),
 }
@@ -49,8 +52,8 @@ pub(crate) struct Spare {
 
 /// Makes segment `index`, or wipes the one that is there.
 ///
-/// The first piece of a file that was there is wiped last, after all others are zero durably: for
-/// as long as something is left of the records, so is what the file says about them. A spare has
+/// The first piece of a file that was there is wiped last, if at all, after all others are zero
+/// durably: for as long as something is left of the records, so is what the file says about them. A spare has
 /// lost its first piece before, so whatever number it gets, no recovery takes it for a segment.
 ///
 /// A spare whose bytes stay is written once instead of twice, and its pages are in memory. What is
@@ -65,15 +68,20 @@ pub(crate) fn prepare(
     pace: &dyn Pace,
 ) -> io::Result<Prepared> {
     let (number, stays) = match source {
-        Source::New => (index, false),
+        Source::New | Source::Standing => (index, false),
         Source::Spare(spare) => (spare.number, spare.stays),
     };
     let file = storage.create(number)?;
     let len_bytes = file.len_bytes()?;
     let created = len_bytes == 0;
+    let first = match source {
+        _ if created => First::New,
+        Source::Standing => First::Stays,
+        Source::New | Source::Spare(_) => First::WipedLast,
+    };
     // A try that failed after its rename leaves no spare of that number, and this is a new file.
     let is_zero = !stays || len_bytes != segment_len as u64;
-    let filled = if is_zero { fill(file.as_ref(), segment_len, created, pace) } else { Ok(()) };
+    let filled = if is_zero { fill(file.as_ref(), segment_len, first, pace) } else { Ok(()) };
     let filled = filled.and_then(|()| {
         if number != index {
             storage.rename(number, index)?;
@@ -129,10 +137,20 @@ pub(crate) fn retire(storage: &dyn Storage, index: u64, fate: Fate) -> io::Resul
     Ok(None)
 }
 
+/// What becomes of a file's first piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// There is none yet: it is written with the others.
+    New,
+    /// It is wiped when the others are.
+    WipedLast,
+    Stays,
+}
+
 fn fill(
     file: &dyn SegmentFile,
     segment_len: usize,
-    created: bool,
+    first: First,
     pace: &dyn Pace,
 ) -> io::Result<()> {
     let segment_bytes = segment_len as u64;
@@ -140,7 +158,7 @@ fn fill(
     file.drop_cached();
     file.allocate(segment_bytes)?;
     let zeros = [0; PREPARE_PIECE_BYTES];
-    let mut offset = if created { 0 } else { zeros.len() as u64 };
+    let mut offset = if first == First::New { 0 } else { zeros.len() as u64 };
     let mut synced = offset;
     let mut part_start = Instant::now();
     while offset < segment_bytes {
@@ -156,7 +174,7 @@ fn fill(
         }
     }
     file.sync()?;
-    if !created {
+    if first == First::WipedLast {
         file.write_at(&zeros, 0)?;
         file.sync()?;
     }

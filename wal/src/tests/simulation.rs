@@ -134,6 +134,11 @@ fn a_planted_opening_without_its_sync_is_found() {
 }
 
 #[test]
+fn a_planted_wiping_of_headers_is_found() {
+    check_found(Bug::WipedHeader, 2000);
+}
+
+#[test]
 fn a_planted_early_release_is_found() {
     check_found(Bug::EarlyRelease, 1000);
 }

@@ -87,6 +87,8 @@ pub(super) struct Run {
     pub(super) reservation: Option<Reservation>,
     /// Number of the segment that the last opening began.
     opened_segment: Option<u64>,
+    /// Epoch of the last opening that worked.
+    epoch: u64,
     /// The last life was closed, and nothing happened since.
     is_closed: bool,
     is_flipped: bool,
@@ -133,6 +135,7 @@ impl Run {
             held: Vec::new(),
             reservation: None,
             opened_segment: None,
+            epoch: 0,
             is_closed: false,
             is_flipped: false,
             flipped_at: 0,
@@ -262,6 +265,10 @@ impl Run {
         let is_damaged = std::mem::take(&mut self.is_flipped);
         self.is_unreadable = false;
         let head = report.head;
+        let epoch_before = std::mem::replace(&mut self.epoch, report.epoch);
+        if report.epoch <= epoch_before {
+            return Err(format!("epoch {} came after epoch {epoch_before}", report.epoch));
+        }
         let found =
             Found { start, count: replayed_count, snapshot, head, takes_snapshots, is_damaged };
         let count = self.model.recovered(found)?;
@@ -275,7 +282,8 @@ impl Run {
         counters.snapshots_used += u64::from(snapshot.is_some());
         counters.snapshots_below_head += u64::from(snapshot.is_some_and(|lsn| lsn < head));
         counters.torn_tails += u64::from(report.torn_bytes > 0);
-        let is_half = report.warnings.iter().any(|warning| warning.contains("header is damaged"));
+        let is_half =
+            report.warnings.iter().any(|warning| warning.contains("header is damaged or"));
         counters.half_headers += u64::from(is_half && !is_damaged);
         let segment = log.appended().0 / SEGMENT_BYTES;
         counters.reused_epochs += u64::from(self.opened_segment == Some(segment));
