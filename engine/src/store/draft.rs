@@ -42,8 +42,14 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Begins a log in the folder `dir`.
-    pub(super) fn create(dir: &Path, shard: u16, segment_bytes: u64) -> Result<Self, OpenError> {
+    /// Begins a log in the folder `dir`, in the place of one that came to `epoch`: whoever holds a
+    /// token of that one must not meet it in this one.
+    pub(super) fn create(
+        dir: &Path,
+        shard: u16,
+        segment_bytes: u64,
+        epoch: u64,
+    ) -> Result<Self, OpenError> {
         let (tell, notices) = channel();
         let notify = Arc::new(move || {
             // Nobody listens at the end.
@@ -54,6 +60,7 @@ impl Draft {
             .segment_bytes(segment_bytes)
             .record_bytes_max(limits::RECORD_BYTES_MAX)
             .durability(Durability::Os)
+            .epoch_after(epoch)
             .open(notify, &mut |_| Ok(()))?;
         Ok(Self {
             dir: dir.to_owned(),

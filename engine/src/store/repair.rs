@@ -281,8 +281,8 @@ impl Salvage {
         progress: &mut dyn Progress,
     ) -> Result<(), StoreError> {
         let (shard, bytes) = (files.shard().unwrap_or(0), files.segment_bytes());
-        let mut new =
-            Draft::create(draft, shard, bytes).map_err(|error| unrepairable(draft, &error))?;
+        let mut new = Draft::create(draft, shard, bytes, self.epoch)
+            .map_err(|error| unrepairable(draft, &error))?;
         let mut failed = None;
         let mut track = Track::begin(files, "writing", progress);
         files.walk(self.head, &mut |item| {

@@ -218,6 +218,8 @@ struct Source {
     verdict: ShardVerdict,
     /// No job of this shard has had this number or a higher one.
     next_sequence: u64,
+    /// Epoch of its last opening.
+    epoch: u64,
 }
 
 impl Source {
@@ -226,8 +228,9 @@ impl Source {
         let Some(report) = verdict.log.report.as_ref().filter(|_| !verdict.needs_repair()) else {
             return Err(StoreError::NeedsRepair { dir: files.dir().to_owned() });
         };
-        let next_sequence = sequence_after(core.next_sequence(), report.epoch);
-        Ok(Self { files, core, verdict, next_sequence })
+        let epoch = report.epoch;
+        let next_sequence = sequence_after(core.next_sequence(), epoch);
+        Ok(Self { files, core, verdict, next_sequence, epoch })
     }
 }
 

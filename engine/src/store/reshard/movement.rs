@@ -59,14 +59,15 @@ impl Movement {
         swap: &Swap,
         shards: usize,
     ) -> Result<Self, StoreError> {
-        // Above all numbers of all shards: a shard that is made now may have been there before, and
+        // Above all numbers and epochs of all shards: a shard that is made now may have been there before, and
         // one that goes now may come again.
         let next = sources.iter().map(|source| source.next_sequence).max().unwrap_or(1);
         let bytes = sources.iter().map(|source| source.files.segment_bytes()).max().unwrap_or(0);
+        let epoch = sources.iter().map(|source| source.epoch).max().unwrap_or(0);
         let mut targets = Vec::with_capacity(shards);
         for number in 0..shards {
             let dir = swap.new_dir(number);
-            let draft = Draft::create(&dir, number as u16, bytes)
+            let draft = Draft::create(&dir, number as u16, bytes, epoch)
                 .map_err(|error| io_error("begin a log in", &dir, io::Error::other(error)))?;
             targets.push(Target { draft, next_sequence: next, counts: Counts::default() });
         }
