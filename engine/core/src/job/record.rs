@@ -41,7 +41,8 @@ pub(crate) struct Record {
     pub(crate) body: Lsn,
     /// Due time in nanoseconds, on `clock`; for a running job that of the attempt's trigger.
     pub(crate) due_ns: u64,
-    /// When it became ready, in nanoseconds on the monotonic clock. It is measured, never decided on.
+    /// When it became ready, in nanoseconds on the monotonic clock: measured, never decided on. Of a
+    /// job whose present attempt was fetched, when the lease of that ends.
     pub(crate) ready_ns: u64,
     /// The schedule that added it, or [`NO_SCHEDULE`].
     pub(crate) schedule: u16,
@@ -136,6 +137,11 @@ impl Record {
     /// Whether the job's present attempt was fetched, so that only its lease says when it is lost.
     pub(crate) fn is_fetched(&self) -> bool {
         self.traits.0 & Traits::FETCHED == Traits::FETCHED
+    }
+
+    /// Whether it is a job with a lease: its attempt under way was fetched.
+    pub(crate) fn has_lease(&self) -> bool {
+        self.is_fetched() && self.state == JobState::Running
     }
 
     /// The clock of `due_ns`.

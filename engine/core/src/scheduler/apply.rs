@@ -131,7 +131,7 @@ impl Scheduler {
                     return Err(ReplayError::Transition { job, from, to });
                 }
                 self.disarm(slot);
-                self.arm(slot, Clock::Mono, WallTime(*lease_end).to_mono(self.offset_ns).0);
+                self.lease_until(slot, WallTime(*lease_end));
                 Ok(())
             }
             Event::QueueSet { name, paused, .. } => {
@@ -319,8 +319,18 @@ impl Scheduler {
         let queue = record.queue;
         self.queues.attempt_began(queue, at.signed_mono_ns(self.offset_ns));
         self.count_begun(is_fetched);
-        self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
+        self.lease_until(slot, ends);
         Ok(())
+    }
+
+    /// The attempt under way in `slot`, of which no timer runs, has until `ends`.
+    pub(super) fn lease_until(&mut self, slot: Slot, ends: WallTime) {
+        let ends_ns = ends.to_mono(self.offset_ns).0;
+        let record = self.table.get_mut(slot);
+        if record.is_fetched() {
+            record.ready_ns = ends_ns;
+        }
+        self.arm(slot, Clock::Mono, ends_ns);
     }
 
     /// One more attempt is under way.
@@ -417,7 +427,7 @@ impl Scheduler {
                 let queue = record.queue;
                 self.queues.attempt_found(queue);
                 self.count_begun(is_fetched);
-                self.arm(slot, Clock::Mono, WallTime(lease_end).to_mono(self.offset_ns).0);
+                self.lease_until(slot, WallTime(lease_end));
             }
         }
         match number {

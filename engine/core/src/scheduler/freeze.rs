@@ -55,6 +55,7 @@ impl Scheduler {
             queues: self.queues.names().len() as u32,
             keys: self.keys.len(),
             options: self.options.len(),
+            leases: self.fetched,
         };
         let kinds = self.kinds.all().to_vec();
         let queues = self.queues.iter().map(|(name, queue)| (name.clone(), *queue)).collect();
@@ -138,12 +139,23 @@ impl Scheduler {
         self.apply(&event, payload, body).map_err(RestoreError::Schedule)
     }
 
-    /// Takes in a job, due at `due`, that was frozen at `frozen`.
+    /// Says when the lease of a fetched attempt ends whose job is in the index; `false` if there is no
+    /// such attempt, or its end was said before.
+    pub(crate) fn restore_lease(&mut self, job: JobId, ends: WallTime) -> bool {
+        let Some(slot) = self.table.find(job) else { return false };
+        let is_open = self.table.get(slot).has_lease() && !self.links.is_linked(slot.0);
+        if is_open {
+            self.lease_until(slot, ends);
+        }
+        is_open
+    }
+
+    /// Takes in a job, due at `due`, of a snapshot with that header.
     pub(crate) fn restore_job(
         &mut self,
         mut record: Record,
         due: WallTime,
-        frozen: WallTime,
+        header: &Header,
         unindexed: &mut Unindexed,
     ) {
         let (due_ns, now_ns) = match record.clock() {
@@ -160,8 +172,11 @@ impl Scheduler {
         if record.state == JobState::Running {
             self.queues.attempt_found(record.queue);
             self.count_begun(record.is_fetched());
-            let ends = WallTime(frozen.0.saturating_add(timeout_ns(record.timeout_ms)));
-            self.arm(slot, Clock::Mono, ends.to_mono(self.offset_ns).0);
+            // When a lease ends comes later.
+            if !record.is_fetched() {
+                let ends = header.at.0.saturating_add(timeout_ns(record.timeout_ms));
+                self.lease_until(slot, WallTime(ends));
+            }
         } else if due_ns > now_ns {
             self.arm(slot, record.clock(), due_ns);
         } else {

@@ -210,13 +210,13 @@ impl Scheduler {
         match record.state {
             JobState::Scheduled => KeptState::Scheduled,
             JobState::Ready => KeptState::Ready,
+            JobState::Running if record.is_fetched() => {
+                let lease_end = MonoTime(record.ready_ns).to_wall(self.offset_ns).0;
+                KeptState::Fetched { lease_end }
+            }
             JobState::Running => {
                 let ends = MonoTime(self.links.tick(slot.0).saturating_mul(TICK_NS));
-                let lease_end = ends.to_wall(self.offset_ns).0;
-                match record.is_fetched() {
-                    true => KeptState::Fetched { lease_end },
-                    false => KeptState::Running { lease_end },
-                }
+                KeptState::Running { lease_end: ends.to_wall(self.offset_ns).0 }
             }
             state => panic!("a job that is {state} is not held"),
         }

@@ -203,8 +203,25 @@ impl Scheduler {
         };
         let at = now.wall.0;
         let count = self.hints.len() as u32;
+        // As they are once the event is applied. Before that, while the record says since when each
+        // was ready.
+        dispatches.extend(self.hints.iter().map(|slot| {
+            let record = self.table.get(*slot);
+            Dispatch {
+                ready_ns: now.mono.0.saturating_sub(record.ready_ns),
+                attempt: Attempt { job: record.id, slot: *slot, token: next(record) },
+                kind: record.kind,
+                queue: record.queue,
+                number: record.attempt.saturating_add(1),
+                attempts_max: record.attempts_max.get(),
+                body: record.body,
+                payload_offset: record.payload_offset,
+                due_ns: record.due_ns,
+                clock: record.clock(),
+            }
+        }));
         match (by, &*self.hints) {
-            (_, []) => return,
+            (_, []) => {}
             (By::Executor, [slot]) => {
                 let record = self.table.get(*slot);
                 let event = Event::Started { job: record.id.0, token: next(record).0, at };
@@ -217,21 +234,6 @@ impl Scheduler {
                 self.commit_list(&Event::Fetched { at, count }, next, journal);
             }
         }
-        dispatches.extend(self.hints.iter().map(|slot| {
-            let record = self.table.get(*slot);
-            Dispatch {
-                ready_ns: now.mono.0.saturating_sub(record.ready_ns),
-                attempt: Attempt { job: record.id, slot: *slot, token: record.token },
-                kind: record.kind,
-                queue: record.queue,
-                number: record.attempt,
-                attempts_max: record.attempts_max.get(),
-                body: record.body,
-                payload_offset: record.payload_offset,
-                due_ns: record.due_ns,
-                clock: record.clock(),
-            }
-        }));
     }
 
     /// For how many more attempts the journal has room, with their ends.

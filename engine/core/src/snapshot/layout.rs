@@ -16,12 +16,13 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"TWHLSNAP";
-pub(super) const HEADER_BYTES: usize = 112;
+pub(super) const HEADER_BYTES: usize = 116;
 pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
 pub(super) const QUEUE_HEAD_BYTES: usize = 56;
 pub(super) const JOB_BYTES: usize = 60;
 pub(super) const KEY_BYTES: usize = 24;
 pub(super) const OPTIONS_HEAD_BYTES: usize = 10;
+pub(super) const LEASE_BYTES: usize = 16;
 
 /// States of a job.
 const WAITING: u8 = 0;
@@ -44,6 +45,7 @@ pub(crate) struct Header {
     pub(crate) queues: u32,
     pub(crate) keys: u32,
     pub(crate) options: u32,
+    pub(crate) leases: u32,
 }
 
 impl Header {
@@ -57,8 +59,8 @@ impl Header {
         for total in self.totals {
             out.extend(total.to_le_bytes());
         }
-        let Self { kinds, queues, schedules, jobs, keys, options, .. } = *self;
-        for count in [kinds, queues, schedules, jobs, keys, options] {
+        let Self { kinds, queues, schedules, jobs, keys, options, leases, .. } = *self;
+        for count in [kinds, queues, schedules, jobs, keys, options, leases] {
             out.extend(count.to_le_bytes());
         }
     }
@@ -88,11 +90,13 @@ impl Header {
             jobs: fields.u32(),
             keys: fields.u32(),
             options: fields.u32(),
+            leases: fields.u32(),
         };
         let numbers_fit = header.kinds <= limits::KINDS_MAX as u32
             && header.queues <= limits::QUEUES_MAX as u32
             && header.keys <= header.jobs
             && header.options <= header.jobs
+            && header.leases <= header.jobs
             && header.schedules <= limits::SCHEDULES_MAX as u32
             && header.jobs <= limits::JOBS_MAX
             && header.next_sequence <= JobId::SEQUENCE_MAX
@@ -280,6 +284,17 @@ pub(super) fn decode_job(
             .fetched(state == FETCHED),
     };
     Ok((record, due))
+}
+
+/// When the lease of a fetched attempt ends.
+pub(super) fn encode_lease(record: &Record, offset_ns: i64) -> [u8; LEASE_BYTES] {
+    let ends = MonoTime(record.ready_ns).to_wall(offset_ns);
+    let mut fixed = [0; LEASE_BYTES];
+    let mut out = Out(&mut fixed);
+    out.put(record.id.0.to_le_bytes());
+    out.put(ends.0.to_le_bytes());
+    debug_assert!(out.0.is_empty());
+    fixed
 }
 
 /// Reads numbers off an array that is long enough for all of them.

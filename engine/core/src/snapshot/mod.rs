@@ -12,16 +12,16 @@
 //! All numbers are little-endian. Times are nanoseconds on the wall clock, also those that are kept
 //! on the monotonic clock: so they mean the same after a reboot.
 //!
-//! | bytes | header, 112 bytes |
+//! | bytes | header, 116 bytes |
 //! |---|---|
 //! | 8 | `TWHLSNAP` |
-//! | 4 | version of this layout: 4 |
+//! | 4 | version of this layout: 5 |
 //! | 1 + 3 | shard, zeros |
 //! | 8 | when it was frozen: the time of the shard's last step |
 //! | 8 | how far the wall clock was ahead of the monotonic one then, signed |
 //! | 8 | number of the next job |
 //! | 6 × 8 | totals: jobs added, succeeded, dead, cancelled; attempts failed; jobs expired |
-//! | 6 × 4 | how many kinds, queues, schedules, jobs, keys and options of jobs follow |
+//! | 7 × 4 | how many kinds, queues, schedules, jobs, keys, options of jobs and leases follow |
 //!
 //! | bytes | each kind, in the order of their numbers |
 //! |---|---|
@@ -80,10 +80,13 @@
 //! | 2 | length of its options |
 //! | … | its options as an event has them |
 //!
-//! A ready job is written as a scheduled one: it is triggered again at once. When a lease ends is
-//! not written: a lease that is restored ends one time-out after the freeze. That is earlier than it
-//! was if it had been extended by more, or if the wall clock was set back after it began; else it is
-//! as late or later.
+//! | bytes | each lease, 16 bytes: one of each job that is running and fetched |
+//! |---|---|
+//! | 8 | id of its job |
+//! | 8 | when it ends |
+//!
+//! A ready job is written as a scheduled one: it is triggered again at once. When a running job's
+//! time is up that was not fetched is not written: its attempt is lost with its process.
 
 mod layout;
 mod restore;
@@ -103,11 +106,11 @@ use crate::{
     time::WallTime,
 };
 pub(crate) use layout::{Header, QueueEntry};
-use layout::{JOB_BYTES, encode_job, encode_queue};
+use layout::{JOB_BYTES, encode_job, encode_lease, encode_queue};
 pub use restore::{Restore, RestoreError};
 
 /// Version of the layout that this code writes and reads.
-pub const SNAPSHOT_VERSION: u32 = 4;
+pub const SNAPSHOT_VERSION: u32 = 5;
 
 /// [`Frozen::write`] hands out pieces of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -190,7 +193,8 @@ impl Frozen {
             chunk.extend(&**payload);
             flush(&mut chunk, CHUNK_BYTES)?;
         }
-        for record in self.records.pages().flatten().filter(|record| record.role() == Role::Job) {
+        let records = || self.records.pages().flatten();
+        for record in records().filter(|record| record.role() == Role::Job) {
             let schedule = places.get(usize::from(record.schedule)).copied();
             let schedule = schedule.unwrap_or(NO_SCHEDULE);
             chunk.extend(encode_job(record, schedule, self.header.offset_ns));
@@ -207,6 +211,12 @@ impl Frozen {
             let job = self.records[entry.slot.0].id;
             chunk.extend(job.0.to_le_bytes());
             TermOptions::of(options).put(&mut chunk);
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        // Most often there are none, and the table is long.
+        let leases = self.header.leases as usize;
+        for record in records().filter(|record| record.has_lease()).take(leases) {
+            chunk.extend(encode_lease(record, self.header.offset_ns));
             flush(&mut chunk, CHUNK_BYTES)?;
         }
         flush(&mut chunk, 0)

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use super::{
     SNAPSHOT_VERSION,
     layout::{
-        Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, OPTIONS_HEAD_BYTES, QUEUE_HEAD_BYTES,
-        SCHEDULE_HEAD_BYTES, decode_job, decode_queue,
+        Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, LEASE_BYTES, OPTIONS_HEAD_BYTES,
+        QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES, decode_job, decode_queue,
     },
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     job::table::Unindexed,
     limits,
     scheduler::{Config, ReplayError, Scheduler},
-    time::Now,
+    time::{Now, WallTime},
 };
 
 /// Builds a scheduler from the bytes of a snapshot.
@@ -56,6 +56,7 @@ enum Part {
     Jobs(u32),
     Keys(u32),
     Options(u32),
+    Leases(u32),
     End,
     /// Nothing: the bytes were refused.
     Refused,
@@ -77,6 +78,7 @@ impl Restore {
             queues: 0,
             keys: 0,
             options: 0,
+            leases: 0,
         };
         let core = Scheduler::new(config, now);
         let end = Lsn(u64::MAX);
@@ -156,7 +158,7 @@ impl Restore {
                         return Err(RestoreError::Malformed("a job's record lies behind its end"));
                     }
                     self.with_options += u32::from(record.has_options());
-                    self.core.restore_job(record, due, self.header.at, &mut self.unindexed);
+                    self.core.restore_job(record, due, &self.header, &mut self.unindexed);
                 }
                 (jobs * JOB_BYTES, Part::Jobs(left - jobs as u32))
             }
@@ -172,6 +174,17 @@ impl Restore {
                 (keys * KEY_BYTES, Part::Keys(left - keys as u32))
             }
             Part::Options(left) => (self.read_options(bytes)?, Part::Options(left - 1)),
+            Part::Leases(left) => {
+                let leases = (bytes.len() / LEASE_BYTES).min(left as usize);
+                for fixed in bytes.as_chunks::<LEASE_BYTES>().0.iter().take(leases) {
+                    let mut fields = Fields(fixed);
+                    let (job, ends) = (JobId(fields.u64()), WallTime(fields.u64()));
+                    if !self.core.restore_lease(job, ends) {
+                        return Err(RestoreError::Malformed("a lease has no job of its own"));
+                    }
+                }
+                (leases * LEASE_BYTES, Part::Leases(left - leases as u32))
+            }
             Part::End if bytes.is_empty() => return Ok(0),
             Part::End => return Err(RestoreError::Malformed("it goes on after its end")),
             Part::Refused => return Err(REFUSED),
@@ -195,7 +208,8 @@ impl Restore {
             Part::Schedules(0) => self.after(Part::Jobs(self.header.jobs)),
             Part::Jobs(0) => self.after(Part::Keys(self.header.keys)),
             Part::Keys(0) => self.after(Part::Options(self.header.options)),
-            Part::Options(0) => Part::End,
+            Part::Options(0) => self.after(Part::Leases(self.header.leases)),
+            Part::Leases(0) => Part::End,
             part => part,
         }
     }
@@ -237,6 +251,9 @@ impl Restore {
         }
         if self.with_options != self.header.options {
             return Err(RestoreError::Malformed("other jobs have options than say so"));
+        }
+        if u64::from(self.header.leases) != self.core.counts().fetched {
+            return Err(RestoreError::Malformed("not each lease has a job of its own"));
         }
         Ok(())
     }

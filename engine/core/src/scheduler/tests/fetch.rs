@@ -84,6 +84,22 @@ fn a_worker_gets_jobs_of_its_queues_in_their_order_and_executors_only_theirs() {
 }
 
 #[test]
+fn an_extended_lease_ends_when_it_was_to_end_also_after_a_restart() {
+    let mut world = served_elsewhere();
+    let id = world.submit(&NewJob { timeout_ms: 60_000, ..keyed(1) });
+    let fetched = world.fetch(&["mail"], 1)[0];
+    let (attempt, span_ns) = (fetched.attempt, 600 * SECOND);
+    world.answer(Input::Extend { caller: CallerId(0), attempt, span_ns });
+    world.pass(100 * SECOND);
+    for mut world in world.reopened() {
+        world.pass(500 * SECOND - 2 * TICK_NS);
+        assert_eq!(world.state(id), Some(JobState::Running));
+        world.pass(2 * TICK_NS);
+        assert_eq!(world.state(id), Some(JobState::Scheduled));
+    }
+}
+
+#[test]
 fn a_fetched_attempt_outlives_the_process_and_ends_with_its_lease() {
     let mut world = served_elsewhere();
     let quick = NewJob { timeout_ms: 60_000, ..keyed(1) };

@@ -1,6 +1,6 @@
 //! Snapshots: what is frozen comes back, and no bytes whatever break the reader.
 
-use super::{keep::whole, *};
+use super::{fetch::in_queue, keep::whole, *};
 use crate::{Frozen, Restore, RestoreError};
 
 pub(super) fn bytes(world: &mut World) -> Vec<u8> {
@@ -58,8 +58,10 @@ fn varied() -> World {
         let dispatched = world.pass(SECOND);
         world.complete(dispatched[0], Outcome::Retryable("again"));
     }
+    world.submit(&in_queue("mail"));
+    assert_eq!(world.fetch(&["mail"], 1).len(), 1);
     let counts = world.core.counts();
-    assert!(counts.running > 0 && counts.ready > 0 && counts.failed_attempts > 0, "{counts:?}");
+    assert!(counts.running > 1 && counts.ready > 0 && counts.failed_attempts > 0, "{counts:?}");
     world
 }
 
@@ -131,6 +133,29 @@ fn a_snapshot_of_another_kind_shard_or_version_is_named() {
     }
     let longer = [&bytes[..], &[0]].concat();
     assert!(matches!(restore(world.now, &longer), Err(RestoreError::Malformed(_))));
+}
+
+#[test]
+fn each_lease_has_a_job_of_its_own() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        world.submit(&in_queue("mail"));
+    }
+    let waits = world.submit(&job());
+    assert_eq!(world.fetch(&["mail"], 2).len(), 2);
+    let bytes = bytes(&mut world);
+    let first = bytes.len() - 32;
+    let check = |at: usize, value: &[u8]| {
+        let mut bytes = bytes.clone();
+        bytes[at..at + value.len()].copy_from_slice(value);
+        let error = restore(world.now, &bytes).unwrap_err();
+        assert!(matches!(error, RestoreError::Malformed(_)), "byte {at}: {error}");
+    };
+    check(112, &[1]); // fewer than there are
+    check(112, &[3]); // more
+    check(first, &bytes[first + 16..first + 24]); // one job twice
+    check(first, &waits.0.to_le_bytes()); // not under way
+    check(first, &99_u64.to_le_bytes()); // not there
 }
 
 #[test]
