@@ -38,6 +38,8 @@ pub(crate) type Verdict<T = ()> = Result<T, String>;
 
 /// Worlds unless told otherwise; their seeds are the numbers from one on.
 const WORLDS: u64 = 150;
+/// In so many worlds, whatever their seeds, each case comes up.
+const WORLDS_FOR_ALL: u64 = 2000;
 /// Draw seeds for so many seconds.
 const SECONDS_VARIABLE: &str = "TICKWHEEL_SIMULATION_SECONDS";
 /// The one seed to run, step by step on the terminal.
@@ -65,7 +67,10 @@ fn the_scheduler_keeps_its_promises() {
         None => worlds < WORLDS,
     });
     println!("{counters}base seed {base_seed}, {:?}", started.elapsed());
-    assert_eq!(counters.missing(), Vec::<&str>::new(), "cases that never came up");
+    // Of a few seeds that are drawn, none may come to a rare case.
+    if seconds.is_none() || counters.worlds >= WORLDS_FOR_ALL {
+        assert_eq!(counters.missing(), Vec::<&str>::new(), "cases that never came up");
+    }
 }
 
 /// Runs seeds from `base_seed` on, each twice, for as long as `goes_on` with that many worlds.
@@ -110,11 +115,15 @@ fn lock(total: &Mutex<Counters>) -> MutexGuard<'_, Counters> {
 }
 
 /// Worlds that drawn seeds have found something in.
-const FOUND: [u64; 2] = [
+const FOUND: [u64; 4] = [
     // An executor was given the token of a lost fetch.
     1795228495374288512,
     // A job was written again while it was due, and the clock was set back before a crash.
     1795228776297782711,
+    // An opening was cut off while it used the last segment again, and its epoch came again.
+    1795230141026214951,
+    // A sync failed in an opening, and what it had not written was dropped from memory.
+    1795230201051664121,
 ];
 
 #[test]

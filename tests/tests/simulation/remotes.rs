@@ -170,9 +170,4 @@ impl Remotes {
             message.arrives_ns = after_ns + message.arrives_ns.saturating_sub(before_ns);
         }
     }
-
-    /// What could be taken for an attempt that began later is forgotten.
-    pub(crate) fn forget(&mut self, is_ambiguous: impl Fn(Attempt) -> bool) {
-        self.on_the_way.retain(|message| !is_ambiguous(message.attempt));
-    }
 }

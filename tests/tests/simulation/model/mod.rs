@@ -118,11 +118,6 @@ pub(crate) struct Left {
     pub(crate) safe: u64,
     /// Promises may be broken: they were given before a sync, as that mode says.
     pub(crate) may_break_promises: bool,
-    /// An opening failed since. When that happens while the last segment is made anew, the log
-    /// forgets the epoch of the opening before, and with it ids that only that life has seen.
-    pub(crate) may_repeat_ids: bool,
-    /// The state is that of a snapshot of this position, and of what was written behind it.
-    pub(crate) snapshot: u64,
 }
 
 /// The model of one shard.
@@ -134,7 +129,6 @@ pub(crate) struct Model {
     over: BTreeSet<JobId>,
     /// All ids that anybody has ever seen.
     issued: BTreeSet<JobId>,
-    may_repeat_ids: bool,
     running_max: u32,
     serves: Serves,
     remote: Remote,
@@ -151,7 +145,6 @@ impl Model {
             promises: Vec::new(),
             over: BTreeSet::new(),
             issued: BTreeSet::new(),
-            may_repeat_ids: false,
             running_max,
             serves,
             remote: Remote::default(),
@@ -174,9 +167,7 @@ impl Model {
         let next = schedules::next_of(&event, self.clock_of_next(&event), now);
         if let Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } = &event {
             let id = JobId(added.job);
-            let is_new = self.issued.insert(id);
-            let is_lost = self.may_repeat_ids && !self.state.added.contains_key(&id);
-            ensure(is_new || is_lost, || format!("id {id} was given out twice"))?;
+            ensure(self.issued.insert(id), || format!("id {id} was given out twice"))?;
         }
         for single in one_by_one(event, payload)? {
             let told = || format!("{single:?} of {cause:?}");
@@ -256,8 +247,7 @@ impl Model {
 
     /// The life of the scheduler ended, and the journal came back up to `end` at `now`.
     pub(crate) fn recover(&mut self, end: u64, left: Left, now: Now) -> Verdict {
-        let Left { durable, safe, may_break_promises, may_repeat_ids, snapshot } = left;
-        self.may_repeat_ids |= may_repeat_ids;
+        let Left { durable, safe, may_break_promises } = left;
         if end < self.end_below(durable) || end < self.end_below(safe) {
             return Err(format!(
                 "the journal came back up to {end}; {durable} was durable, {safe} in memory"
@@ -287,7 +277,7 @@ impl Model {
             let entry = &mut self.entries[entry];
             entry.due.iter_mut().chain(&mut entry.next).for_each(|due| due.read_back(now));
         }
-        self.read_leases_back(now, snapshot);
+        self.read_leases_back(now);
         self.note(&end.to_le_bytes());
         Ok(())
     }

@@ -41,21 +41,8 @@ pub(super) struct Remote {
     /// Of these, the ones whose beginning a crash has lost.
     lost: BTreeSet<(JobId, u32)>,
     /// When leases end, by the entry that says so and the job.
-    leases: BTreeMap<(usize, JobId), Lease>,
+    leases: BTreeMap<(usize, JobId), Due>,
 }
-
-/// When a lease ends.
-#[derive(Debug)]
-struct Lease {
-    due: Due,
-    /// It came back in a snapshot.
-    is_restored: bool,
-}
-
-/// Whether a snapshot keeps the ends of leases. Until then one that is restored ends one time-out
-/// after the freeze by the wall clock: too early if it had been extended by more, or if that clock was
-/// set back after it began, else too late.
-const SNAPSHOTS_KEEP_LEASES: bool = false;
 
 impl Model {
     /// A worker took an attempt, as written in an event.
@@ -82,7 +69,7 @@ impl Model {
     /// beginning of that one is lost: else the worker's end would end this one.
     pub(super) fn check_token_is_new(&self, id: JobId, token: u32) -> Verdict {
         let is_given = self.remote.given.contains(&(id, token));
-        ensure(!is_given || self.may_repeat_ids, || {
+        ensure(!is_given, || {
             format!("token {token} was given to a worker before, which a crash has lost")
         })
     }
@@ -91,8 +78,7 @@ impl Model {
     pub(super) fn check_lease_end(&mut self, id: JobId, now: Now) -> Verdict {
         self.check_fence(id, id, None)?;
         let lease = self.lease(id, self.known(id)?).ok_or("no worker has it")?;
-        let may_be_early = lease.is_restored && !SNAPSHOTS_KEEP_LEASES;
-        ensure(lease.due.may_be_due(now) || may_be_early, || {
+        ensure(lease.may_be_due(now), || {
             format!("a worker's lease ended early, at {now:?}: {lease:?}")
         })?;
         self.counters.timed_out += 1;
@@ -163,12 +149,7 @@ impl Model {
 
     /// Whether a crash has lost the beginning of an attempt that a worker was given.
     pub(crate) fn has_lost(&self, attempt: Attempt) -> bool {
-        !self.may_repeat_ids && self.remote.lost.contains(&(attempt.job, attempt.token.0))
-    }
-
-    /// Whether ids and tokens may be given out twice, after an opening that failed.
-    pub(crate) fn may_repeat(&self) -> bool {
-        self.may_repeat_ids
+        self.remote.lost.contains(&(attempt.job, attempt.token.0))
     }
 
     /// End of the last event about a queue's pause.
@@ -223,7 +204,7 @@ impl Model {
         }
     }
 
-    fn lease(&self, id: JobId, job: &Job) -> Option<&Lease> {
+    fn lease(&self, id: JobId, job: &Job) -> Option<&Due> {
         let JobIs::Running { fetched: Some(entry), .. } = job.state else { return None };
         self.remote.leases.get(&(entry, id))
     }
@@ -232,9 +213,7 @@ impl Model {
     pub(super) fn overdue_lease(&self, now: Now) -> Option<String> {
         let leases =
             self.state.jobs.iter().filter_map(|(id, job)| Some((id, self.lease(*id, job)?)));
-        let mut late = leases
-            .filter(|(_, lease)| SNAPSHOTS_KEEP_LEASES || !lease.is_restored)
-            .filter(|(_, lease)| lease.due.must_be_due(now, LEASE_SLACK_NS));
+        let mut late = leases.filter(|(_, lease)| lease.must_be_due(now, LEASE_SLACK_NS));
         late.next().map(|(id, lease)| format!("the lease of job {id}, {lease:?}"))
     }
 
@@ -249,9 +228,7 @@ impl Model {
             Event::Extended { job, lease_end, .. } => (JobId(job), lease_end),
             _ => return,
         };
-        let due = Due::new(Clock::Mono, end, false, now);
-        let lease = Lease { due, is_restored: false };
-        self.remote.leases.insert((index, id), lease);
+        self.remote.leases.insert((index, id), Due::new(Clock::Mono, end, false, now));
     }
 
     fn live_leases(&self) -> Vec<(usize, JobId)> {
@@ -265,20 +242,19 @@ impl Model {
     pub(super) fn note_lease_clocks(&mut self, now: Now) {
         for key in self.live_leases() {
             if let Some(lease) = self.remote.leases.get_mut(&key) {
-                lease.due.note_offset(now);
+                lease.note_offset(now);
             }
         }
     }
 
-    pub(super) fn read_leases_back(&mut self, now: Now, snapshot: u64) {
+    pub(super) fn read_leases_back(&mut self, now: Now) {
         let live = self.live_leases();
         self.counters.fetched_over_a_crash += live.len() as u64;
         self.counters.pauses_over_a_crash += self.state.paused.len() as u64;
         self.counters.keys_held_over_a_crash += self.state.keys.len() as u64;
         for key in live {
             if let Some(lease) = self.remote.leases.get_mut(&key) {
-                lease.due.read_back(now);
-                lease.is_restored |= self.entries[key.0].end <= snapshot;
+                lease.read_back(now);
             }
         }
     }

@@ -40,8 +40,6 @@ impl World {
                 safe: if is_lossless { shard.safe } else { 0 },
                 may_break_promises: !is_lossless
                     && self.habits.settings.durability != Durability::Sync,
-                may_repeat_ids: false,
-                snapshot: 0,
             });
         }
         self.come_back(cut == Cut::Power)
@@ -71,13 +69,7 @@ impl World {
             }
             let is_sync = self.habits.settings.durability == Durability::Sync;
             let may_break_promises = !is_clean && !is_sync;
-            place.left = Some(Left {
-                durable,
-                safe: 0,
-                may_break_promises,
-                may_repeat_ids: false,
-                snapshot: 0,
-            });
+            place.left = Some(Left { durable, safe: 0, may_break_promises });
         }
         self.come_back(false)
     }

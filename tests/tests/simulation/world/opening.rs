@@ -42,6 +42,7 @@ impl World {
         let random = &mut self.random;
         let settings = self.habits.settings;
         let Place { disk, model, .. } = &mut self.places[place];
+        let failed_syncs = disk.stats().failed_syncs;
         if is_faulty {
             let fault = match random.within(0..4) {
                 0 => Fault::Error,
@@ -79,15 +80,17 @@ impl World {
             Ok(_) | Err(OpenError::Io { .. }) => {
                 let Place { disk, left, .. } = &mut self.places[place];
                 self.counters.failed_openings += 1;
-                left.iter_mut().for_each(|left| left.may_repeat_ids = true);
+                // It may have been a power cut. And what a failed sync has not written may be dropped from
+                // memory any time: what was not durable may be gone now.
+                let may_lose = disk.is_down() || disk.stats().failed_syncs > failed_syncs;
+                if let Some(left) = left
+                    && may_lose
+                {
+                    left.safe = 0;
+                    left.may_break_promises |= settings.durability != Durability::Sync;
+                }
                 if disk.is_down() {
                     self.counters.cuts_inside_openings += 1;
-                    // It may have been a power cut: what was not durable may be gone now.
-                    let durability = settings.durability;
-                    if let Some(left) = left {
-                        left.safe = 0;
-                        left.may_break_promises |= durability != Durability::Sync;
-                    }
                     disk.restart();
                 } else {
                     disk.set_capacity(u64::MAX);
@@ -97,7 +100,7 @@ impl World {
             Err(error) => return Err(format!("the log cannot be opened: {error}")),
         };
         disk.clear_plans();
-        self.go_on(place, now, core, log, (snapshot, end))?;
+        self.go_on(place, now, core, log, end)?;
         let counters = &mut self.counters;
         counters.snapshots_loaded += u64::from(snapshot.is_some());
         counters.replays_without_a_snapshot += u64::from(snapshot.is_none() && end > 0);
@@ -111,18 +114,13 @@ impl World {
         now: Now,
         mut core: Scheduler,
         log: Log,
-        (snapshot, end): (Option<u64>, u64),
+        end: u64,
     ) -> Verdict {
         let settings = self.habits.settings;
         let Place { disk, model, workers, remotes, shard, failed_syncs, left } =
             &mut self.places[place];
-        if let Some(mut left) = left.take() {
-            left.snapshot = snapshot.unwrap_or(0);
+        if let Some(left) = left.take() {
             model.recover(end, left, now)?;
-            // As for ids: only what is written is safe from being given out twice.
-            if model.may_repeat() {
-                remotes.forget(|attempt| !model.is_durably_begun(attempt, end));
-            }
         }
         core.replayed().map_err(|error| error.to_string())?;
         if settings.serves == Serves::Default {
