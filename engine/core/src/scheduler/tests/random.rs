@@ -1,0 +1,127 @@
+//! Whatever happens, drawn at random: the journal alone gives the same state.
+
+use super::*;
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Submit { delay_s: u64, attempts_max: u16, at: bool, expires_s: Option<u64> },
+    Cancel { pick: usize },
+    Complete { pick: usize, outcome: u8 },
+    Pass { ms: u64 },
+    Put { name: u8, every_s: u64 },
+    Remove { name: u8 },
+    Pause { name: u8, resume: bool },
+    Run { name: u8 },
+}
+
+pub(super) fn any_op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..20_u64, 1..4_u16, any::<bool>(), prop::option::weighted(0.3, 1..25_u64)).prop_map(
+            |(delay_s, attempts_max, at, expires_s)| {
+                Op::Submit { delay_s, attempts_max, at, expires_s }
+            }
+        ),
+        1 => (0..64_usize).prop_map(|pick| Op::Cancel { pick }),
+        4 => (0..64_usize, 0..6_u8).prop_map(|(pick, outcome)| Op::Complete { pick, outcome }),
+        4 => (0..4000_u64).prop_map(|ms| Op::Pass { ms }),
+        1 => (0..3_u8, 1..9_u64).prop_map(|(name, every_s)| Op::Put { name, every_s }),
+        1 => (0..3_u8).prop_map(|name| Op::Remove { name }),
+        1 => (0..3_u8).prop_map(|name| Op::Run { name }),
+        1 => (0..3_u8, any::<bool>()).prop_map(|(name, resume)| Op::Pause { name, resume }),
+    ]
+}
+
+/// Does one thing in `world`; `running` are the attempts under way.
+pub(super) fn run(
+    world: &mut World,
+    running: &mut Vec<Dispatch>,
+    op: Op,
+) -> Result<(), TestCaseError> {
+    match op {
+        Op::Submit { delay_s, attempts_max, at, expires_s } => {
+            let due = if at {
+                Due::At(WallTime(world.now.wall.0 + delay_s * SECOND))
+            } else {
+                Due::After(delay_s * SECOND)
+            };
+            let payload = format!("{delay_s} {at}").into_bytes().into();
+            let timeout_ms = 3000;
+            let expires = expires_s.map(|seconds| Expiry::After(seconds * SECOND));
+            let options = expires.map(|_| JobOptions { expires }.into());
+            let job = NewJob { due, attempts_max, timeout_ms, payload, options, ..job() };
+            let answer = world.answer(Input::Submit { caller: CallerId(0), job: &job });
+            let never_runs = expires_s.is_some_and(|seconds| seconds <= delay_s);
+            let refused = answer == Answer::Refused(Refusal::ExpiresFirst);
+            prop_assert!(refused == never_runs, "{answer:?}");
+        }
+        Op::Cancel { pick } => {
+            let job = JobId::new(ShardId(0), pick as u64 + 1);
+            world.answer(Input::Cancel { caller: CallerId(0), job });
+        }
+        Op::Complete { pick, outcome } if !running.is_empty() => {
+            let dispatch = running.swap_remove(pick % running.len());
+            let outcome = match outcome {
+                0 => Outcome::Succeeded,
+                4 => Outcome::NotBegun,
+                5 => Outcome::Postponed(SECOND),
+                1 => Outcome::Retryable("later"),
+                2 => Outcome::Permanent("never"),
+                _ => Outcome::Panicked("boom"),
+            };
+            world.complete(dispatch, outcome);
+        }
+        Op::Complete { .. } => {}
+        Op::Pass { ms } => {
+            for dispatch in world.pass(ms * 1_000_000) {
+                let now = match dispatch.clock {
+                    Clock::Mono => world.now.mono.0,
+                    Clock::Wall => world.now.wall.0,
+                };
+                prop_assert!(dispatch.due_ns <= now, "early");
+                prop_assert!(dispatch.number <= dispatch.attempts_max);
+                running.push(dispatch);
+            }
+        }
+        Op::Put { name, every_s } => {
+            let name = format!("schedule {name}");
+            let overlap = if every_s % 2 == 0 { Overlap::Skip } else { Overlap::Allow };
+            let rule = Schedule::new(name, Timing::Every(every_s * SECOND), job());
+            world.put(&Schedule { overlap, ..rule });
+        }
+        Op::Remove { name } => {
+            let name = format!("schedule {name}");
+            world.answer(Input::RemoveSchedule { caller: CallerId(0), name: &name });
+        }
+        Op::Run { name } => {
+            let name = format!("schedule {name}");
+            world.answer(Input::RunSchedule { caller: CallerId(0), name: &name });
+        }
+        Op::Pause { name, resume } => {
+            let (caller, name) = (CallerId(0), format!("schedule {name}"));
+            world.answer(match resume {
+                true => Input::ResumeSchedule { caller, name: &name },
+                false => Input::PauseSchedule { caller, name: &name, note: "why" },
+            });
+        }
+    }
+    prop_assert!(world.core.census().is_ok(), "{:?}", world.core.census());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happened, the journal alone gives the same state; no attempt is early or beyond
+    /// the limit, and each dispatch names a live attempt.
+    #[test]
+    fn the_journal_alone_gives_the_same_state(ops in prop::collection::vec(any_op(), 1..120)) {
+        let mut world = World::new();
+        let mut running: Vec<Dispatch> = Vec::new();
+        for op in ops {
+            run(&mut world, &mut running, op)?;
+        }
+        let mut replayed = World::with(world.journal.clone(), world.now.mono.0, world.now.wall.0);
+        keep::replay(&mut replayed.core, &world.journal, 0);
+        prop_assert_eq!(census(&replayed), census(&world));
+    }
+}
