@@ -115,7 +115,7 @@ fn lock(total: &Mutex<Counters>) -> MutexGuard<'_, Counters> {
 }
 
 /// Worlds that drawn seeds have found something in.
-const FOUND: [u64; 4] = [
+const FOUND: [u64; 5] = [
     // An executor was given the token of a lost fetch.
     1795228495374288512,
     // A job was written again while it was due, and the clock was set back before a crash.
@@ -124,6 +124,8 @@ const FOUND: [u64; 4] = [
     1795230141026214951,
     // A sync failed in an opening, and what it had not written was dropped from memory.
     1795230201051664121,
+    // An interval that was due before a boot was put again after the wall clock had been set.
+    1796070753711241749,
 ];
 
 #[test]

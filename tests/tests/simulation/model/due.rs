@@ -62,10 +62,15 @@ impl Due {
         }
     }
 
-    /// First and last reading on the wall clock of `now`.
+    /// First and last reading on the wall clock of `now`. What lay before the zero of the monotonic
+    /// clock may be told as it was written, wherever the wall clock was set since.
     pub(crate) fn on_wall(&self, now: Now) -> (i128, i128) {
         match self.clock {
-            Clock::Mono => (self.mono.0 + offset_ns(now), self.mono.1 + offset_ns(now)),
+            Clock::Mono => {
+                let first = self.mono.0 + offset_ns(now);
+                let first = if self.mono.0 < 0 { first.min(self.wall.0) } else { first };
+                (first, self.mono.1 + offset_ns(now))
+            }
             Clock::Wall => self.wall,
         }
     }
