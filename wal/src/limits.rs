@@ -69,6 +69,9 @@ pub(crate) const IN_PLACE_SEGMENTS: u64 = 2;
 pub(crate) const DURABLE_LOOK: Duration = Duration::from_millis(1);
 /// How long a segment counts as being in memory after it was brought in.
 pub(crate) const WARMTH_LASTS: Duration = Duration::from_secs(10);
+/// Memory for the places of records that an opening notes between its check of a segment and the replay
+/// of it: 64 MiB, those of sixteen million records. What is more is replayed without.
+pub(crate) const PLACES_BYTES_MAX: usize = 64 << 20;
 /// Threads that check segments side by side in an opening.
 pub(crate) const RECOVERY_THREADS_MAX: usize = 4;
 

@@ -13,7 +13,7 @@ use std::io;
 
 use crate::error::OpenError;
 use crate::format::{HEADER_PAGE_BYTES, Place, Rest, Seed, Seeds, SegmentHeader, remains_in};
-use crate::limits::EPOCH_STEP_MAX;
+use crate::limits::{EPOCH_STEP_MAX, PLACES_BYTES_MAX};
 use crate::lsn::Lsn;
 use crate::segment::Segment;
 use crate::snapshot::{Identity, SnapshotReader, newest_usable};
@@ -212,7 +212,7 @@ pub(crate) fn recover(
         return Err(corrupt(storage, missing, 0, reason, Lsn(mark)));
     }
     let from = snapshot.map_or(Lsn(base), |snapshot| snapshot.lsn);
-    replay(&chain.segments, from, &mut target, &mut report)?;
+    replay(&chain.segments, &chain.scans, from, &mut target, &mut report)?;
 
     report.torn_bytes = residue.bytes;
     report.clean_shutdown = chain.clean && residue.bytes == 0;
@@ -270,13 +270,16 @@ fn find_snapshot(
 /// Hands out what was found sound, from the snapshot or the released head on.
 fn replay(
     segments: &[Segment],
+    scans: &[Option<Scanned>],
     from: Lsn,
     target: &mut Target<'_>,
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
-    for segment in segments.iter().filter(|segment| segment.place.lsn(segment.end) > from.0) {
+    let is_wanted = |segment: &Segment| segment.place.lsn(segment.end) > from.0;
+    for (segment, scanned) in segments.iter().zip(scans).filter(|(segment, _)| is_wanted(segment)) {
         let records = &segment.mapping.frozen_bytes()[..segment.end];
-        replay_segment(records, segment.place, &mut |record| {
+        let places = scanned.as_ref().and_then(Scanned::places);
+        replay_segment(records, segment.place, places, &mut |record| {
             if record.lsn < from {
                 return Ok(());
             }
@@ -298,6 +301,7 @@ fn scan_all(
     let results: Mutex<Vec<Option<Result<Scanned, OpenError>>>> =
         Mutex::new(found.iter().map(|_| None).collect());
     let next = AtomicUsize::new(from);
+    let noted_bytes = AtomicUsize::new(0);
     let work = || {
         loop {
             let position = next.fetch_add(1, Ordering::Relaxed);
@@ -310,7 +314,13 @@ fn scan_all(
             };
             let limit = Fence::before(found, position).map_or(mapping.len(), |fence| fence.offset);
             let scanned = populate(storage, *place, mapping).map(|()| {
-                scan_segment(&mapping.frozen_bytes()[..limit], *place, Seed::new(header))
+                let bytes = &mapping.frozen_bytes()[..limit];
+                let mut scanned = scan_segment(bytes, *place, Seed::new(header));
+                let more = scanned.places().map_or(0, size_of_val);
+                if noted_bytes.fetch_add(more, Ordering::Relaxed) + more > PLACES_BYTES_MAX {
+                    scanned.forget_places();
+                }
+                scanned
             });
             lock(&results)[position] = Some(scanned);
         }
