@@ -91,6 +91,9 @@ pub const SNAPSHOT_END_WAIT: Duration = Duration::from_secs(20);
 /// How often the end of a shard looks whether its snapshot is done.
 pub const SNAPSHOT_LOOK: Duration = Duration::from_millis(1);
 
+/// Pieces of a snapshot, of a mebibyte about, that are read ahead of what is built from them.
+pub const SNAPSHOT_PIECES_AHEAD: usize = 4;
+
 /// What a job takes in a snapshot, about.
 pub const SNAPSHOT_JOB_BYTES: u64 = 72;
 

@@ -44,5 +44,7 @@ pub use scheduler::{
     Dispatch, Input, JobView, Next, Notice, Outcome, OutcomeKind, Outputs, Place, QueueView,
     ReplayError, Reply, ScheduleView, Scheduler, Wake,
 };
-pub use snapshot::{Frozen, Restore, RestoreError};
+pub use snapshot::{
+    Frozen, Restore, RestoreError, SnapshotBuilder, SnapshotParser, SnapshotPieces,
+};
 pub use time::{MonoTime, Now, WallTime};

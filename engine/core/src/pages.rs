@@ -8,7 +8,8 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::ops::{Index, IndexMut};
 
 const PAGE_BITS: u32 = 12;
-const PAGE_LEN: usize = 1 << PAGE_BITS;
+/// Entries of a page.
+pub const PAGE_LEN: usize = 1 << PAGE_BITS;
 
 /// An array indexed by `u32`, grown page by page.
 #[derive(Debug, Default)]
@@ -106,6 +107,15 @@ impl<T: Clone + Default> SharedPages<T> {
         while self.pages.len() <= (index >> PAGE_BITS) as usize {
             self.pages.push(Page::Own(alloc::vec![T::default(); PAGE_LEN].into_boxed_slice()));
         }
+    }
+
+    /// Appends a page: its entries follow those of the pages so far.
+    ///
+    /// # Panics
+    /// If it has another number of entries than a page.
+    pub fn push_page(&mut self, page: Vec<T>) {
+        assert_eq!(page.len(), PAGE_LEN, "a page has a length of its own");
+        self.pages.push(Page::Own(page.into_boxed_slice()));
     }
 
     /// A copy of the array as it is now. It copies no entry: the cost is a small allocation for

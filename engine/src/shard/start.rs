@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     sync::{
         Arc, PoisonError,
@@ -143,11 +143,29 @@ struct Recovering {
 
 impl Recover for Recovering {
     fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), tickwheel_wal::ReplayError> {
-        let mut restore = Restore::new(self.config, clock::now()).ends_at(Lsn(snapshot.lsn().0));
-        while let Some(block) = snapshot.next_block()? {
-            restore.feed(block)?;
-        }
-        self.core = restore.finish()?;
+        let restore = Restore::new(self.config, clock::now()).ends_at(Lsn(snapshot.lsn().0));
+        let (mut parser, mut builder) = restore.into_halves();
+        // Each half takes about as long as the other.
+        let (send, pieces) = bounded(limits::SNAPSHOT_PIECES_AHEAD);
+        let read = move || -> Result<(), tickwheel_wal::ReplayError> {
+            while let Some(block) = snapshot.next_block()? {
+                let is_wanted = send.send(parser.feed(block)?).is_ok();
+                if !is_wanted {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let reader = thread::Builder::new().name("tw-restore".to_owned());
+            let reader = reader.spawn_scoped(scope, read)?;
+            // Dropped at its end, so that the reader ends if nobody takes what it reads.
+            let built = pieces.into_iter().try_for_each(|pieces| builder.take(pieces));
+            let read = reader.join().unwrap_or_else(|panic| resume_unwind(panic));
+            // What the reader says first: the builder saw no end then.
+            read.and(built.map_err(tickwheel_wal::ReplayError::from))
+        })?;
+        self.core = builder.finish()?;
         Ok(())
     }
 

@@ -271,6 +271,10 @@ impl Totals {
         bytes[8..].copy_from_slice(&self.blocks.to_le_bytes());
         bytes
     }
+
+    pub(crate) fn decode(bytes: &[u8; TOTALS_BYTES]) -> Self {
+        Totals { bytes: u64_at(bytes, 0), blocks: u64_at(bytes, 8) }
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -1,4 +1,5 @@
-//! Reads a snapshot: first a pass over the whole file, then its blocks, each checked once more.
+//! Reads a snapshot: its header and its totals, then its blocks, of which each is checked before it is
+//! handed out. A pass over the whole file can go before.
 //!
 //! It must not know which snapshots there are or which of them fits the log.
 
@@ -7,14 +8,15 @@ use std::path::{Path, PathBuf};
 
 use super::format::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BadHeader, BlockHeader, BlockKind, BlockSeed,
-    SNAPSHOT_HEADER_BYTES, SNAPSHOT_VERSION, SnapshotHeader, Totals, check_body,
-    decode_block_header,
+    SNAPSHOT_HEADER_BYTES, SNAPSHOT_VERSION, SnapshotHeader, TOTALS_BYTES, Totals, check_body,
+    decode_block_header, padded,
 };
 use super::{SnapshotError, SnapshotInfo};
 use crate::lsn::Lsn;
 use crate::storage::SegmentFile;
 
-/// A snapshot whose every byte was verified.
+/// A snapshot that fits the log. Each block is verified before it is handed out, and that none is
+/// missing before the end is told.
 ///
 /// It holds at most one block (1 MiB) in memory. The file may be removed while it is read: the
 /// reader keeps it open.
@@ -37,13 +39,33 @@ impl SnapshotReader {
         Ok(SnapshotReader { file, walk, info })
     }
 
+    /// The same without the pass over the whole file: whoever takes the blocks must be ready to drop
+    /// what was built from them when one is damaged.
+    pub(crate) fn begin(
+        file: Box<dyn SegmentFile>,
+        path: &Path,
+        admit: Admit<'_>,
+    ) -> Result<Self, SnapshotError> {
+        let header = read_header(file.as_ref(), path)?;
+        admit(&header)?;
+        let mut walk = Walk::start(file.as_ref(), path, header)?;
+        let totals = walk.totals_at_end(file.as_ref())?;
+        let info = SnapshotInfo {
+            len_bytes: totals.bytes,
+            blocks: totals.blocks,
+            file_bytes: walk.file_bytes,
+            ..walk.info()
+        };
+        Ok(SnapshotReader { file, walk, info })
+    }
+
     /// The next piece of the state, 1 byte to 1 MiB. `None`: that was all, and all was whole.
     ///
     /// The pieces are the owner's bytes in order; where they are cut means nothing.
     ///
     /// # Errors
-    /// [`SnapshotError::Damaged`] or [`SnapshotError::Io`] if the medium changed since the file
-    /// was verified. What was built from earlier blocks is then to be dropped. Another call tries
+    /// [`SnapshotError::Damaged`] or [`SnapshotError::Io`]: the block is not as it was written, or
+    /// cannot be read. What was built from earlier blocks is then to be dropped. Another call tries
     /// the same block again.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>, SnapshotError> {
         if let Some(payload_len) = self.walk.next_block(self.file.as_ref())? {
@@ -61,7 +83,7 @@ impl SnapshotReader {
         self.info.lsn
     }
 
-    /// Bytes of the state: the sum of all pieces.
+    /// Bytes of the state: the sum of all pieces, as the end of the file says.
     pub fn len_bytes(&self) -> u64 {
         self.info.len_bytes
     }
@@ -179,6 +201,21 @@ impl Walk {
                 Ok(None)
             }
         }
+    }
+
+    /// What the last block says about the others, before they are read.
+    fn totals_at_end(&mut self, file: &dyn SegmentFile) -> Result<Totals, SnapshotError> {
+        let last_bytes = (BLOCK_HEADER_BYTES + padded(TOTALS_BYTES)) as u64;
+        let start = self.offset;
+        self.offset = self.file_bytes.saturating_sub(last_bytes).max(start);
+        let block = self.read_block(file)?;
+        if block.kind != BlockKind::Last {
+            return Err(self.damaged("the file does not end with its last block"));
+        }
+        self.offset = start;
+        let bytes =
+            self.buffer.first_chunk().ok_or_else(|| self.damaged("the block is cut off"))?;
+        Ok(Totals::decode(bytes))
     }
 
     fn read_block(&mut self, file: &dyn SegmentFile) -> Result<BlockHeader, SnapshotError> {

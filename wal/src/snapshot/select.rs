@@ -15,11 +15,11 @@ use crate::storage::Storage;
 /// Says whether the log holds a position in a segment of that epoch, so that a snapshot of it fits.
 pub(crate) type IsUsable<'a> = &'a mut dyn FnMut(Lsn, u64) -> bool;
 
-/// The newest snapshot that fits the log and whose every byte is right.
+/// The newest snapshot that fits the log, as far as its beginning and its end tell: its blocks are
+/// verified when they are read.
 ///
-/// Those that are damaged, cannot be read or belong to another log are skipped with a warning;
-/// those of which the log does not hold the position are skipped. `is_usable` is asked before the
-/// blocks are read. Nothing on the disk is changed.
+/// Those that are damaged there, cannot be read or belong to another log are skipped with a warning;
+/// those of which the log does not hold the position are skipped. Nothing on the disk is changed.
 ///
 /// # Errors
 /// Only if the directory cannot be read: no snapshot is ever needed.
@@ -36,12 +36,12 @@ pub(crate) fn newest_usable(
             path: path.clone(),
             source,
         });
-        let verified = opened.and_then(|file| {
-            SnapshotReader::open(file, &path, &mut |header| {
+        let begun = opened.and_then(|file| {
+            SnapshotReader::begin(file, &path, &mut |header| {
                 admit(header, lsn, identity, is_usable, &path)
             })
         });
-        match verified {
+        match begun {
             Ok(reader) => return Ok(Some(reader)),
             Err(error @ SnapshotError::NotHeld { .. }) => tracing::info!("{error}"),
             Err(error) => warnings.push(error.to_string()),

@@ -55,9 +55,21 @@ fn write(
 /// What an opening begins from, and what it warns of. `below` bounds what the log holds.
 fn newest(storage: &dyn Storage, below: u64) -> (Option<SnapshotReader>, Vec<String>) {
     let mut warnings = Vec::new();
-    let mut is_usable = |lsn: Lsn, epoch: u64| lsn.0 < below && epoch == EPOCH;
-    let reader = newest_usable(storage, OURS, &mut is_usable, &mut warnings).unwrap();
-    (reader, warnings)
+    let mut below = below;
+    loop {
+        let mut is_usable = |lsn: Lsn, epoch: u64| lsn.0 < below && epoch == EPOCH;
+        let reader = newest_usable(storage, OURS, &mut is_usable, &mut warnings).unwrap();
+        let Some(mut reader) = reader else { return (None, warnings) };
+        // As an opening does: what cannot be read to its end is of no use.
+        match read(&mut reader) {
+            Ok(_) => {
+                let again = newest_usable(storage, OURS, &mut is_usable, &mut Vec::new());
+                return (again.unwrap(), warnings);
+            }
+            Err(error) => warnings.push(error.to_string()),
+        }
+        below = reader.lsn().0;
+    }
 }
 
 fn read(reader: &mut SnapshotReader) -> Result<Vec<u8>, SnapshotError> {

@@ -1,6 +1,7 @@
 //! The table of jobs: a slab of records with stable slots, and the index from id to slot.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::{
     index::Index,
@@ -8,7 +9,7 @@ use super::{
 };
 use crate::{
     id::{JobId, Lsn, Slot},
-    pages::{FrozenPages, SharedPages},
+    pages::{FrozenPages, PAGE_LEN, SharedPages},
 };
 
 /// End of the chain of free slots.
@@ -38,10 +39,13 @@ pub(crate) struct Body {
     pub(crate) units: u16,
 }
 
-/// Jobs that are in the table and not in its index yet.
-#[derive(Debug, Default)]
-pub(crate) struct Unindexed {
-    jobs: Vec<(JobId, Slot)>,
+/// The order in which jobs of a snapshot come to the index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// Each so far had a higher id than the one before; this is the last.
+    Rising(JobId),
+    /// One had not: the index is built when all are there.
+    Mixed,
 }
 
 impl JobTable {
@@ -75,24 +79,53 @@ impl JobTable {
         slot
     }
 
-    /// Puts a job into a free slot; it cannot be found before [`JobTable::index`].
-    pub(crate) fn insert_unindexed(&mut self, record: Record, unindexed: &mut Unindexed) -> Slot {
-        let slot = self.place(record);
-        unindexed.jobs.push((record.id, slot));
-        slot
+    /// Puts jobs into slots behind all others, and returns those slots. A whole page of them is
+    /// taken as it is, where a page begins. They cannot be found before
+    /// [`JobTable::index`] and [`JobTable::index_rest`]. No slot may be free.
+    pub(crate) fn adopt(&mut self, jobs: Vec<Record>) -> Range<u32> {
+        debug_assert_eq!(self.free, NO_FREE);
+        let first = self.used;
+        if jobs.len() == PAGE_LEN && (first as usize).is_multiple_of(PAGE_LEN) {
+            self.used += jobs.len() as u32;
+            self.jobs += jobs.len() as u32;
+            self.body_units += jobs.iter().map(|job| u64::from(job.body_units)).sum::<u64>();
+            self.records.push_page(jobs);
+        } else {
+            for job in jobs {
+                self.place(job);
+            }
+        }
+        first..self.used
     }
 
-    /// Adds `unindexed` to the index; `false` if two jobs have the same id.
-    pub(crate) fn index(&mut self, unindexed: Unindexed) -> bool {
-        let mut jobs = unindexed.jobs;
+    /// Lets a job that was adopted be found, if its id is above those that came before it.
+    pub(crate) fn index(&mut self, slot: Slot, order: &mut Order) {
+        let id = self.records[slot.0].id;
+        match order {
+            Order::Rising(last) if id > *last => {
+                self.index.insert(id, slot);
+                *last = id;
+            }
+            _ => *order = Order::Mixed,
+        }
+    }
+
+    /// Lets all jobs be found that were adopted; `false` if two have the same id.
+    pub(crate) fn index_rest(&mut self, order: Order) -> bool {
+        let Order::Mixed = order else { return true };
+        self.index = Index::new();
+        let job = |slot: u32| {
+            let record = &self.records[slot];
+            (record.role() == Role::Job).then_some((record.id, Slot(slot)))
+        };
+        let mut jobs: Vec<(JobId, Slot)> = (0..self.used).filter_map(job).collect();
         // In the order of their ids, neighbours share a page of the index.
         jobs.sort_unstable();
-        for (position, (id, slot)) in jobs.iter().enumerate() {
-            let is_again = position > 0 && jobs[position - 1].0 == *id;
-            if is_again || self.index.find(*id).is_some() {
-                return false;
-            }
-            self.index.insert(*id, *slot);
+        if jobs.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return false;
+        }
+        for (id, slot) in jobs {
+            self.index.insert(id, slot);
         }
         true
     }

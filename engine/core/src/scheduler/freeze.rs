@@ -6,11 +6,11 @@ use alloc::{sync::Arc, vec::Vec};
 use super::{Scheduler, io::Counts};
 use crate::{
     event::{Event, Rule},
-    id::{JobId, Key, Lsn},
+    id::{JobId, Key, Lsn, Slot},
     job::{
         Clock, JobOptions, JobState,
         record::Record,
-        table::{Body, Unindexed},
+        table::{Body, Order},
         timeout_ns,
     },
     snapshot::{Frozen, FrozenSchedule, Header, QueueEntry, RestoreError},
@@ -150,24 +150,30 @@ impl Scheduler {
         is_open
     }
 
-    /// Takes in a job, due at `due`, of a snapshot with that header.
-    pub(crate) fn restore_job(
-        &mut self,
-        mut record: Record,
-        due: WallTime,
-        header: &Header,
-        unindexed: &mut Unindexed,
-    ) {
+    /// Takes in jobs of a snapshot with that header, whose due times are on the wall clock.
+    pub(crate) fn restore_jobs(&mut self, jobs: Vec<Record>, header: &Header, order: &mut Order) {
+        let slots = self.table.adopt(jobs);
+        if let Some(last) = slots.clone().next_back() {
+            self.links.grow_to(last);
+        }
+        for slot in slots.map(Slot) {
+            self.table.index(slot, order);
+            self.restore_job(slot, header);
+        }
+    }
+
+    fn restore_job(&mut self, slot: Slot, header: &Header) {
+        let record = self.table.get_mut(slot);
+        let due = WallTime(record.due_ns);
         let (due_ns, now_ns) = match record.clock() {
             Clock::Mono => (due.to_mono(self.offset_ns).0, self.step_mono.0),
             Clock::Wall => (due.0, self.step_mono.to_wall(self.offset_ns).0),
         };
         record.due_ns = due_ns;
+        let record = *record;
         if let Some(state) = self.schedules.get_mut(record.schedule) {
             state.pending += 1;
         }
-        let slot = self.table.insert_unindexed(record, unindexed);
-        self.links.grow_to(slot.0);
         self.queues.job_added(record.queue);
         if record.state == JobState::Running {
             self.queues.attempt_found(record.queue);
@@ -185,8 +191,8 @@ impl Scheduler {
     }
 
     /// The jobs taken in can be found from here on. `false` if two have the same id.
-    pub(crate) fn restore_index(&mut self, unindexed: Unindexed) -> bool {
-        self.table.index(unindexed)
+    pub(crate) fn restore_index(&mut self, order: Order) -> bool {
+        self.table.index_rest(order)
     }
 
     /// All has been taken in.

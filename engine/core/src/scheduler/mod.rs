@@ -296,12 +296,18 @@ impl Scheduler {
         #[cfg(feature = "planted")]
         self.planted_recovered();
         let mut lost = 0;
-        for slot in (0..self.table.slots()).map(Slot) {
+        // Most often there were none, and the table is long.
+        let mut left = self.running;
+        let mut slots = (0..self.table.slots()).map(Slot);
+        while left > 0
+            && let Some(slot) = slots.next()
+        {
             let record = *self.table.get(slot);
             // Who has fetched an attempt goes on with it.
             let under_way = record.role() == Role::Job
                 && record.state == JobState::Running
                 && !record.is_fetched();
+            left -= u32::from(under_way);
             // All of them end like this, so none needs the room that is kept for a longer end.
             if under_way && limits::LOST_BYTES_MAX <= journal.available_bytes() {
                 self.fail(now, slot, Failure::Lost, LOST, journal, out);

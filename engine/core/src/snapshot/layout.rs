@@ -227,15 +227,13 @@ pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8;
     fixed
 }
 
-/// A job, but for its due time, which is on the wall clock in any case.
-pub(super) fn decode_job(
-    fixed: &[u8; JOB_BYTES],
-    header: &Header,
-) -> Result<(Record, WallTime), RestoreError> {
+/// A job, with its due time on the wall clock in any case.
+#[inline]
+pub(super) fn decode_job(fixed: &[u8; JOB_BYTES], header: &Header) -> Result<Record, RestoreError> {
     let mut fields = Fields(fixed);
     let id = JobId(fields.u64());
     let body = Lsn(fields.u64());
-    let due = WallTime(fields.u64());
+    let due_ns = fields.u64();
     let token = Token(fields.u32());
     let backoff = Backoff { base_ms: fields.u32(), max_ms: fields.u32() };
     let timeout_ms = fields.u32();
@@ -262,10 +260,10 @@ pub(super) fn decode_job(
     if !fits {
         return Err(RestoreError::Malformed("a job has a field that is out of its range"));
     }
-    let record = Record {
+    Ok(Record {
         id,
         body,
-        due_ns: 0,
+        due_ns,
         ready_ns: 0,
         schedule,
         body_units,
@@ -282,8 +280,7 @@ pub(super) fn decode_job(
             .on(if clock == 0 { Clock::Mono } else { Clock::Wall })
             .keyed(keyed == 1)
             .fetched(state == FETCHED),
-    };
-    Ok((record, due))
+    })
 }
 
 /// When the lease of a fetched attempt ends.

@@ -107,7 +107,7 @@ use crate::{
 };
 pub(crate) use layout::{Header, QueueEntry};
 use layout::{JOB_BYTES, encode_job, encode_lease, encode_queue};
-pub use restore::{Restore, RestoreError};
+pub use restore::{Restore, RestoreError, SnapshotBuilder, SnapshotParser, SnapshotPieces};
 
 /// Version of the layout that this code writes and reads.
 pub const SNAPSHOT_VERSION: u32 = 5;

@@ -1,9 +1,9 @@
 //! Reading a snapshot, piece by piece. Nothing in it is believed before it was checked.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
-    SNAPSHOT_VERSION,
+    QueueEntry, SNAPSHOT_VERSION,
     layout::{
         Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, LEASE_BYTES, OPTIONS_HEAD_BYTES,
         QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES, decode_job, decode_queue,
@@ -12,8 +12,9 @@ use super::{
 use crate::{
     event::{DecodeEventError, TermOptions},
     id::{JobId, Key, Lsn},
-    job::table::Unindexed,
+    job::{JobOptions, record::Record, table::Order},
     limits,
+    pages::PAGE_LEN,
     scheduler::{Config, ReplayError, Scheduler},
     time::{Now, WallTime},
 };
@@ -21,7 +22,7 @@ use crate::{
 /// Builds a scheduler from the bytes of a snapshot.
 ///
 /// The bytes are given in order, cut into pieces anywhere. What they ask for in memory is at most
-/// some times their own length, whatever they say.
+/// some times their own length, and half a mebibyte, whatever they say.
 ///
 /// ```
 /// use tickwheel_core::{Config, MonoTime, Now, Restore, Scheduler, ShardId, WallTime};
@@ -34,32 +35,8 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Restore {
-    core: Scheduler,
-    /// Bytes given and not read yet: the beginning of one entry.
-    rest: Vec<u8>,
-    part: Part,
-    header: Header,
-    unindexed: Unindexed,
-    /// Jobs that are to have options.
-    with_options: u32,
-    /// Records lie before it.
-    end: Lsn,
-}
-
-/// What comes next; the number is how many of them are still to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Header,
-    Kinds(u32),
-    Queues(u32),
-    Schedules(u32),
-    Jobs(u32),
-    Keys(u32),
-    Options(u32),
-    Leases(u32),
-    End,
-    /// Nothing: the bytes were refused.
-    Refused,
+    parser: SnapshotParser,
+    builder: SnapshotBuilder,
 }
 
 impl Restore {
@@ -80,23 +57,30 @@ impl Restore {
             options: 0,
             leases: 0,
         };
-        let core = Scheduler::new(config, now);
-        let end = Lsn(u64::MAX);
-        Self {
-            core,
+        let parser = SnapshotParser {
             rest: Vec::new(),
             part: Part::Header,
             header,
-            end,
-            unindexed: Unindexed::default(),
+            jobs: Vec::new(),
             with_options: 0,
-        }
+            end: Lsn(u64::MAX),
+        };
+        let core = Scheduler::new(config, now);
+        let order = Order::Rising(JobId(0));
+        Self { parser, builder: SnapshotBuilder { core, header, order, state: State::Building } }
     }
 
     /// Refuses a snapshot that names records at or behind `end`, the position that it is of.
     #[must_use]
     pub fn ends_at(self, end: Lsn) -> Self {
-        Self { end, ..self }
+        Self { parser: SnapshotParser { end, ..self.parser }, ..self }
+    }
+
+    /// The two halves of the work, so that two threads can share it: one takes the bytes apart, the
+    /// other builds from the pieces, which it must be given in their order.
+    #[must_use]
+    pub fn into_halves(self) -> (SnapshotParser, SnapshotBuilder) {
+        (self.parser, self.builder)
     }
 
     /// Reads the next bytes. They may end anywhere.
@@ -104,20 +88,10 @@ impl Restore {
     /// # Errors
     /// If the bytes are not a snapshot's. What was read is of no use then: drop this.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
-        let mut rest = core::mem::take(&mut self.rest);
-        rest.extend_from_slice(bytes);
-        let mut read = 0;
-        let result = loop {
-            match self.read(&rest[read..]) {
-                Ok(0) => break Ok(()),
-                Ok(used) => read += used,
-                Err(error) => break Err(error),
-            }
-        };
-        rest.drain(..read);
-        self.rest = rest;
+        let result = self.parser.feed(bytes).and_then(|pieces| self.builder.take(pieces));
         if result.is_err() {
-            self.part = Part::Refused;
+            self.parser.part = Part::Refused;
+            self.builder.state = State::Refused;
         }
         result
     }
@@ -127,61 +101,131 @@ impl Restore {
     ///
     /// # Errors
     /// If the bytes given so far are not a whole snapshot.
-    pub fn finish(mut self) -> Result<Scheduler, RestoreError> {
-        match self.part {
-            Part::End => {}
-            Part::Refused => return Err(REFUSED),
-            _ => return Err(RestoreError::Truncated),
+    pub fn finish(self) -> Result<Scheduler, RestoreError> {
+        self.builder.finish()
+    }
+}
+
+/// Takes the bytes of a snapshot apart: the first half of a [`Restore`].
+#[derive(Debug)]
+pub struct SnapshotParser {
+    /// Bytes given and not read yet: the beginning of one entry.
+    rest: Vec<u8>,
+    part: Part,
+    header: Header,
+    /// Jobs of a page that is not full yet.
+    jobs: Vec<Record>,
+    /// Jobs that are to have options.
+    with_options: u32,
+    /// Records lie before it.
+    end: Lsn,
+}
+
+/// What was read of a snapshot, to be given to a [`SnapshotBuilder`].
+#[derive(Debug)]
+pub struct SnapshotPieces {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Header(Header),
+    Kind(Box<str>),
+    Queue(Box<str>, QueueEntry),
+    Schedule {
+        body: Lsn,
+        units: u16,
+        event: Box<[u8]>,
+    },
+    /// With due times on the wall clock; as many as the table has in a page, where it has room for so
+    /// many.
+    Jobs(Vec<Record>),
+    AllJobs,
+    Key(JobId, Key),
+    Options(JobId, Arc<JobOptions>),
+    Lease(JobId, WallTime),
+    End,
+}
+
+/// What comes next; the number is how many of them are still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Header,
+    Kinds(u32),
+    Queues(u32),
+    Schedules(u32),
+    Jobs(u32),
+    Keys(u32),
+    Options(u32),
+    Leases(u32),
+    End,
+    /// Nothing: the bytes were refused.
+    Refused,
+}
+
+impl SnapshotParser {
+    /// Reads the next bytes. They may end anywhere.
+    ///
+    /// # Errors
+    /// If the bytes are not a snapshot's. What was read is of no use then: drop this.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<SnapshotPieces, RestoreError> {
+        let mut pieces = Vec::new();
+        let result = self.feed_into(bytes, &mut pieces);
+        if result.is_err() {
+            self.part = Part::Refused;
         }
-        self.index()?;
-        self.core.restored();
-        Ok(self.core)
+        result.map(|()| SnapshotPieces { pieces })
+    }
+
+    fn feed_into(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<(), RestoreError> {
+        let mut rest = core::mem::take(&mut self.rest);
+        // An entry may lie in several pieces. Else the bytes are read where they are.
+        let mut unread = bytes;
+        if !rest.is_empty() {
+            rest.extend_from_slice(bytes);
+            unread = &rest;
+        }
+        loop {
+            let used = self.read(unread, pieces)?;
+            if used == 0 {
+                break;
+            }
+            unread = &unread[used..];
+        }
+        self.rest = unread.to_vec();
+        Ok(())
     }
 
     /// Reads as much as can be read at one go, and returns its length; 0 if more is needed.
-    fn read(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
+    fn read(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
         let (used, part) = match self.part {
             Part::Header => {
                 let Some(fixed) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(0) };
                 self.header = Header::decode(fixed, self.header.shard)?;
-                self.core.restore_header(&self.header);
+                pieces.push(Piece::Header(self.header));
                 (HEADER_BYTES, Part::Kinds(self.header.kinds))
             }
-            Part::Kinds(left) => (self.read_kind(bytes)?, Part::Kinds(left - 1)),
-            Part::Queues(left) => (self.read_queue(bytes)?, Part::Queues(left - 1)),
-            Part::Schedules(left) => (self.read_schedule(bytes)?, Part::Schedules(left - 1)),
+            Part::Kinds(left) => (read_kind(bytes, pieces)?, Part::Kinds(left - 1)),
+            Part::Queues(left) => (read_queue(bytes, pieces)?, Part::Queues(left - 1)),
+            Part::Schedules(left) => (read_schedule(bytes, pieces)?, Part::Schedules(left - 1)),
             Part::Jobs(left) => {
-                let jobs = (bytes.len() / JOB_BYTES).min(left as usize);
-                for fixed in bytes.as_chunks::<JOB_BYTES>().0.iter().take(jobs) {
-                    let (record, due) = decode_job(fixed, &self.header)?;
-                    if record.body >= self.end {
-                        return Err(RestoreError::Malformed("a job's record lies behind its end"));
-                    }
-                    self.with_options += u32::from(record.has_options());
-                    self.core.restore_job(record, due, &self.header, &mut self.unindexed);
-                }
+                let jobs = self.read_jobs(bytes, left, pieces)?;
                 (jobs * JOB_BYTES, Part::Jobs(left - jobs as u32))
             }
             Part::Keys(left) => {
                 let keys = (bytes.len() / KEY_BYTES).min(left as usize);
                 for fixed in bytes.as_chunks::<KEY_BYTES>().0.iter().take(keys) {
                     let mut fields = Fields(fixed);
-                    let job = JobId(fields.u64());
-                    if !self.core.restore_key(job, Key(fields.take())) {
-                        return Err(RestoreError::Malformed("a key has no job of its own"));
-                    }
+                    pieces.push(Piece::Key(JobId(fields.u64()), Key(fields.take())));
                 }
                 (keys * KEY_BYTES, Part::Keys(left - keys as u32))
             }
-            Part::Options(left) => (self.read_options(bytes)?, Part::Options(left - 1)),
+            Part::Options(left) => (read_options(bytes, pieces)?, Part::Options(left - 1)),
             Part::Leases(left) => {
                 let leases = (bytes.len() / LEASE_BYTES).min(left as usize);
                 for fixed in bytes.as_chunks::<LEASE_BYTES>().0.iter().take(leases) {
                     let mut fields = Fields(fixed);
-                    let (job, ends) = (JobId(fields.u64()), WallTime(fields.u64()));
-                    if !self.core.restore_lease(job, ends) {
-                        return Err(RestoreError::Malformed("a lease has no job of its own"));
-                    }
+                    pieces.push(Piece::Lease(JobId(fields.u64()), WallTime(fields.u64())));
                 }
                 (leases * LEASE_BYTES, Part::Leases(left - leases as u32))
             }
@@ -190,11 +234,15 @@ impl Restore {
             Part::Refused => return Err(REFUSED),
         };
         if used > 0 {
-            let were_jobs = matches!(part, Part::Jobs(_));
+            if part == Part::Jobs(0) {
+                if self.with_options != self.header.options {
+                    return Err(RestoreError::Malformed("other jobs have options than say so"));
+                }
+                pieces.push(Piece::AllJobs);
+            }
             self.part = self.after(part);
-            // Keys name jobs by their ids.
-            if were_jobs && !matches!(self.part, Part::Jobs(_)) {
-                self.index()?;
+            if self.part == Part::End {
+                pieces.push(Piece::End);
             }
         }
         Ok(used)
@@ -214,85 +262,190 @@ impl Restore {
         }
     }
 
-    fn read_kind(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
-        let Some((len, rest)) = bytes.split_first_chunk() else { return Ok(0) };
-        let len = usize::from(u16::from_le_bytes(*len));
-        if len == 0 || len > limits::NAME_BYTES_MAX {
-            return Err(RestoreError::Malformed("a kind's name has a length that none has"));
+    /// Reads the whole jobs in `bytes`, of which `left` are to come, and returns how many they are.
+    fn read_jobs(
+        &mut self,
+        bytes: &[u8],
+        left: u32,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<usize, RestoreError> {
+        let count = (bytes.len() / JOB_BYTES).min(left as usize);
+        let mut left = left as usize;
+        let mut fixed = bytes.as_chunks::<JOB_BYTES>().0.iter().take(count);
+        while fixed.len() > 0 {
+            // The schedules have slots before the jobs, so the first page has less room.
+            let before = self.header.schedules as usize + self.header.jobs as usize - left;
+            let room = PAGE_LEN - before % PAGE_LEN;
+            if self.jobs.is_empty() {
+                self.jobs.reserve_exact(room.min(left));
+            }
+            for fixed in fixed.by_ref().take(room) {
+                let job = decode_job(fixed, &self.header)?;
+                if job.body >= self.end {
+                    return Err(RestoreError::Malformed("a job's record lies behind its end"));
+                }
+                self.with_options += u32::from(job.has_options());
+                self.jobs.push(job);
+                left -= 1;
+            }
+            let before = self.header.schedules as usize + self.header.jobs as usize - left;
+            if before.is_multiple_of(PAGE_LEN) || left == 0 {
+                pieces.push(Piece::Jobs(core::mem::take(&mut self.jobs)));
+            }
         }
-        let Some(name) = rest.get(..len) else { return Ok(0) };
-        let name = core::str::from_utf8(name)
-            .map_err(|_| RestoreError::Malformed("a kind's name is not text"))?;
-        if !self.core.restore_kind(name) {
-            return Err(RestoreError::Malformed("two kinds have the same name"));
+        Ok(count)
+    }
+}
+
+fn read_kind(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
+    let Some((len, rest)) = bytes.split_first_chunk() else { return Ok(0) };
+    let len = usize::from(u16::from_le_bytes(*len));
+    if len == 0 || len > limits::NAME_BYTES_MAX {
+        return Err(RestoreError::Malformed("a kind's name has a length that none has"));
+    }
+    let Some(name) = rest.get(..len) else { return Ok(0) };
+    let name = core::str::from_utf8(name)
+        .map_err(|_| RestoreError::Malformed("a kind's name is not text"))?;
+    pieces.push(Piece::Kind(name.into()));
+    Ok(2 + len)
+}
+
+fn read_queue(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<QUEUE_HEAD_BYTES>() else {
+        return Ok(0);
+    };
+    let (len, entry) = decode_queue(head)?;
+    let len = usize::from(len);
+    let Some(name) = rest.get(..len) else { return Ok(0) };
+    let name = core::str::from_utf8(name)
+        .map_err(|_| RestoreError::Malformed("a queue's name is not text"))?;
+    pieces.push(Piece::Queue(name.into(), entry));
+    Ok(QUEUE_HEAD_BYTES + len)
+}
+
+fn read_options(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<OPTIONS_HEAD_BYTES>() else {
+        return Ok(0);
+    };
+    let mut fields = Fields(head);
+    let (job, len) = (JobId(fields.u64()), usize::from(fields.u16()));
+    if len > limits::JOB_OPTIONS_BYTES_MAX {
+        return Err(RestoreError::Malformed("a job's options have a length that none have"));
+    }
+    let Some(options) = rest.get(..len) else { return Ok(0) };
+    let options = TermOptions::decode(options).map_err(RestoreError::Options)?;
+    let Some(options) = options.options() else {
+        return Err(RestoreError::Malformed("a job's options are none"));
+    };
+    pieces.push(Piece::Options(job, options));
+    Ok(OPTIONS_HEAD_BYTES + len)
+}
+
+fn read_schedule(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<SCHEDULE_HEAD_BYTES>() else {
+        return Ok(0);
+    };
+    let mut fields = Fields(head);
+    let len = fields.u32() as usize;
+    let units = fields.u16();
+    let zero = fields.u16();
+    let body = Lsn(fields.u64());
+    if len > limits::EVENT_BYTES_MAX || zero != 0 {
+        return Err(RestoreError::Malformed("a schedule has a head that none has"));
+    }
+    let Some(event) = rest.get(..len) else { return Ok(0) };
+    pieces.push(Piece::Schedule { body, units, event: event.into() });
+    Ok(SCHEDULE_HEAD_BYTES + len)
+}
+
+/// Builds a scheduler from what a [`SnapshotParser`] read: the second half of a [`Restore`].
+#[derive(Debug)]
+pub struct SnapshotBuilder {
+    core: Scheduler,
+    header: Header,
+    order: Order,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Building,
+    Whole,
+    Refused,
+}
+
+impl SnapshotBuilder {
+    /// Takes in the pieces that were read next.
+    ///
+    /// # Errors
+    /// If they do not fit together. What was built is of no use then: drop this.
+    pub fn take(&mut self, pieces: SnapshotPieces) -> Result<(), RestoreError> {
+        let taken = pieces.pieces.into_iter().try_for_each(|piece| self.take_one(piece));
+        if taken.is_err() {
+            self.state = State::Refused;
         }
-        Ok(2 + len)
+        taken
     }
 
-    fn read_queue(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
-        let Some((head, rest)) = bytes.split_first_chunk::<QUEUE_HEAD_BYTES>() else {
-            return Ok(0);
-        };
-        let (len, entry) = decode_queue(head)?;
-        let len = usize::from(len);
-        let Some(name) = rest.get(..len) else { return Ok(0) };
-        let name = core::str::from_utf8(name)
-            .map_err(|_| RestoreError::Malformed("a queue's name is not text"))?;
-        if !self.core.restore_queue(name, &entry) {
-            return Err(RestoreError::Malformed("two queues have the same name"));
+    /// Ends the restoring, as [`Restore::finish`] does.
+    ///
+    /// # Errors
+    /// If the pieces given so far are not a whole snapshot.
+    pub fn finish(mut self) -> Result<Scheduler, RestoreError> {
+        match self.state {
+            State::Whole => {}
+            State::Building => return Err(RestoreError::Truncated),
+            State::Refused => return Err(REFUSED),
         }
-        Ok(QUEUE_HEAD_BYTES + len)
+        self.core.restored();
+        Ok(self.core)
     }
 
-    /// Lets the jobs that were read be found.
-    fn index(&mut self) -> Result<(), RestoreError> {
-        if !self.core.restore_index(core::mem::take(&mut self.unindexed)) {
-            return Err(RestoreError::Malformed("two jobs have the same id"));
-        }
-        if self.with_options != self.header.options {
-            return Err(RestoreError::Malformed("other jobs have options than say so"));
-        }
-        if u64::from(self.header.leases) != self.core.counts().fetched {
-            return Err(RestoreError::Malformed("not each lease has a job of its own"));
-        }
-        Ok(())
+    fn take_one(&mut self, piece: Piece) -> Result<(), RestoreError> {
+        let wrong = match piece {
+            Piece::Header(header) => {
+                self.header = header;
+                self.core.restore_header(&header);
+                None
+            }
+            Piece::Kind(name) => {
+                (!self.core.restore_kind(&name)).then_some("two kinds have the same name")
+            }
+            Piece::Queue(name, entry) => {
+                (!self.core.restore_queue(&name, &entry)).then_some("two queues have the same name")
+            }
+            Piece::Schedule { body, units, event } => {
+                self.core.restore_schedule(body, units, &event)?;
+                None
+            }
+            Piece::Jobs(jobs) => {
+                self.core.restore_jobs(jobs, &self.header, &mut self.order);
+                None
+            }
+            Piece::AllJobs => self.index(),
+            Piece::Key(job, key) => {
+                (!self.core.restore_key(job, key)).then_some("a key has no job of its own")
+            }
+            Piece::Options(job, options) => (!self.core.restore_options(job, options))
+                .then_some("options have no job of their own"),
+            Piece::Lease(job, ends) => {
+                (!self.core.restore_lease(job, ends)).then_some("a lease has no job of its own")
+            }
+            Piece::End => {
+                self.state = State::Whole;
+                None
+            }
+        };
+        wrong.map_or(Ok(()), |wrong| Err(RestoreError::Malformed(wrong)))
     }
 
-    fn read_options(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
-        let Some((head, rest)) = bytes.split_first_chunk::<OPTIONS_HEAD_BYTES>() else {
-            return Ok(0);
-        };
-        let mut fields = Fields(head);
-        let (job, len) = (JobId(fields.u64()), usize::from(fields.u16()));
-        if len > limits::JOB_OPTIONS_BYTES_MAX {
-            return Err(RestoreError::Malformed("a job's options have a length that none have"));
+    /// Lets all jobs be found: keys and leases name them by their ids. Says what is wrong with them.
+    fn index(&mut self) -> Option<&'static str> {
+        if !self.core.restore_index(self.order) {
+            return Some("two jobs have the same id");
         }
-        let Some(options) = rest.get(..len) else { return Ok(0) };
-        let options = TermOptions::decode(options).map_err(RestoreError::Options)?;
-        let Some(options) = options.options() else {
-            return Err(RestoreError::Malformed("a job's options are none"));
-        };
-        if !self.core.restore_options(job, options) {
-            return Err(RestoreError::Malformed("options have no job of their own"));
-        }
-        Ok(OPTIONS_HEAD_BYTES + len)
-    }
-
-    fn read_schedule(&mut self, bytes: &[u8]) -> Result<usize, RestoreError> {
-        let Some((head, rest)) = bytes.split_first_chunk::<SCHEDULE_HEAD_BYTES>() else {
-            return Ok(0);
-        };
-        let mut fields = Fields(head);
-        let len = fields.u32() as usize;
-        let units = fields.u16();
-        let zero = fields.u16();
-        let lsn = Lsn(fields.u64());
-        if len > limits::EVENT_BYTES_MAX || zero != 0 {
-            return Err(RestoreError::Malformed("a schedule has a head that none has"));
-        }
-        let Some(event) = rest.get(..len) else { return Ok(0) };
-        self.core.restore_schedule(lsn, units, event)?;
-        Ok(SCHEDULE_HEAD_BYTES + len)
+        let fits = u64::from(self.header.leases) == self.core.counts().fetched;
+        (!fits).then_some("not each lease has a job of its own")
     }
 }
 
@@ -345,12 +498,12 @@ mod tests {
     fn a_header_alone_asks_for_little_memory() {
         let now = Now { mono: MonoTime(1), wall: WallTime(2) };
         let mut restore = Restore::new(Config::new(ShardId(0)), now);
-        let header = Header { jobs: limits::JOBS_MAX, ..restore.header };
+        let header = Header { jobs: limits::JOBS_MAX, ..restore.parser.header };
         let mut bytes = Vec::new();
         header.encode(&mut bytes);
         assert_eq!(bytes.len(), HEADER_BYTES);
         restore.feed(&bytes).unwrap();
-        assert_eq!(restore.part, Part::Jobs(limits::JOBS_MAX));
+        assert_eq!(restore.parser.part, Part::Jobs(limits::JOBS_MAX));
         assert_eq!(restore.finish().map(|_| ()), Err(RestoreError::Truncated));
     }
 }

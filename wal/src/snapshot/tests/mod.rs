@@ -119,6 +119,7 @@ fn read_all(bytes: &[u8]) -> Result<Vec<u8>, SnapshotError> {
     assert!(disk.largest_read_bytes() <= BLOCK_BYTES.min(bytes.len().max(SNAPSHOT_HEADER_BYTES)));
     let opened = SnapshotReader::open(open(), path, &mut |_| Ok(()));
     assert_eq!(verified.is_ok(), opened.is_ok());
+    assert_eq!(verified.is_ok(), read_at_once(bytes).is_ok());
     let mut reader = opened?;
     assert_eq!(reader.info(), verified?.1);
     let mut read = Vec::new();
@@ -127,6 +128,21 @@ fn read_all(bytes: &[u8]) -> Result<Vec<u8>, SnapshotError> {
         read.extend_from_slice(block);
     }
     assert!(reader.next_block()?.is_none());
+    assert_eq!(reader.len_bytes(), read.len() as u64);
+    assert!(read_at_once(bytes)? == read);
+    Ok(read)
+}
+
+/// The same without a pass before: whatever the bytes are, it comes to the same.
+fn read_at_once(bytes: &[u8]) -> Result<Vec<u8>, SnapshotError> {
+    let disk = Disk::default();
+    disk.put(Name::Snapshot(1), bytes);
+    let file = disk.open_snapshot(1).unwrap();
+    let mut reader = SnapshotReader::begin(file, Path::new("sample.snap"), &mut |_| Ok(()))?;
+    let mut read = Vec::new();
+    while let Some(block) = reader.next_block()? {
+        read.extend_from_slice(block);
+    }
     assert_eq!(reader.len_bytes(), read.len() as u64);
     Ok(read)
 }

@@ -85,6 +85,33 @@ fn what_was_frozen_comes_back_however_its_bytes_are_cut() {
     }
 }
 
+/// The table has pages of 4096 records, which are taken as they are where all of a page are jobs. Ids
+/// rise with their slots until a slot is used again.
+#[test]
+fn pages_of_jobs_come_back_in_any_order_of_their_ids() {
+    for is_mixed in [false, true] {
+        let mut world = World::new();
+        world.put(&Schedule::new("first", Timing::Every(3600 * SECOND), job()));
+        let mut ids: Vec<JobId> = (0..9000).map(|n| world.submit(&delayed(100 + n))).collect();
+        if is_mixed {
+            for job in ids.iter().copied().step_by(7) {
+                world.answer(Input::Cancel { caller: CallerId(0), job });
+            }
+            ids.extend((0..500).map(|n| world.submit(&delayed(50 + n))));
+        }
+        let bytes = bytes(&mut world);
+        for piece_bytes in [999, usize::MAX] {
+            let mut other = World::with(Memory::default(), world.now.mono.0, world.now.wall.0);
+            other.core = restore_in(world.now, &bytes, piece_bytes).unwrap();
+            assert_eq!(other.core.census(), world.core.census());
+            for id in &ids {
+                assert_eq!(other.core.job(*id), world.core.job(*id));
+            }
+            assert_eq!(whole(&other), whole(&world));
+        }
+    }
+}
+
 #[test]
 fn after_a_boot_delays_go_on_and_overdue_jobs_come_in_the_order_of_their_due_times() {
     let mut world = World::new();
