@@ -159,6 +159,13 @@ fn tools_are_understood() {
         r#"CRON PUT {"name":"n","every_ms":5,"job":{"jobtype":"a","args":[]}}"#,
         |c| matches!(c, Command::Cron(CronCommand::Put(p)) if p.timing == Timing::EveryMs(5) && p.missed == Missed::One),
     );
+    check(
+        r#"CRON PUT {"name":"n","every_ms":5,"starts":"2026-01-01T00:00:00Z","ends":"","runs":3,"job":{"jobtype":"a","args":[]}}"#,
+        |c| matches!(c, Command::Cron(CronCommand::Put(p)) if p.starts.is_some() && p.ends.is_none() && p.runs_max == Some(3)),
+    );
+    check("WORKER LIST", |c| matches!(c, Command::Worker(WorkerCommand::List)));
+    check("WORKER QUIET w", |c| matches!(c, Command::Worker(WorkerCommand::Quiet(Some("w")))));
+    check("WORKER TERMINATE *", |c| matches!(c, Command::Worker(WorkerCommand::Terminate(None))));
     check("CRON GET n", |c| matches!(c, Command::Cron(CronCommand::Get("n"))));
     check("CRON LIST", |c| matches!(c, Command::Cron(CronCommand::List)));
     check("CRON DEL n", |c| matches!(c, Command::Cron(CronCommand::Delete("n"))));
@@ -224,6 +231,18 @@ fn what_is_not_right_is_refused_with_the_reason() {
         ),
         ("CRON NEXT n 0", "1 to 1000"),
         ("CRON EAT", "PUT"),
+        (
+            r#"CRON PUT {"name":"n","every_ms":5,"runs":0,"job":{"jobtype":"a","args":[]}}"#,
+            "at least 1",
+        ),
+        (
+            r#"CRON PUT {"name":"n","every_ms":5,"ends":"soon","job":{"jobtype":"a","args":[]}}"#,
+            "RFC 3339",
+        ),
+        ("WORKER QUIET", "`wid`"),
+        ("WORKER QUIET a b", "nothing behind"),
+        ("WORKER LIST x", "no arguments"),
+        ("WORKER EAT", "QUIET"),
     ] {
         refused(line, needle);
     }
