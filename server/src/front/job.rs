@@ -31,8 +31,6 @@ pub(super) fn not_supported(job: &Job<'_>) -> Option<&'static str> {
         Some("a jid of this form names a job of a schedule; choose another")
     } else if custom.unique_for.is_some() {
         Some("`custom.unique_for` is not supported yet; leave it out")
-    } else if custom.expires_at.is_some() || custom.expires_in.is_some() {
-        Some("`custom.expires_at` and `custom.expires_in` are not supported yet; leave them out")
     } else if custom.bid.is_some() {
         Some("`custom.bid` is not supported yet, as batches are not; leave it out")
     } else {
@@ -82,7 +80,11 @@ fn terms_of(job: &Job<'_>, backoff: Backoff) -> NewJob {
     if let Some(priority) = job.priority {
         new = new.priority(priority);
     }
-    new
+    match (job.custom.expires_at, job.custom.expires_in) {
+        (Some(at), _) => new.expires_at(system_time(at)),
+        (None, Some(span)) => new.expires_in(span),
+        (None, None) => new,
+    }
 }
 
 /// Appends a fetched job as JSON.

@@ -166,6 +166,26 @@ fn leases_are_extended_jobs_cancelled_and_what_is_missing_is_refused_clearly() {
 }
 
 #[test]
+fn a_job_that_nobody_begins_in_time_is_gone() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let mut client = server.open();
+    let expires = r#","custom":{"expires_in":1}"#;
+    for number in 1..=2 {
+        assert_eq!(client.ask(&format!("PUSH {}", job(number, expires))), "+OK");
+    }
+    let past = r#","custom":{"expires_at":"2020-01-01T00:00:00Z"}"#;
+    assert!(client.ask(&format!("PUSH {}", job(3, past))).starts_with("-ERR"));
+    // One was begun in time, and stays its worker's.
+    assert_eq!(jid_of(client.ask("FETCH default").as_bytes()), jid(1));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(client.ask(r#"FETCHB {"n":9,"wait_ms":0,"queues":["default"]}"#), "[]");
+    assert!(client.ask(&format!("TRACK GET {}", jid(1))).contains("working"));
+    assert!(client.ask(&format!("TRACK GET {}", jid(2))).contains("unknown"));
+    server.end();
+}
+
+#[test]
 fn a_job_of_the_future_comes_in_its_time_to_whoever_waits() {
     let folder = folder();
     let server = Server::start(folder.path());
