@@ -146,7 +146,11 @@ impl<'d> Entries<'d> {
         let given = match worker::read(&mut section, report) {
             Ok(None) => read_program(&mut section, report).map(Given::Command),
             Ok(Some(asked)) => Ok(Given::Worker(asked)),
-            Err(reported) => Err(reported),
+            Err(reported) => {
+                // They may be right: what is wrong is in the report.
+                let _ = (section.has("command"), section.has("shell"));
+                Err(reported)
+            }
         };
         let own = read_common(&mut section, report);
         let place = (section.offset(), report.line_of(section.offset()));

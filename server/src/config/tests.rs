@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::command::Program;
-use crate::plan::{Missed, Timing};
-use tickwheel_engine::Durability;
+use crate::plan::{Missed, Task, Timing};
+use tickwheel_engine::{Durability, QueueLimits};
 
 fn good(text: &str) -> Config {
     parse(Path::new("/etc/tw/t.toml"), text).unwrap_or_else(|error| panic!("{error}"))
@@ -268,6 +268,98 @@ fn each_field_names_its_mistake() {
         &["t.toml:1", "one of cron, every and at is needed", "e.g. cron ="],
     );
     check_refused("[[job]]\nname = \"n\"\n", &["field `command`: it is missing"]);
+}
+
+#[test]
+fn schedules_for_workers_have_a_kind_and_none_of_a_commands_fields() {
+    let config = good(
+        r#"[[schedule]]
+name = "digest"
+cron = "0 0 7 * * Mon"
+zone = "Europe/Berlin"
+kind = "send_digest"
+args = ["weekly", 7, 1.5, true, { to = ["a", "b"] }, 2026-12-01]
+queue = "mail"
+timeout = "10m"
+retries = 3
+priority = 7
+overlap = "skip"
+jitter = "5m"
+starts = "2026-12-01T00:00:00Z"
+ends = 2027-01-01T00:00:00Z
+runs = 9
+paused = true
+[[job]]
+name = "once"
+kind = "k"
+"#,
+    );
+    let [digest, once] = &config.entries[..] else { panic!("{config:?}") };
+    let Task::Worker(job) = &digest.task else { panic!("{digest:?}") };
+    assert_eq!((&*job.kind, &*job.queue, job.reserve.as_secs()), ("send_digest", "mail", 600));
+    let definition: serde_json::Value = serde_json::from_str(&job.definition).unwrap();
+    assert_eq!(
+        definition["job"],
+        serde_json::json!({
+            "jobtype": "send_digest",
+            "args": ["weekly", 7, 1.5, true, { "to": ["a", "b"] }, "2026-12-01"],
+            "queue": "mail",
+            "reserve_for": 600,
+            "retry": 3,
+            "priority": 7,
+        })
+    );
+    assert_eq!(
+        (&definition["cron"], &definition["zone"]),
+        (&"0 0 7 * * Mon".into(), &"Europe/Berlin".into())
+    );
+    let rules = &digest.rules;
+    assert_eq!((rules.jitter.as_secs(), rules.runs, rules.paused), (300, Some(9), true));
+    assert!(rules.overlap == tickwheel_engine::Overlap::Skip && rules.starts < rules.ends);
+    let Task::Worker(job) = &once.task else { panic!("{once:?}") };
+    assert_eq!((&*job.queue, job.reserve.as_secs()), ("default", 1800));
+
+    let worker = "[[schedule]]\nname = \"n\"\nevery = \"1m\"\nkind = \"k\"\n";
+    for (line, part) in [
+        ("command = [\"a\"]", "a command or a kind, not both"),
+        ("dir = \"/srv\"", "it belongs to a command"),
+        ("env = { A = \"1\" }", "it belongs to a command"),
+        ("timeout = \"30s\"", "a worker may keep a job for 1m to 1d, not 30s"),
+        ("queue = \"a b\"", "no white space"),
+        ("args = \"a\"", "expected an array"),
+        ("overlap = \"queue\"", "\"queue\" is not a way"),
+        ("runs = 0", "0 is out of range"),
+    ] {
+        check_refused(&format!("{worker}{line}\n"), &["t.toml:5", part]);
+    }
+    let lost = "[[schedule]]\nname = \"n\"\nevery = \"1m\"\ncommand = [\"a\"]\nargs = [1]\n";
+    check_refused(lost, &["t.toml:5", "it belongs to a kind"]);
+    assert_eq!(refused(lost).len(), 1);
+}
+
+#[test]
+fn queues_are_limited_and_named_once() {
+    let config = good(
+        "[[queue]]\nname = \"mail\"\nrate = 100\nper = \"1m\"\nconcurrency = 3\nlength = 9\nweight = 2\n",
+    );
+    let expected = QueueLimits::new()
+        .rate(100, Duration::from_secs(60), 100)
+        .concurrency(3)
+        .length(9)
+        .weight(2);
+    assert_eq!((&*config.queues[0].name, config.queues[0].limits), ("mail", expected));
+    let queue = "[[queue]]\nname = \"q\"\n";
+    check_refused("[[queue]]\nrate = 1\n", &["t.toml:1", "it is missing"]);
+    check_refused("[[queue]]\nname = \"a b\"\n", &["t.toml:2", "no white space"]);
+    check_refused(&format!("{queue}burst = 3\n"), &["t.toml:3", "it belongs to a rate"]);
+    check_refused(&format!("{queue}rate = 0\n"), &["t.toml:3", "0 is out of range"]);
+    check_refused(&format!("{queue}speed = 1\n"), &["t.toml:3", "there is no such field"]);
+    check_refused(&format!("{queue}{queue}"), &["t.toml:4", "line 1 has the same name"]);
+    // It would take more than ten years until the burst is there again.
+    check_refused(
+        &format!("{queue}rate = 1\nper = \"40d\"\nburst = 1000\n"),
+        &["t.toml:3", "ten years"],
+    );
 }
 
 #[test]
