@@ -5,6 +5,9 @@ push URL LEDGER FIRST COUNT DELAY_MS FAIL
                             pushes jobs, each until it is taken, and notes their numbers
 """
 import datetime, os, sys, time
+
+# A script's own folder comes first, and its name is that of the package.
+sys.path.pop(0)
 from pyfaktory import Client, Consumer, Job, Producer
 
 role, url, ledger = sys.argv[1:4]

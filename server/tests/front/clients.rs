@@ -113,7 +113,8 @@ fn ledger(path: &Path) -> BTreeSet<u64> {
 }
 
 fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + AMPLE;
+    // Interpreters start slowly on a busy machine.
+    let deadline = Instant::now() + 4 * AMPLE;
     while !is_so() {
         assert!(Instant::now() < deadline, "never: {what}");
         thread::sleep(Duration::from_millis(20));
