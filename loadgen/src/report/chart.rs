@@ -42,8 +42,10 @@ pub(super) struct Axis {
 impl Axis {
     /// From zero to `high`, rounded up to a whole tick.
     pub(super) fn linear(label: &str, high: f64, text: impl Fn(f64) -> String) -> Self {
-        let step = nice_step(high.max(1e-9) / 5.0);
-        let count = (high.max(1e-9) / step).ceil().max(1.0);
+        // Where all is zero, ticks below one would all read as zero.
+        let high = if high > 0.0 { high } else { 1.0 };
+        let step = nice_step(high / 5.0);
+        let count = (high / step).ceil().max(1.0);
         let ticks = (0..=count as u32).map(|tick| {
             let value = f64::from(tick) * step;
             (value, text(value))
@@ -305,7 +307,7 @@ mod tests {
         let axis = Axis::linear("jobs", 930.0, |value| format!("{value}"));
         assert_eq!((axis.ticks.len(), axis.high), (6, 1000.0));
         let axis = Axis::linear("jobs", 0.0, |value| format!("{value}"));
-        assert!(axis.high > 0.0);
+        assert_eq!((axis.high, axis.ticks[1].1.as_str()), (1.0, "0.2"));
         assert_eq!([0.3, 1.0, 1.5, 37.0].map(nice_step), [0.5, 1.0, 2.0, 50.0]);
     }
 }

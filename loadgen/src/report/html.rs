@@ -11,6 +11,7 @@ pub(super) fn escape(text: &str) -> String {
 
 /// A table; its cells are HTML already.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let width = heads.len();
     let heads: String = heads.iter().map(|head| format!("<th>{}</th>", escape(head))).collect();
     let rows: String = rows
         .iter()
@@ -19,8 +20,10 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
             format!("<tr>{cells}</tr>\n")
         })
         .collect();
+    // Pairs fit the narrowest screen if their texts may wrap; wider tables scroll.
+    let class = if width == 2 { " class=\"pairs\"" } else { "" };
     format!(
-        "<div class=\"scroll\"><table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>\n"
+        "<div class=\"scroll\"><table{class}><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>\n"
     )
 }
 

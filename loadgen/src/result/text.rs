@@ -18,19 +18,7 @@ pub(crate) fn of_run(report: &Report, latency: Option<&Latency>) -> String {
         "rates     submitted {:.0}/s · completed {:.0}/s · {:.3} s from the first submit to the end",
         achieved.submitted_per_s, achieved.completed_per_s, report.elapsed_s
     );
-    let (resources, log) = (&report.resources, &report.log);
-    let _ = writeln!(
-        text,
-        "cost      {:.2} µs of processor a job · {:.0} bytes of log a job · {} syncs · {} of memory at most\nlog       {} at the end · {} written again · {} segments given back · {} snapshots\n",
-        resources.cpu_ns_per_job / 1e3,
-        resources.wal_bytes_per_job,
-        log.syncs,
-        mebibytes(resources.rss_bytes),
-        mebibytes(log.bytes),
-        mebibytes(log.moved_bytes),
-        log.segments_released,
-        log.snapshots
-    );
+    text.push_str(&of_costs(report));
     if let Some(cpu_ns) = report.extra.get("server_cpu_ns_per_job") {
         let of = |name: &str| report.extra.get(name).copied().unwrap_or_default() as u64;
         let _ = writeln!(
@@ -81,6 +69,25 @@ pub(crate) fn of_run(report: &Report, latency: Option<&Latency>) -> String {
     }
     text.push_str(&of_verdict(report));
     text
+}
+
+/// What a run took. A server tells nothing of its log.
+fn of_costs(report: &Report) -> String {
+    let (resources, log) = (&report.resources, &report.log);
+    let cpu = format!("cost      {:.2} µs of processor a job", resources.cpu_ns_per_job / 1e3);
+    let memory = format!("{} of memory at most", mebibytes(resources.rss_bytes));
+    if log.appended_bytes == 0 {
+        return format!("{cpu} · {memory}\n\n");
+    }
+    format!(
+        "{cpu} · {:.0} bytes of log a job · {} syncs · {memory}\nlog       {} at the end · {} written again · {} segments given back · {} snapshots\n\n",
+        resources.wal_bytes_per_job,
+        log.syncs,
+        mebibytes(log.bytes),
+        mebibytes(log.moved_bytes),
+        log.segments_released,
+        log.snapshots
+    )
 }
 
 /// The verdict, its reasons, and what else is to be known.
