@@ -13,6 +13,7 @@ use crate::workload::payload;
 pub(super) const QUEUE: &str = "tickwheel-loadgen";
 /// Hexadecimal digits of a job's number, and of the number of its run.
 const DIGITS: usize = 8;
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// What all jobs of a run share.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +26,14 @@ pub(super) struct Form {
 
 impl Form {
     /// Appends the job as JSON.
-    pub(super) fn write(&self, job: &Outgoing, number: u32, is_last_try: bool, out: &mut Vec<u8>) {
+    pub(super) fn write(
+        &self,
+        job: &Outgoing,
+        number: u32,
+        is_last_try: bool,
+        instants: &mut Instants,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"{\"jid\":\"");
         self.write_jid(number, out);
         out.extend_from_slice(b"\",\"jobtype\":\"");
@@ -37,7 +45,7 @@ impl Form {
         out.push(b'"');
         if let OutgoingDue::AtWall(at_ns) = job.due {
             out.extend_from_slice(b",\"at\":\"");
-            instant(at_ns, out);
+            instants.write(at_ns, out);
             out.push(b'"');
         }
         if let Some(seconds) = self.reserve_seconds {
@@ -98,16 +106,52 @@ fn hexadecimal(value: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends an instant in nanoseconds since 1970 as RFC 3339.
-fn instant(at_ns: u64, out: &mut Vec<u8>) {
-    // A u64 of nanoseconds ends in the year 2554.
-    let at = Timestamp::from_nanosecond(i128::from(at_ns)).unwrap_or(Timestamp::MAX);
-    out.extend_from_slice(at.to_string().as_bytes());
+/// Instants as RFC 3339. The calendar is asked once for each second that comes: most follow each other closely.
+#[derive(Debug, Default)]
+pub(super) struct Instants {
+    second: Option<u64>,
+    /// The instant up to its second, and a point.
+    prefix: Vec<u8>,
+}
+
+impl Instants {
+    /// Appends an instant in nanoseconds since 1970.
+    fn write(&mut self, at_ns: u64, out: &mut Vec<u8>) {
+        let (second, mut nanos) = (at_ns / SECOND_NS, at_ns % SECOND_NS);
+        if self.second != Some(second) {
+            // A u64 of nanoseconds ends in the year 2554.
+            let at = Timestamp::from_second(second as i64).unwrap_or(Timestamp::MAX);
+            self.prefix.clear();
+            self.prefix.extend_from_slice(at.to_string().trim_end_matches('Z').as_bytes());
+            self.prefix.push(b'.');
+            self.second = Some(second);
+        }
+        out.extend_from_slice(&self.prefix);
+        let mut digits = [b'Z'; 10];
+        for digit in digits[..9].iter_mut().rev() {
+            *digit = b'0' + (nanos % 10) as u8;
+            nanos /= 10;
+        }
+        out.extend_from_slice(&digits);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instants_are_those_of_the_calendar() {
+        let mut instants = Instants::default();
+        let late = u64::MAX - 7;
+        for at_ns in [0, 1, 999_999_999, 1_000_000_000, 1_709_164_800_000_000_010, late] {
+            let mut out = Vec::new();
+            instants.write(at_ns, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            let read: Timestamp = text.parse().unwrap();
+            assert_eq!((read.as_nanosecond(), text.len()), (i128::from(at_ns), 30), "{text}");
+        }
+    }
 
     #[test]
     fn a_job_comes_back_as_it_was_written() {
@@ -117,7 +161,7 @@ mod tests {
         let due = OutgoingDue::AtWall(1_700_000_000_123_456_789);
         let job = Outgoing { payload: bytes.clone().into(), due, tenant: 0 };
         let mut text = Vec::new();
-        form.write(&job, 77, true, &mut text);
+        form.write(&job, 77, true, &mut Instants::default(), &mut text);
         let text = String::from_utf8(text).unwrap();
         let job = tickwheel_protocol::Job::parse(&text, 1 << 20).unwrap();
         assert_eq!((&*job.jid, &*job.jobtype, &*job.queue), ("0123abcd0000004d", "load", QUEUE));

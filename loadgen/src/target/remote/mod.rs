@@ -36,7 +36,7 @@ use crate::{
     workload::{Ending, Outcomes, payload},
 };
 use disturb::Disturber;
-use job::Form;
+use job::{Form, Instants};
 use pusher::{Pusher, Request};
 use server::Server;
 use wire::{Endpoint, Replies, Wire};
@@ -281,6 +281,7 @@ impl Remote {
         let mut requests = Vec::with_capacity(1);
         let mut texts: Vec<u8> = Vec::new();
         let mut ends: Vec<usize> = Vec::new();
+        let mut instants = Instants::default();
         let mut finish = |texts: &mut Vec<u8>, ends: &mut Vec<usize>, end: u32| {
             let mut line = Vec::with_capacity(texts.len() + ends.len() + 16);
             if is_batch {
@@ -299,7 +300,7 @@ impl Remote {
         for job in jobs {
             let dies =
                 self.some_die && self.shared.account.traits.of(number).ending == Ending::Dies;
-            self.shared.form.write(job, number, dies, &mut texts);
+            self.shared.form.write(job, number, dies, &mut instants, &mut texts);
             ends.push(texts.len());
             number += 1;
             if texts.len() >= REQUEST_BYTES {
