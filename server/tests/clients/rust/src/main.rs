@@ -66,9 +66,14 @@ fn is_tls(url: &str) -> bool {
     url.starts_with("tcp+tls")
 }
 
+/// The crate takes the scheme from the type of the stream, and knows one only.
+fn as_tcp(url: &str) -> String {
+    url.replacen("tcp+tls", "tcp", 1)
+}
+
 async fn connect(url: &str) -> Result<Client, Error> {
     if is_tls(url) {
-        let stream = TlsStream::connect_with_native_certs_to(url).await?;
+        let stream = TlsStream::connect_with_native_certs_to(&as_tcp(url)).await?;
         return Client::connect_with(BufStream::new(stream), password(url)).await;
     }
     Client::connect_to(url).await
@@ -81,7 +86,7 @@ async fn work(url: &str, ledger: &str) -> Result<(), Box<dyn std::error::Error>>
         .labels(["rust".to_owned()])
         .register_blocking_fn("note", move |job| note(&ledger, &job));
     let mut worker = if is_tls(url) {
-        let stream = TlsStream::connect_with_native_certs_to(url).await?;
+        let stream = TlsStream::connect_with_native_certs_to(&as_tcp(url)).await?;
         builder.connect_with(BufStream::new(stream), password(url)).await?
     } else {
         builder.connect_to(url).await?
@@ -109,7 +114,7 @@ async fn push(
             match enqueue(url, &mut client, builder.build()).await {
                 Ok(()) => break,
                 Err(error) => {
-                    println!("again: {error}");
+                    println!("again: {error:?}");
                     client = None;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
