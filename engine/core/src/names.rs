@@ -40,7 +40,7 @@ impl Names {
 
     /// The number of `name`, given out now if need be; `None` when there are too many.
     pub(crate) fn intern(&mut self, name: &str) -> Option<u16> {
-        if self.names.get(usize::from(self.recent)).is_some_and(|recent| **recent == *name) {
+        if self.is_recent(name) {
             return Some(self.recent);
         }
         let hash = hash_text(name);
@@ -60,7 +60,14 @@ impl Names {
 
     /// The number of a name that is known.
     pub(crate) fn find(&self, name: &str) -> Option<u16> {
+        if self.is_recent(name) {
+            return Some(self.recent);
+        }
         self.find_hashed(hash_text(name), name)
+    }
+
+    fn is_recent(&self, name: &str) -> bool {
+        self.names.get(usize::from(self.recent)).is_some_and(|recent| **recent == *name)
     }
 
     fn find_hashed(&self, hash: u64, name: &str) -> Option<u16> {

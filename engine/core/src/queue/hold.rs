@@ -4,7 +4,7 @@
 //!
 //! It knows counts and times, never jobs.
 
-use super::{QueueLimits, Queues};
+use super::{Bounds, QueueLimits, Queues};
 use crate::id::{Lsn, QueueId};
 
 impl Queues {
@@ -18,19 +18,23 @@ impl Queues {
     ) {
         // Closed, it counts nowhere with its old weight.
         self.change(queue, |queue| queue.is_held = true);
-        let limited = &mut self.queues[usize::from(queue.0)];
-        limited.limits = limits;
+        let number = usize::from(queue.0);
+        let bounds = &mut self.bounds[number];
+        self.with_length -= u32::from(bounds.limits.length.is_some());
+        self.with_length += u32::from(limits.length.is_some());
+        (bounds.limits, bounds.full_at_ns) = (limits, full_at_ns);
+        let limited = &mut self.queues[number];
+        limited.weight = limits.weight;
         limited.is_limited = limits.concurrency.is_some() || limits.rate.is_some();
-        limited.full_at_ns = full_at_ns;
         self.sleep_if_spent(queue, now_ns);
     }
 
     /// Notes the event at which the queue's limits are written, and its length.
     pub(crate) fn set_limits_body(&mut self, queue: QueueId, body: Lsn, units: u16) {
-        let queue = &mut self.queues[usize::from(queue.0)];
-        self.body_units -= u64::from(queue.limits_units);
+        let bounds = &mut self.bounds[usize::from(queue.0)];
+        self.body_units -= u64::from(bounds.limits_units);
         self.body_units += u64::from(units);
-        (queue.limits_body, queue.limits_units) = (body, units);
+        (bounds.limits_body, bounds.limits_units) = (body, units);
     }
 
     /// A job was taken in.
@@ -63,8 +67,9 @@ impl Queues {
         let begun = &mut self.queues[usize::from(queue.0)];
         begun.under_way += 1;
         if begun.is_limited {
-            if let Some(rate) = begun.limits.rate {
-                begun.full_at_ns = rate.spend(begun.full_at_ns, at_ns);
+            let bounds = &mut self.bounds[usize::from(queue.0)];
+            if let Some(rate) = bounds.limits.rate {
+                bounds.full_at_ns = rate.spend(bounds.full_at_ns, at_ns);
             }
             self.sleep_if_spent(queue, at_ns);
         }
@@ -84,7 +89,7 @@ impl Queues {
         while let Some(&(at_ns, queue)) = self.asleep.first().filter(|(at_ns, _)| *at_ns <= now_ns)
         {
             self.asleep.remove(&(at_ns, queue));
-            self.queues[usize::from(queue.0)].asleep_until_ns = None;
+            self.bounds[usize::from(queue.0)].asleep_until_ns = None;
             self.hold(queue);
         }
     }
@@ -97,10 +102,10 @@ impl Queues {
     /// The clocks are as they are at `now_ns`, after a start: if the wall clock was set back
     /// meanwhile, no rate waits longer than for its whole burst.
     pub(crate) fn settle(&mut self, now_ns: i64) {
-        for number in 0..self.queues.len() {
-            let queue = &mut self.queues[number];
-            if let Some(rate) = queue.limits.rate {
-                queue.full_at_ns = queue.full_at_ns.min(now_ns.saturating_add(rate.span_ns()));
+        for number in 0..self.bounds.len() {
+            let bounds = &mut self.bounds[number];
+            if let Some(rate) = bounds.limits.rate {
+                bounds.full_at_ns = bounds.full_at_ns.min(now_ns.saturating_add(rate.span_ns()));
                 self.sleep_if_spent(QueueId(number as u16), now_ns);
             }
         }
@@ -108,7 +113,7 @@ impl Queues {
 
     /// Lets the queue sleep if its rate lets nothing be taken at `now_ns`, else opens it.
     fn sleep_if_spent(&mut self, queue: QueueId, now_ns: i64) {
-        let spent = &mut self.queues[usize::from(queue.0)];
+        let spent = &mut self.bounds[usize::from(queue.0)];
         let opens_ns = spent.limits.rate.map(|rate| rate.opens_at(spent.full_at_ns));
         let until_ns = opens_ns.filter(|opens_ns| *opens_ns > now_ns);
         let before = core::mem::replace(&mut spent.asleep_until_ns, until_ns);
@@ -125,9 +130,10 @@ impl Queues {
 
     /// Closes the queue if its limits let nothing be taken, else opens it.
     fn hold(&mut self, queue: QueueId) {
+        let Bounds { limits, asleep_until_ns, .. } = self.bounds[usize::from(queue.0)];
         self.change(queue, |queue| {
-            let is_busy = queue.limits.concurrency.is_some_and(|max| queue.under_way >= max);
-            queue.is_held = is_busy || queue.asleep_until_ns.is_some();
+            let is_busy = limits.concurrency.is_some_and(|max| queue.under_way >= max);
+            queue.is_held = is_busy || asleep_until_ns.is_some();
         });
     }
 }

@@ -31,6 +31,8 @@ const LINES: usize = PRIORITY_MAX as usize + 1;
 pub(crate) struct Queues {
     names: Names,
     queues: Vec<Queue>,
+    /// Of each queue.
+    bounds: Vec<Bounds>,
     /// Line `queue × 10 + priority`.
     lines: Vec<Line>,
     /// By priority, which queues executors may take a job from.
@@ -39,7 +41,9 @@ pub(crate) struct Queues {
     len: u32,
     /// Jobs that executors may take.
     open_len: u32,
-    /// Sum of the queues' `body_units`.
+    /// Queues whose length is limited.
+    with_length: u32,
+    /// Sum of the bounds' `body_units` and `limits_units`.
     body_units: u64,
     /// Queues that a rate keeps closed, with the time at which each opens.
     asleep: BTreeSet<(i64, QueueId)>,
@@ -49,8 +53,9 @@ pub(crate) struct Queues {
     served_by_default: bool,
 }
 
-/// One queue.
+/// One queue: what each of its jobs touches. It lies within one cache line.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub(crate) struct Queue {
     /// Jobs in its lines.
     len: u32,
@@ -61,6 +66,8 @@ pub(crate) struct Queue {
     under_way: u32,
     /// One bit per priority that has entries.
     occupied: u16,
+    /// Its share beside other queues.
+    weight: u8,
     /// Nothing is taken from it.
     pub(crate) is_paused: bool,
     /// Executors take from it; else only fetches do.
@@ -69,6 +76,13 @@ pub(crate) struct Queue {
     is_limited: bool,
     /// Its limits let nothing be taken now.
     is_held: bool,
+}
+
+const _: () = assert!(size_of::<Queue>() == 32);
+
+/// What bounds a queue, and where that is written. Jobs of a queue without limits do not touch it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
     limits: QueueLimits,
     /// When its rate has its whole burst again.
     full_at_ns: i64,
@@ -105,6 +119,17 @@ impl Queue {
         self.under_way
     }
 
+    /// Jobs that a fetch would get now, but for a rate that lets only some be taken.
+    pub(crate) fn fetchable(&self) -> u32 {
+        if self.is_paused || self.is_held { 0 } else { self.len }
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_served && !self.is_paused && !self.is_held
+    }
+}
+
+impl Bounds {
     pub(crate) fn limits(&self) -> &QueueLimits {
         &self.limits
     }
@@ -114,27 +139,9 @@ impl Queue {
         WallTime(self.full_at_ns.saturating_add(offset_ns).max(0).cast_unsigned())
     }
 
-    /// Jobs that a fetch would get now, but for a rate that lets only some be taken.
-    pub(crate) fn fetchable(&self) -> u32 {
-        if self.is_paused || self.is_held { 0 } else { self.len }
-    }
-
-    /// Why one more job must be refused: the most that may wait in it.
-    pub(crate) fn is_full(&self) -> Option<u32> {
-        self.limits.length.filter(|max| self.waiting() >= *max)
-    }
-
-    fn is_open(&self) -> bool {
-        self.is_served && !self.is_paused && !self.is_held
-    }
-
-    /// Attempts that may begin at `now_ns`.
-    fn allowance(&self, now_ns: i64) -> usize {
-        if !self.is_limited {
-            return usize::MAX;
-        }
-        let places =
-            self.limits.concurrency.map_or(u32::MAX, |max| max.saturating_sub(self.under_way));
+    /// Attempts that may begin at `now_ns` beside those `under_way`.
+    fn allowance(&self, under_way: u32, now_ns: i64) -> usize {
+        let places = self.limits.concurrency.map_or(u32::MAX, |max| max.saturating_sub(under_way));
         let allowed =
             self.limits.rate.map_or(u32::MAX, |rate| rate.allowed(self.full_at_ns, now_ns));
         places.min(allowed) as usize
@@ -147,10 +154,12 @@ impl Queues {
         Self {
             names: Names::new(QUEUES_MAX),
             queues: Vec::new(),
+            bounds: Vec::new(),
             lines: Vec::new(),
             open: [const { Turns::new() }; LINES],
             len: 0,
             open_len: 0,
+            with_length: 0,
             body_units: 0,
             asleep: BTreeSet::new(),
             plan: 0,
@@ -163,16 +172,20 @@ impl Queues {
         let number = self.names.intern(name)?;
         if self.queues.len() <= usize::from(number) {
             let is_served = self.served_by_default;
+            let limits = QueueLimits::default();
             self.queues.push(Queue {
                 len: 0,
                 jobs: 0,
                 under_way: 0,
                 occupied: 0,
+                weight: limits.weight,
                 is_paused: false,
                 is_served,
                 is_limited: false,
                 is_held: false,
-                limits: QueueLimits::default(),
+            });
+            self.bounds.push(Bounds {
+                limits,
                 full_at_ns: i64::MIN,
                 asleep_until_ns: None,
                 planned: (0, 0),
@@ -206,14 +219,30 @@ impl Queues {
         &self.queues[usize::from(queue.0)]
     }
 
+    pub(crate) fn bounds(&self, queue: QueueId) -> &Bounds {
+        &self.bounds[usize::from(queue.0)]
+    }
+
+    /// Why one more job must be refused: the most that may wait in it.
+    pub(crate) fn is_full(&self, queue: QueueId) -> Option<u32> {
+        let waiting = self.get(queue).waiting();
+        self.bounds(queue).limits.length.filter(|max| waiting >= *max)
+    }
+
+    /// Whether the length of any queue is limited.
+    pub(crate) fn limits_lengths(&self) -> bool {
+        self.with_length > 0
+    }
+
     /// Length of the events at which pauses and limits are written, in units of 16 bytes.
     pub(crate) fn body_units(&self) -> u64 {
         self.body_units
     }
 
     /// All queues with their names, in the order of their numbers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Queue)> {
-        self.names.all().iter().zip(&self.queues)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Queue, &Bounds)> {
+        let queues = self.queues.iter().zip(&self.bounds);
+        self.names.all().iter().zip(queues).map(|(name, (queue, bounds))| (name, queue, bounds))
     }
 
     /// Jobs in all queues.
@@ -238,10 +267,10 @@ impl Queues {
 
     /// Notes the event at which the queue's pause is written, and its length.
     pub(crate) fn set_body(&mut self, queue: QueueId, body: Lsn, units: u16) {
-        let queue = &mut self.queues[usize::from(queue.0)];
-        self.body_units -= u64::from(queue.body_units);
+        let bounds = &mut self.bounds[usize::from(queue.0)];
+        self.body_units -= u64::from(bounds.body_units);
         self.body_units += u64::from(units);
-        (queue.body, queue.body_units) = (body, units);
+        (bounds.body, bounds.body_units) = (body, units);
     }
 
     fn change(&mut self, queue: QueueId, change: impl FnOnce(&mut Queue)) {
@@ -253,7 +282,7 @@ impl Queues {
         if was_open == is_open {
             return;
         }
-        let weight = queue.limits.weight;
+        let weight = queue.weight;
         for (priority, open) in self.open.iter_mut().enumerate() {
             open.set(number, weight, is_open && queue.occupied & 1 << priority != 0);
         }
@@ -273,7 +302,7 @@ impl Queues {
         self.len += 1;
         if queue.is_open() {
             self.open_len += 1;
-            self.open[usize::from(priority)].set(number, queue.limits.weight, true);
+            self.open[usize::from(priority)].set(number, queue.weight, true);
         }
     }
 
@@ -302,7 +331,7 @@ impl Queues {
         if let Removed::Emptied(line) = remove(links, &mut self.lines, slot.0) {
             let priority = line % LINES;
             queue.occupied &= !(1 << priority);
-            self.open[priority].set(number, queue.limits.weight, false);
+            self.open[priority].set(number, queue.weight, false);
         }
         queue.len -= 1;
         self.len -= 1;
@@ -325,11 +354,23 @@ impl Queues {
             if count == 0 {
                 continue;
             }
+            if count == 1 {
+                // Nobody to take turns with.
+                let Some(number) = self.open[priority].only() else { continue };
+                let before = slots.len();
+                let most = max.min(before.saturating_add(self.left_in_plan(number, now_ns)));
+                self.take_line(links, number * LINES + priority, most, slots);
+                self.note_planned(number, slots.len() - before);
+                if slots.len() == max {
+                    return;
+                }
+                continue;
+            }
             let mut round = self.open[priority].begin(max - slots.len());
             let mut was_cut = false;
             for _ in 0..count {
                 let Some(number) = self.open[priority].next(&round) else { break };
-                let weight = self.queues[number].limits.weight;
+                let weight = self.queues[number].weight;
                 let share = self.open[priority].share(&mut round, number, weight);
                 let allowance = self.left_in_plan(number, now_ns);
                 let before = slots.len();
@@ -356,16 +397,17 @@ impl Queues {
         if !queue.is_limited {
             return usize::MAX;
         }
-        let (plan, planned) = queue.planned;
+        let bounds = &self.bounds[number];
+        let (plan, planned) = bounds.planned;
         let planned = if plan == self.plan { planned as usize } else { 0 };
-        queue.allowance(now_ns).saturating_sub(planned)
+        bounds.allowance(queue.under_way, now_ns).saturating_sub(planned)
     }
 
     fn note_planned(&mut self, number: usize, taken: usize) {
-        let queue = &mut self.queues[number];
-        if queue.is_limited {
-            let before = if queue.planned.0 == self.plan { queue.planned.1 } else { 0 };
-            queue.planned = (self.plan, before + taken as u32);
+        if self.queues[number].is_limited {
+            let bounds = &mut self.bounds[number];
+            let before = if bounds.planned.0 == self.plan { bounds.planned.1 } else { 0 };
+            bounds.planned = (self.plan, before + taken as u32);
         }
     }
 
@@ -380,8 +422,12 @@ impl Queues {
         slots: &mut Vec<Slot>,
     ) {
         let number = usize::from(queue.0);
-        let Queue { mut occupied, is_paused, is_held, .. } = self.queues[number];
-        let allowance = self.queues[number].allowance(now_ns);
+        let Queue { mut occupied, is_paused, is_held, is_limited, under_way, .. } =
+            self.queues[number];
+        let allowance = match is_limited {
+            true => self.bounds[number].allowance(under_way, now_ns),
+            false => usize::MAX,
+        };
         let max = max.min(slots.len().saturating_add(allowance));
         while occupied != 0 && !is_paused && !is_held && slots.len() < max {
             let priority = 15 - occupied.leading_zeros();

@@ -40,6 +40,11 @@ impl Turns {
         self.open.count()
     }
 
+    /// The queue that is open, if it is one alone.
+    pub(super) fn only(&self) -> Option<usize> {
+        self.open.next_from(0)
+    }
+
     /// Opens or closes a queue. Its weight must be the same until it is closed.
     pub(super) fn set(&mut self, number: usize, weight: u8, is_open: bool) {
         if self.open.set(number, is_open) {

@@ -210,7 +210,7 @@ impl Scheduler {
                 *under_way += u64::from(record.state == JobState::Running);
             }
         }
-        for ((_, queue), (jobs, under_way)) in self.queues.iter().zip(counted) {
+        for ((_, queue, _), (jobs, under_way)) in self.queues.iter().zip(counted) {
             same("jobs of a queue", queue.jobs().into(), jobs)?;
             same("attempts of a queue", queue.under_way().into(), under_way)?;
         }

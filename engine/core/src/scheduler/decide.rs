@@ -66,11 +66,13 @@ impl Scheduler {
 
     /// Whether a queue takes one more job.
     pub(super) fn queue_takes(&self, name: &str) -> Result<(), Refusal> {
-        let Some(queue) = self.queues.find(name) else {
-            let has_room = self.queues.has_room_for(name);
-            return if has_room { Ok(()) } else { Err(Refusal::TooManyQueues) };
-        };
-        match self.queues.get(queue).is_full() {
+        if !self.queues.has_room_for(name) {
+            return Err(Refusal::TooManyQueues);
+        }
+        if !self.queues.limits_lengths() {
+            return Ok(());
+        }
+        match self.queues.find(name).and_then(|queue| self.queues.is_full(queue)) {
             Some(max) => Err(Refusal::QueueFull { queue: name.into(), max }),
             None => Ok(()),
         }
@@ -220,7 +222,7 @@ impl Scheduler {
         if !self.queues.has_room_for(name) {
             return refused(Refusal::TooManyQueues);
         }
-        let before = self.queues.find(name).map(|queue| *self.queues.get(queue));
+        let before = self.queues.find(name).map(|queue| *self.queues.bounds(queue));
         let is_same = before.map_or(limits.is_default(), |queue| queue.limits() == limits);
         if is_same {
             return (Answer::QueueSet(false), Lsn(0));

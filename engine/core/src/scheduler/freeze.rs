@@ -13,6 +13,7 @@ use crate::{
         table::{Body, Order},
         timeout_ns,
     },
+    queue::{Bounds, Queue},
     snapshot::{Frozen, FrozenSchedule, Header, QueueEntry, RestoreError},
     time::WallTime,
 };
@@ -58,7 +59,10 @@ impl Scheduler {
             leases: self.fetched,
         };
         let kinds = self.kinds.all().to_vec();
-        let queues = self.queues.iter().map(|(name, queue)| (name.clone(), *queue)).collect();
+        let queue = |(name, queue, bounds): (&Arc<str>, &Queue, &Bounds)| {
+            (name.clone(), QueueEntry::of(queue, bounds, self.offset_ns))
+        };
+        let queues = self.queues.iter().map(queue).collect();
         let (records, keys) = (self.table.freeze(), self.keys.freeze());
         let options = self.options.freeze();
         Frozen { header, kinds, queues, schedules, records, keys, options }

@@ -13,7 +13,7 @@ use crate::{
     },
     journal::{Journal, Position},
     limits,
-    queue::Queue,
+    queue::Bounds,
     time::{MonoTime, Now, WallTime},
     wheel::TICK_NS,
 };
@@ -229,9 +229,11 @@ impl Scheduler {
         name: &str,
         journal: &mut impl Journal,
     ) -> Cleaned {
-        let queue = self.queues.find(name).map(|queue| self.queues.get(queue));
+        let queue = self.queues.find(name);
+        let is_needed =
+            |queue| self.queues.get(queue).is_paused && self.queues.bounds(queue).body == lsn;
         // A queue that is not paused is as if it had never been.
-        if !queue.is_some_and(|queue| queue.is_paused && queue.body == lsn) {
+        if !queue.is_some_and(is_needed) {
             return Cleaned::Dead;
         }
         let need = limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64;
@@ -250,7 +252,7 @@ impl Scheduler {
         name: &str,
         journal: &mut impl Journal,
     ) -> Cleaned {
-        let Some(queue) = self.queues.find(name).map(|queue| *self.queues.get(queue)) else {
+        let Some(queue) = self.queues.find(name).map(|queue| *self.queues.bounds(queue)) else {
             return Cleaned::Dead;
         };
         // A queue that is not limited is as if it had never been.
@@ -270,7 +272,7 @@ impl Scheduler {
     /// queue may have its burst again after a recovery; that is better than a log that cannot be cut.
     fn write_spent_rates(&mut self, now: Now, journal: &mut impl Journal) {
         for number in 0..self.queues.names().len() as u16 {
-            let queue = *self.queues.get(QueueId(number));
+            let queue = *self.queues.bounds(QueueId(number));
             let is_spent =
                 queue.limits().rate.is_some() && queue.full_at(self.offset_ns) > now.wall;
             let need = journal.record_bytes(limits::QUEUE_LIMITS_BYTES_MAX as usize);
@@ -286,7 +288,7 @@ impl Scheduler {
         &mut self,
         now: Now,
         name: &str,
-        queue: &Queue,
+        queue: &Bounds,
         journal: &mut impl Journal,
     ) -> usize {
         let full_at = queue.full_at(self.offset_ns).0;

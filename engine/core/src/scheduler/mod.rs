@@ -444,20 +444,18 @@ impl Scheduler {
     /// All queues that were named since the process began, in the order in which they were.
     #[must_use]
     pub fn queues(&self) -> Vec<QueueView> {
-        let view =
-            |(number, (name, queue)): (usize, (&alloc::sync::Arc<str>, &crate::queue::Queue))| {
-                let firsts = self.queues.firsts(QueueId(number as u16));
-                QueueView {
-                    name: (**name).into(),
-                    ready: u64::from(queue.len()),
-                    waiting: u64::from(queue.waiting()),
-                    running: u64::from(queue.under_way()),
-                    oldest: firsts.map(|slot| self.due_of(self.table.get(slot))).min(),
-                    paused: queue.is_paused,
-                    limits: *queue.limits(),
-                }
-            };
-        self.queues.iter().enumerate().map(view).collect()
+        let views = self.queues.iter().zip(0..).map(|((name, queue, bounds), number)| QueueView {
+            name: (**name).into(),
+            ready: u64::from(queue.len()),
+            waiting: u64::from(queue.waiting()),
+            running: u64::from(queue.under_way()),
+            oldest: (self.queues.firsts(QueueId(number)))
+                .map(|slot| self.due_of(self.table.get(slot)))
+                .min(),
+            paused: queue.is_paused,
+            limits: *bounds.limits(),
+        });
+        views.collect()
     }
 
     /// Says whether executors take from the queue `name`; see [`Config::serves_queues`]. It is not

@@ -11,7 +11,7 @@ use crate::{
         record::{AttemptsMax, NO_SCHEDULE, Record, Traits},
     },
     limits,
-    queue::{Queue, QueueLimits, Rate},
+    queue::{Bounds, Queue, QueueLimits, Rate},
     time::{MonoTime, WallTime},
 };
 
@@ -122,16 +122,16 @@ pub(crate) struct QueueEntry {
 }
 
 impl QueueEntry {
-    pub(super) fn of(queue: &Queue, offset_ns: i64) -> Self {
-        let limits = *queue.limits();
+    pub(crate) fn of(queue: &Queue, bounds: &Bounds, offset_ns: i64) -> Self {
+        let limits = *bounds.limits();
         Self {
             is_paused: queue.is_paused,
-            body: queue.body,
-            body_units: queue.body_units,
+            body: bounds.body,
+            body_units: bounds.body_units,
             limits,
-            limits_body: queue.limits_body,
-            limits_units: queue.limits_units,
-            full_at: limits.rate.map_or(WallTime(0), |_| queue.full_at(offset_ns)),
+            limits_body: bounds.limits_body,
+            limits_units: bounds.limits_units,
+            full_at: limits.rate.map_or(WallTime(0), |_| bounds.full_at(offset_ns)),
         }
     }
 }

@@ -102,7 +102,6 @@ use crate::{
         record::{NO_SCHEDULE, Record, Role},
     },
     pages::FrozenPages,
-    queue::Queue,
     time::WallTime,
 };
 pub(crate) use layout::{Header, QueueEntry};
@@ -122,7 +121,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub struct Frozen {
     pub(crate) header: Header,
     pub(crate) kinds: Vec<Arc<str>>,
-    pub(crate) queues: Vec<(Arc<str>, Queue)>,
+    pub(crate) queues: Vec<(Arc<str>, QueueEntry)>,
     pub(crate) schedules: Vec<FrozenSchedule>,
     pub(crate) records: FrozenPages<Record>,
     pub(crate) keys: FrozenPages<KeyEntry>,
@@ -171,9 +170,8 @@ impl Frozen {
             chunk.extend(kind.as_bytes());
             flush(&mut chunk, CHUNK_BYTES)?;
         }
-        for (name, queue) in &self.queues {
-            let entry = QueueEntry::of(queue, self.header.offset_ns);
-            chunk.extend(encode_queue(name.len() as u16, &entry));
+        for (name, entry) in &self.queues {
+            chunk.extend(encode_queue(name.len() as u16, entry));
             chunk.extend(name.as_bytes());
             flush(&mut chunk, CHUNK_BYTES)?;
         }
