@@ -13,6 +13,7 @@ use tickwheel_bench::{
     BenchError,
     engine::{
         Trips,
+        bulk::Bulk,
         herd::Herd,
         lateness::{Lateness, bare_sleeper},
         overload::{Load, Overload},
@@ -35,6 +36,8 @@ const FAST_JOBS: u64 = 900_000;
 const HERD_JOBS: u64 = 1_000_000;
 const INTERVAL: Duration = Duration::from_millis(50);
 const PENDING_JOBS: u64 = 10_000_000;
+const PAGES: u64 = 20;
+const CANCELLED: u64 = 1_000_000;
 const IDLE: Duration = Duration::from_secs(5);
 const SATURATED_JOBS: u64 = 1_000_000;
 const OVERLOAD_SECONDS: u64 = 10;
@@ -81,11 +84,12 @@ criterion_group!(benches, engine);
 type Table = fn(&Path) -> Result<(), BenchError>;
 
 fn tables(wanted: &str) -> Result<(), BenchError> {
-    let all: [(&str, Table); 6] = [
+    let all: [(&str, Table); 7] = [
         ("lateness-slow", lateness_slow),
         ("lateness-fast", lateness_fast),
         ("herd", herd),
         ("pending", pending),
+        ("bulk", bulk),
         ("shards", shards),
         ("overload", overload),
     ];
@@ -192,6 +196,30 @@ fn pending(parent: &Path) -> Result<(), BenchError> {
         run.end.as_secs_f64(),
         run.serving.as_secs_f64()
     );
+    Ok(())
+}
+
+fn bulk(parent: &Path) -> Result<(), BenchError> {
+    let jobs = setting("TICKWHEEL_BENCH_PENDING", PENDING_JOBS)?.max(1000);
+    let cancelled = CANCELLED.min(jobs / 2);
+    let run = Bulk::run(parent, jobs, PAGES, cancelled)?;
+    let ms = |ns: &Histogram<u64>, quantile| micros(ns, quantile) / 1000.0;
+    for (name, took_ns) in [("common", &run.common_ns), ("rare", &run.rare_ns)] {
+        let (p50, most) = (ms(took_ns, 0.5), ms(took_ns, 1.0));
+        println!(
+            "page of a {name} kind among {jobs}: p50 {p50:.2} ms, most {most:.2} ms (target 50)"
+        );
+    }
+    println!(
+        "{cancelled} cancelled by their queue in {:.2} s (target 2)",
+        run.cancel.as_secs_f64()
+    );
+    for (name, took_ns) in [("alone", &run.alone_ns), ("meanwhile", &run.beside_ns)] {
+        let (p50, p99, most) = (ms(took_ns, 0.5), ms(took_ns, 0.99), ms(took_ns, 1.0));
+        println!(
+            "submit to ack, {name}: p50 {p50:.2} ms, p99 {p99:.2} ms (target 20), most {most:.2} ms"
+        );
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Jobs through a whole engine: submitted in batches, run, completed in the log; and below, one file
 //! per promise about a whole engine. They know the public calls of the engine only.
 
+pub mod bulk;
 mod clocks;
 pub mod herd;
 pub mod lateness;

@@ -9,6 +9,7 @@ use tickwheel_bench::{
     cron::{RULES, Reader, Searches, ZONES},
     engine::{
         Trips,
+        bulk::Bulk,
         herd::Herd,
         lateness::{Lateness, bare_sleeper},
         overload::{Load, Overload},
@@ -241,6 +242,14 @@ fn a_herd_drains_beside_another_caller() {
         assert!(!run.ack_ns.is_empty());
         assert!(run.drained > Duration::ZERO);
     }
+}
+
+#[test]
+fn pages_are_listed_and_many_are_cancelled_beside_other_callers() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Bulk::run(dir.path(), 20_000, 3, 5000).unwrap();
+    assert_eq!((run.common_ns.len(), run.rare_ns.len()), (3, 3));
+    assert!(run.cancel > Duration::ZERO && !run.alone_ns.is_empty(), "{run:?}");
 }
 
 #[test]

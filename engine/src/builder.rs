@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
-use tickwheel_core::{Notice, ShardId};
+use tickwheel_core::{Alert, DeadLimits, Notice, ShardId, limits::DEAD_MAX};
 use tickwheel_wal::Durability;
 
 use crate::{
@@ -21,6 +21,9 @@ pub(crate) type Observer = Arc<dyn Fn(&Notice) + Send + Sync>;
 /// Called once when a log has failed.
 pub(crate) type OnFailure = Arc<dyn Fn(&CallError) + Send + Sync>;
 
+/// Called when something was paused by itself.
+pub(crate) type OnAlert = Arc<dyn Fn(&Alert) + Send + Sync>;
+
 /// Settings of an [`Engine`]: see [`Engine::builder`].
 pub struct Builder {
     data_dir: PathBuf,
@@ -32,6 +35,7 @@ pub struct Builder {
     segment_bytes: u64,
     running_max: u32,
     jobs_max: u32,
+    dead: DeadLimits,
     pin: bool,
     paused: bool,
     served: Option<Vec<String>>,
@@ -40,6 +44,9 @@ pub struct Builder {
     duplicate: Option<String>,
     observer: Option<Observer>,
     on_failure: Option<OnFailure>,
+    on_alert: Option<OnAlert>,
+    queue_guards: Vec<(String, u32)>,
+    schedule_guards: Vec<(String, u32)>,
 }
 
 impl Builder {
@@ -54,6 +61,7 @@ impl Builder {
             segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
             running_max: limits::RUNNING_DEFAULT,
             jobs_max: tickwheel_core::limits::JOBS_MAX,
+            dead: DeadLimits::default(),
             pin: true,
             paused: false,
             served: None,
@@ -62,6 +70,9 @@ impl Builder {
             duplicate: None,
             observer: None,
             on_failure: None,
+            on_alert: None,
+            queue_guards: Vec::new(),
+            schedule_guards: Vec::new(),
         }
     }
 
@@ -161,6 +172,22 @@ impl Builder {
     #[must_use]
     pub fn jobs_max(mut self, jobs: u32) -> Self {
         self.jobs_max = jobs;
+        self
+    }
+
+    /// Jobs per shard that failed for good and are kept: 0 to 10,000,000. Default 100,000. The oldest
+    /// leave first; with 0 none is kept. Each takes about 300 bytes of memory while it is kept, and its
+    /// payload stays in the log.
+    #[must_use]
+    pub fn dead_max(mut self, jobs: u32) -> Self {
+        self.dead.jobs_max = jobs;
+        self
+    }
+
+    /// How long a job is kept that failed for good. Default 180 days.
+    #[must_use]
+    pub fn dead_age(mut self, age: Duration) -> Self {
+        self.dead.age_ns = clock::saturating_ns(age);
         self
     }
 
@@ -288,6 +315,33 @@ impl Builder {
         self
     }
 
+    /// Pauses `queue` each time that so many attempts in a row have failed in it, and tells
+    /// [`Builder::on_alert`]. [`Engine::pause_queue`] lets it go on. Each shard counts for itself, and
+    /// pauses its own part; the count begins anew with each start. Attempts that are lost, snoozed or
+    /// cancelled do not count. 0 is without a guard, as is the default.
+    #[must_use]
+    pub fn pause_queue_after(mut self, queue: impl Into<String>, failures: u32) -> Self {
+        self.queue_guards.push((queue.into(), failures));
+        self
+    }
+
+    /// Pauses the schedule `name` each time that so many attempts in a row have failed at jobs that it added,
+    /// with a note that says so, and tells [`Builder::on_alert`]. [`Engine::resume_schedule`] lets it go on. The
+    /// count begins anew with each start. 0 is without a guard, as is the default.
+    #[must_use]
+    pub fn pause_schedule_after(mut self, name: impl Into<String>, failures: u32) -> Self {
+        self.schedule_guards.push((name.into(), failures));
+        self
+    }
+
+    /// Called when a queue or schedule was paused after too many failures, on a shard's thread: it must be
+    /// quick and must not call the engine. What it tells may not be durable yet.
+    #[must_use]
+    pub fn on_alert(mut self, on_alert: impl Fn(&Alert) + Send + Sync + 'static) -> Self {
+        self.on_alert = Some(Arc::new(on_alert));
+        self
+    }
+
     /// Opens or makes the data directory, recovers what it holds, and starts all threads.
     ///
     /// # Errors
@@ -319,12 +373,16 @@ impl Builder {
                 homes: self.homes.clone(),
                 running_max: self.running_max,
                 jobs_max: self.jobs_max,
+                dead: self.dead,
                 executors: executors.div_ceil(shards),
                 places,
                 pool: Arc::clone(&pool),
                 spin_ns: clock::saturating_ns(spin),
                 observer: self.observer.clone(),
                 on_failure: self.on_failure.clone(),
+                on_alert: self.on_alert.clone(),
+                queue_guards: self.queue_guards.clone(),
+                schedule_guards: self.schedule_guards.clone(),
                 // With fewer processors than shards a pin would only take a choice away.
                 core: (self.pin && shards <= cores.len()).then(|| cores[number]),
             })?);
@@ -375,6 +433,8 @@ impl Builder {
         within("spin", clock::saturating_ns(self.spin), 0, spin_max, range)?;
         let running_max = u64::from(self.running_max);
         within("running_max", running_max, 1, u64::from(limits::RUNNING_MAX), "1 to 65536")?;
+        let dead_max = u64::from(self.dead.jobs_max);
+        within("dead_max", dead_max, 0, u64::from(DEAD_MAX), "0 to 10000000")?;
         let jobs_max = u64::from(self.jobs_max);
         within("jobs_max", jobs_max, 1, 1 << 30, "1 to 1073741824")?;
         let segment_range = "a power of two from 8388608 (8 MiB) to 1073741824 (1 GiB)";

@@ -17,6 +17,7 @@ use crate::{
     error::{CallError, SubmitError},
     executor::Pool,
     job::NewJob,
+    jobs::Death,
     latency::{self, Latency, Recorder},
     limits, route,
     schedule::{Pause, Schedule},
@@ -65,6 +66,15 @@ pub enum JobInfo {
         schedule: Option<String>,
         /// When it ends as expired unless an attempt has begun by then.
         expires: Option<SystemTime>,
+    },
+    /// It failed for good and is in the dead set; [`Engine::look`](crate::Engine::look) tells more.
+    Dead {
+        /// Its kind.
+        kind: String,
+        /// Attempts begun.
+        attempts: u16,
+        /// How it failed.
+        death: Death,
     },
     /// It was accepted once and has ended; how is not kept.
     Ended,
@@ -387,6 +397,11 @@ impl Engine {
         }
         Ok(match self.ask(shard, |reply| Message::Job { job, reply })? {
             Found::Pending(view) => Some(JobInfo::from(*view)),
+            Found::Dead(dead) => Some(JobInfo::Dead {
+                kind: dead.job.kind.to_string(),
+                attempts: dead.job.attempts,
+                death: Death::of(&dead),
+            }),
             Found::Ended => Some(JobInfo::Ended),
             Found::Unknown => None,
         })

@@ -136,6 +136,14 @@ impl NewJob {
         Arc::make_mut(self.terms.options.get_or_insert_default())
     }
 
+    /// Whether it is kept in the dead set if it fails for good, to be looked at and queued again;
+    /// otherwise it is gone then. Default yes.
+    #[must_use]
+    pub fn keep_dead(mut self, keep: bool) -> Self {
+        self.terms.keeps_dead = keep;
+        self
+    }
+
     pub(crate) fn key_given(&self) -> Option<Key> {
         self.terms.key
     }

@@ -46,6 +46,7 @@ mod engine;
 mod error;
 mod executor;
 mod job;
+mod jobs;
 mod keyed;
 pub mod latency;
 pub mod ledger;
@@ -71,14 +72,18 @@ pub use error::{
 };
 pub use executor::{AsyncAttempt, Attempt, ExtendError, Handle, JobError, Spawn};
 pub use job::{Backoff, NewJob};
+pub use jobs::{
+    Bulk, BulkPreview, BulkProgress, Death, DeathCause, JobChange, JobCursor, JobEntry, JobFilter,
+    JobPage, ParseJobCursorError,
+};
 pub use queue::QueueLimits;
 pub use schedule::{Missed, Pause, Schedule};
 pub use shards::{ClosedShard, OpenedShard};
 pub use shutdown::ShutdownReport;
 pub use ticket::{BatchTicket, Ticket};
 pub use tickwheel_core::{
-    Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap, Refusal, ShardId,
-    cron,
+    Alert, Changed, Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap,
+    Refusal, ShardId, cron,
 };
 pub use tickwheel_wal::{Durability, ReadError};
 #[cfg(feature = "json")]

@@ -19,6 +19,18 @@ pub const PASS_COMMANDS_MAX: usize = 512;
 /// A worker's fetch waits for a job at the most this long.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(3600);
 
+/// Jobs on one page of a list at the most.
+pub const PAGE_JOBS_MAX: usize = 1000;
+
+/// Places in the tables that are looked at for one page of a list at the most.
+pub const PAGE_PLACES_MAX: u32 = 4 << 20;
+
+/// Places that a shard looks at for a list or a change of many in one pass: four megabytes of records.
+pub const PASS_PLACES_MAX: u32 = 65_536;
+
+/// Events that a change of many writes in one pass at the most, each of up to 1024 jobs.
+pub const PASS_CHANGES_MAX: u32 = 2;
+
 /// Ends of attempts that a shard takes in one pass.
 pub const PASS_COMPLETIONS_MAX: usize = 1024;
 
@@ -120,6 +132,8 @@ pub const SPIN_MAX: Duration = Duration::from_millis(1);
 /// Longest record that a log must take: the longest event and the record's header.
 pub const RECORD_BYTES_MAX: u32 = core_limits::EVENT_BYTES_MAX as u32 + 64;
 
+// A page is made in several passes.
+const _: () = assert!(PASS_PLACES_MAX < PAGE_PLACES_MAX);
 // Four of the longest records fit a segment, as the log asks for.
 const _: () = assert!(RECORD_BYTES_MAX as u64 * 4 <= SEGMENT_BYTES_MIN);
 // Cleaning must be able to overtake the load.

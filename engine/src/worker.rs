@@ -19,7 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tickwheel_core::{JobId, Key, QueueView, Refusal};
+use tickwheel_core::{Changed, JobId, JobState, Key, QueueView, Refusal};
 use tickwheel_wal::{ReadError, RecordHandle};
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     engine::{Engine, open_or_left_out},
     error::CallError,
     job::NewJob,
+    jobs::JobChange,
     limits,
     queue::QueueLimits,
     route,
@@ -81,7 +82,16 @@ pub enum Order {
         /// The job.
         job: Handle,
     },
-    /// Look at this job.
+    /// Change this job. If it is named by its key and the change is one of dead jobs, it is the one that
+    /// died last with this key.
+    Change {
+        /// The job.
+        job: Handle,
+        /// What is to be changed.
+        change: JobChange,
+    },
+    /// Look at this job; if it is named by its key and has ended, at the one that died last with this
+    /// key.
     Look {
         /// The job.
         job: Handle,
@@ -105,6 +115,11 @@ pub enum Finish {
     },
     /// The worker gives it back: the attempt does not count.
     Returned,
+    /// Not now: the job is due again after a while, and the attempt does not count.
+    Snoozed {
+        /// How long: up to 49 days.
+        wait: Duration,
+    },
 }
 
 /// What became of an [`Order`].
@@ -119,6 +134,8 @@ pub enum OrderReply {
     Extended(bool),
     /// Of [`Order::Cancel`]; `false` when it had ended or was never there.
     Cancelled(bool),
+    /// Of [`Order::Change`].
+    Changed(Changed),
     /// Of [`Order::Look`]; `None` when it has ended or was never there.
     Looked(Option<Box<Seen>>),
     /// It was not carried out.
@@ -134,6 +151,8 @@ pub struct Seen {
     pub attempts_max: u16,
     /// Whether one is under way.
     pub is_running: bool,
+    /// Its state.
+    pub state: JobState,
     /// Its queue.
     pub queue: Box<str>,
     /// Where its payload is.

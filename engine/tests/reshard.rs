@@ -112,6 +112,9 @@ fn tell(engine: &Engine, jobs: &BTreeMap<String, Logged>) -> Told {
                 let job = format!("{state} {kind} {tries}, {priority}, {schedule:?}");
                 told.insert(payload.clone(), job);
             }
+            Some(JobInfo::Dead { kind, attempts, death, .. }) => {
+                told.insert(payload.clone(), format!("dead {kind} attempt {attempts}, {death:?}"));
+            }
             other => assert!(matches!(other, Some(JobInfo::Ended)), "{payload}: {other:?}"),
         }
     }

@@ -40,9 +40,10 @@ pub use journal::{Journal, NoRoom, Position};
 pub use queue::{QueueLimits, Rate};
 pub use schedule::{Missed, Overlap, Pause, Schedule, Timing};
 pub use scheduler::{
-    Answer, Attempt, Began, CallerId, Census, CensusError, CleanError, Cleaned, Config, Counts,
-    Dispatch, Input, JobView, Next, Notice, Outcome, OutcomeKind, Outputs, Place, QueueView,
-    ReplayError, Reply, ScheduleView, Scheduler, Wake,
+    Alert, Answer, Attempt, Began, CallerId, Census, CensusError, Change, Changed, CleanError,
+    Cleaned, Config, Counts, DeadLimits, DeadView, Dispatch, Filter, Input, JobView, Next, Notice,
+    Outcome, OutcomeKind, Outputs, Piece, Place, QueueView, ReplayError, Reply, ScheduleView,
+    Scheduler, States, Wake, WalkBudget, WalkPlace,
 };
 pub use snapshot::{
     Frozen, Restore, RestoreError, SnapshotBuilder, SnapshotParser, SnapshotPieces,

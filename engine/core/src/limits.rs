@@ -65,6 +65,18 @@ pub const DUE_WALL_NS_MAX: u64 = 7_258_118_400 * 1_000_000_000;
 /// Longest message kept of a failed attempt; a longer one is cut at a character's border.
 pub const MESSAGE_BYTES_MAX: usize = 1000;
 
+/// What is kept of the message of a dead job's last failure.
+pub const DEAD_MESSAGE_BYTES_MAX: usize = 216;
+
+/// Dead jobs that a shard may be told to keep.
+pub const DEAD_MAX: u32 = 10_000_000;
+
+/// Dead jobs that a shard keeps unless told otherwise.
+pub const DEAD_DEFAULT: u32 = 100_000;
+
+/// How long a dead job is kept unless told otherwise: 180 days, in nanoseconds.
+pub const DEAD_AGE_NS_DEFAULT: u64 = 180 * 86_400 * 1_000_000_000;
+
 /// Longest cron expression and zone name together, as text.
 pub const EXPRESSION_BYTES_MAX: usize = 1024;
 
@@ -91,7 +103,8 @@ pub const START_BYTES_MAX: u64 = 64 + 40;
 pub const JOB_OPTIONS_BYTES_MAX: usize = 32;
 
 /// Longest fixed part of the event that writes a held job again.
-pub const KEPT_HEAD_BYTES_MAX: usize = 160 + 3 * NAME_BYTES_MAX + JOB_OPTIONS_BYTES_MAX;
+pub const KEPT_HEAD_BYTES_MAX: usize =
+    176 + 3 * NAME_BYTES_MAX + JOB_OPTIONS_BYTES_MAX + DEAD_MESSAGE_BYTES_MAX;
 
 /// What the event that lets the log's beginning be cut off takes at the most, without its header.
 pub const BASE_BYTES_MAX: usize = 80;
@@ -108,6 +121,12 @@ pub const FETCHED_MAX: u32 = 1 << 20;
 
 /// Attempts in one event at the most that says that several began or ended.
 pub const LIST_ATTEMPTS_MAX: usize = 1024;
+
+/// Longest fixed part of the event that changes jobs.
+pub const CHANGE_HEAD_BYTES_MAX: usize = 40 + NAME_BYTES_MAX;
+
+/// Bytes that one job takes in the list of an event at the most: ten of an id, five of a token.
+pub const LIST_ENTRY_BYTES_MAX: usize = 15;
 
 /// What a record of the journal takes beside its event, as far as the core counts it for
 /// [`Scheduler::live_bytes`](crate::Scheduler::live_bytes): its header. The journal alone knows it exactly.
@@ -138,10 +157,13 @@ const _: () = assert!(
         <= EVENT_HEAD_BYTES_MAX
 );
 const _: () = assert!(KEPT_HEAD_BYTES_MAX <= EVENT_HEAD_BYTES_MAX);
-// Two bytes of a record tell a job's attempts; one bit of them says whether it has options.
-const _: () = assert!(ATTEMPTS_MAX < 1 << 15);
+// Two bytes of a record tell a job's attempts; two bits of them say other things.
+const _: () = assert!(ATTEMPTS_MAX < 1 << 14);
 // What is reserved for an attempt's end must hold the longest message.
 const _: () = assert!(OUTCOME_BYTES_MAX > MESSAGE_BYTES_MAX as u64);
+// The length of a dead job's message is one byte.
+const _: () = assert!(DEAD_MESSAGE_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(DEAD_DEFAULT <= DEAD_MAX && DEAD_MAX < JOBS_MAX);
 const _: () = assert!(ATTEMPTS_DEFAULT <= ATTEMPTS_MAX);
 const _: () = assert!(PRIORITY_DEFAULT <= PRIORITY_MAX);
 const _: () = assert!(RELEASE_BYTES >= 2 * (64 + BASE_BYTES_MAX as u64) + 64);

@@ -25,6 +25,8 @@ pub enum Bug {
     HeldKey,
     /// Queues that were paused go on after a restart.
     ForgottenPause,
+    /// Cleaning forgets dead jobs.
+    ForgottenDead,
     /// Tokens go on from what a crash has left, whoever was given them.
     RepeatedToken,
 }

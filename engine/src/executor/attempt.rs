@@ -123,25 +123,58 @@ impl Times {
 #[error("{message}")]
 pub struct JobError {
     message: Cow<'static, str>,
-    permanent: bool,
+    then: Then,
+}
+
+/// What follows an attempt that did not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Retry,
+    Death,
+    /// It is tried again after so long, and was not tried yet.
+    Again(Duration),
 }
 
 impl JobError {
     /// It may be tried again: the job's back-off and number of attempts decide. The text is kept
     /// up to 1000 bytes.
     pub fn retryable(reason: impl std::fmt::Display) -> Self {
-        Self { message: Cow::Owned(reason.to_string()), permanent: false }
+        Self { message: Cow::Owned(reason.to_string()), then: Then::Retry }
     }
 
     /// A retry is of no use: the job is dead. The text is kept up to 1000 bytes.
     pub fn permanent(reason: impl std::fmt::Display) -> Self {
-        Self { message: Cow::Owned(reason.to_string()), permanent: true }
+        Self { message: Cow::Owned(reason.to_string()), then: Then::Death }
+    }
+
+    /// Not now: the job is due again after `wait` (49 days at the most), and this attempt does not count. A
+    /// handler that says so each time has its job back for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tickwheel_engine::JobError;
+    /// let error = JobError::snooze(Duration::from_secs(60));
+    /// assert_eq!(error.snoozed(), Some(Duration::from_secs(60)));
+    /// ```
+    #[must_use]
+    pub fn snooze(wait: Duration) -> Self {
+        let wait = wait.min(Duration::from_millis(tickwheel_core::limits::SPAN_MS_MAX));
+        Self { message: Cow::Borrowed("snoozed"), then: Then::Again(wait) }
+    }
+
+    /// How long the job waits that is not to be tried now.
+    #[must_use]
+    pub fn snoozed(&self) -> Option<Duration> {
+        match self.then {
+            Then::Again(wait) => Some(wait),
+            _ => None,
+        }
     }
 
     /// Whether a retry is of no use.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        self.permanent
+        self.then == Then::Death
     }
 
     /// The reason.

@@ -78,7 +78,10 @@ impl Shard {
                     continue;
                 }
                 Ended::Failed(error) if error.is_permanent() => Outcome::Permanent(error.message()),
-                Ended::Failed(error) => Outcome::Retryable(error.message()),
+                Ended::Failed(error) => match error.snoozed() {
+                    Some(wait) => Outcome::Postponed(wait.as_nanos() as u64),
+                    None => Outcome::Retryable(error.message()),
+                },
                 Ended::Panicked(message) => Outcome::Panicked(message),
                 Ended::NotBegun => Outcome::NotBegun,
             };

@@ -2,15 +2,16 @@
 
 use crossbeam::channel::Sender;
 use tickwheel_core::{
-    Counts, JobId, JobState, JobView, QueueLimits, QueueView, Refusal, Schedule, ScheduleView,
-    WallTime,
+    Change, Changed, Counts, DeadView, JobId, JobState, JobView, QueueLimits, QueueView, Refusal,
+    Schedule, ScheduleView, WallTime,
 };
 
-use super::{guarded, remote::answer as answer_fetch};
+use super::{guarded, remote::answer as answer_fetch, walks::Walk};
 use crate::{
     engine::SyncClasses,
     error::CallError,
     job::NewJob,
+    jobs::JobEntry,
     worker::{OnOrders, Order, Promise, Waiter},
 };
 
@@ -39,6 +40,14 @@ pub(crate) enum Message {
     RunSchedule { name: String, reply: Sender<Result<Option<JobId>, CallError>> },
     /// Look at a schedule.
     Schedule { name: String, reply: Sender<Option<ScheduleView>> },
+    /// Change a job.
+    Change { job: JobId, change: Change, reply: Sender<Result<Changed, CallError>> },
+    /// Walk through jobs.
+    Walk(Box<Walk>),
+    /// Look at a job whole.
+    Look { job: JobId, reply: Sender<Option<Box<JobEntry>>> },
+    /// Count jobs by kind.
+    Kinds { reply: Sender<Vec<(Box<str>, u64)>> },
     /// Look at a job.
     Job { job: JobId, reply: Sender<Found> },
     /// Look at all schedules.
@@ -90,6 +99,8 @@ pub(crate) struct Batch {
 pub(crate) enum Found {
     /// It has not ended.
     Pending(Box<JobView>),
+    /// It is in the dead set.
+    Dead(Box<DeadView>),
     /// It was here and has ended.
     Ended,
     /// It was never here.

@@ -14,6 +14,7 @@ mod remote;
 mod sleep;
 mod snapshots;
 mod start;
+mod walks;
 
 use std::{
     collections::VecDeque,
@@ -26,12 +27,12 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use tickwheel_core::{
-    Answer, CallerId, Input, Lsn, MonoTime, Now, Outputs, Refusal, Scheduler, WallTime,
+    Answer, CallerId, Input, JobState, Lsn, MonoTime, Now, Outputs, Refusal, Scheduler, WallTime,
 };
 use tickwheel_wal::Durability;
 
 use crate::{
-    builder::{Observer, OnFailure},
+    builder::{Observer, OnAlert, OnFailure},
     clock,
     engine::SyncClasses,
     error::CallError,
@@ -50,6 +51,8 @@ use remote::Fetches;
 pub(crate) use sleep::{Bed, Sleeper};
 use snapshots::Snapshots;
 pub(crate) use start::{Berth, ShardSetup, Starting, spawn};
+use walks::Walks;
+pub(crate) use walks::{Page, Walk};
 
 /// The core hands it back with each answer; answers are taken right after their step.
 const CALLER: CallerId = CallerId(0);
@@ -85,6 +88,7 @@ struct Shard {
     spin_ns: u64,
     observer: Option<Observer>,
     on_failure: Option<OnFailure>,
+    on_alert: Option<OnAlert>,
     recorder: Recorder,
     out: Outputs,
     acks: Acks,
@@ -94,6 +98,7 @@ struct Shard {
     /// Ends of attempts that wait to be durable: position and time of the handler's end.
     ended: VecDeque<(Lsn, u64)>,
     fetches: Fetches,
+    walks: Walks,
     drains: Vec<Sender<()>>,
     stale: u64,
     /// Nothing is triggered or dispatched until the program says so.
@@ -160,6 +165,7 @@ impl Shard {
         }
         self.carry_out(now);
         worked |= self.serve_fetches(now);
+        worked |= self.step_walks(now);
         self.watch_late(now);
         self.answer_drains();
         worked |= self.keep_log_short(now);
@@ -283,6 +289,20 @@ impl Shard {
                     },
                 );
             }
+            Message::Change { job, change, reply } => {
+                let input = Input::Change { caller: CALLER, job, change: &change };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::Changed(changed) => Some(changed),
+                    _ => None,
+                });
+            }
+            Message::Walk(walk) => self.take_walk(*walk),
+            Message::Look { job, reply } => {
+                let _ = reply.send(self.entry(job).map(Box::new));
+            }
+            Message::Kinds { reply } => {
+                let _ = reply.send(self.core.kinds());
+            }
             Message::PutSchedule { schedule, reply } => {
                 let input = Input::PutSchedule { caller: CALLER, schedule: &schedule };
                 self.call(now, input, reply, |answer| match answer {
@@ -319,6 +339,10 @@ impl Shard {
             }
             Message::Job { job, reply } => {
                 let found = match self.core.job(job) {
+                    Some(view) if view.state == JobState::Dead => match self.core.dead(job) {
+                        Some(dead) => Found::Dead(Box::new(dead)),
+                        None => Found::Ended,
+                    },
                     Some(view) => Found::Pending(Box::new(view)),
                     None if self.core.has_issued(job) => Found::Ended,
                     None => Found::Unknown,
@@ -493,6 +517,12 @@ impl Shard {
         if let Some(observer) = &self.observer {
             for notice in out.notices.drain(..) {
                 guarded("observer", || observer(&notice));
+            }
+        }
+        for alert in out.alerts.drain(..) {
+            tracing::warn!(?alert, "paused after too many failures in a row");
+            if let Some(on_alert) = &self.on_alert {
+                guarded("alert callback", || on_alert(&alert));
             }
         }
         self.stale += std::mem::take(&mut out.stale);
@@ -682,6 +712,7 @@ impl Shard {
         if let Some(open) = self.open_batch.take() {
             guarded("submit callback", || (open.batch)(Err(error.clone())));
         }
+        self.end_walks(&error);
         self.drains.clear();
         *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.bed);
         // Whoever comes later sees that nobody is here any more.

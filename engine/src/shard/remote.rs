@@ -1,11 +1,11 @@
 //! What front-ends ask of a shard for workers outside of this process: orders, and fetches that wait
 //! for jobs. It owns the fetches that wait; what a job may do is the core's business.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use tickwheel_core::{
-    Answer, Attempt, Dispatch, Input, JobId, JobState, Lsn, MonoTime, Now, Outcome, QueueId,
-    Refusal,
+    Answer, Attempt, Changed, Dispatch, Input, JobId, JobState, Lsn, MonoTime, Now, Outcome,
+    QueueId, Refusal,
 };
 
 use super::{CALLER, Shard, guarded};
@@ -16,6 +16,9 @@ use crate::{
         Waiter,
     },
 };
+
+/// Longest that an attempt can be put off.
+const SNOOZE_MAX: Duration = Duration::from_millis(tickwheel_core::limits::SPAN_MS_MAX);
 
 /// Fetches that wait for a job, who came first first.
 #[derive(Default)]
@@ -99,6 +102,9 @@ impl Shard {
                     Finish::Failed { message, permanent: true, .. } => Outcome::Permanent(message),
                     Finish::Failed { message, .. } => Outcome::Retryable(message),
                     Finish::Returned => Outcome::NotBegun,
+                    Finish::Snoozed { wait } => {
+                        Outcome::Postponed(clock::saturating_ns((*wait).min(SNOOZE_MAX)))
+                    }
                 };
                 let input = Input::Complete { attempt, outcome: ended };
                 self.core.step(now, input, &mut self.journal, &mut self.out);
@@ -130,14 +136,33 @@ impl Shard {
                     _ => OrderReply::Refused(Refusal::Busy),
                 }
             }
+            Order::Change { job, change } => {
+                let change = change.inner;
+                let held = match (job, change.fits(JobState::Dead)) {
+                    (Handle::Key(key), true) => self.core.dead_of(key),
+                    _ => self.job_of(job),
+                };
+                let Some(job) = held else { return OrderReply::Changed(Changed::Absent) };
+                let input = Input::Change { caller: CALLER, job, change: &change };
+                match self.ask_core(now, input) {
+                    Some(Answer::Changed(changed)) => OrderReply::Changed(changed),
+                    Some(Answer::Refused(refusal)) => OrderReply::Refused(refusal),
+                    _ => OrderReply::Refused(Refusal::Busy),
+                }
+            }
             Order::Look { job } => {
-                let seen = self.job_of(job).and_then(|job| {
+                let of_dead = match job {
+                    Handle::Key(key) => self.core.dead_of(key),
+                    Handle::Job(_) => None,
+                };
+                let seen = self.job_of(job).or(of_dead).and_then(|job| {
                     let view = self.core.job(job)?;
                     let (body, offset) = self.core.body_of(job)?;
                     Some(Box::new(Seen {
                         attempts: view.attempts,
                         attempts_max: view.attempts_max,
                         is_running: view.state == JobState::Running,
+                        state: view.state,
                         queue: view.queue,
                         payload: self.payload(body, offset),
                     }))
@@ -245,7 +270,7 @@ impl Shard {
         }
     }
 
-    fn payload(&self, body: Lsn, offset: u16) -> Payload {
+    pub(super) fn payload(&self, body: Lsn, offset: u16) -> Payload {
         match self.journal.log.locate(tickwheel_wal::Lsn(body.0)) {
             Ok(record) => Payload { record, offset },
             Err(error) => {

@@ -13,7 +13,7 @@ use std::{
 
 use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, bounded};
-use tickwheel_core::{Config, Lsn, Outputs, ReplayError, Restore, Scheduler, ShardId};
+use tickwheel_core::{Config, DeadLimits, Lsn, Outputs, ReplayError, Restore, Scheduler, ShardId};
 use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     affinity::{self, Processors},
-    builder::{Observer, OnFailure},
+    builder::{Observer, OnAlert, OnFailure},
     clock,
     error::StartError,
     executor::{Pool, Port},
@@ -44,6 +44,7 @@ pub(crate) struct ShardSetup {
     pub(crate) homes: Vec<(String, String)>,
     pub(crate) running_max: u32,
     pub(crate) jobs_max: u32,
+    pub(crate) dead: DeadLimits,
     /// The shard's share of the executors.
     pub(crate) executors: usize,
     /// Attempts that may be with executors at a time, those that have ended included.
@@ -52,6 +53,11 @@ pub(crate) struct ShardSetup {
     pub(crate) spin_ns: u64,
     pub(crate) observer: Option<Observer>,
     pub(crate) on_failure: Option<OnFailure>,
+    pub(crate) on_alert: Option<OnAlert>,
+    /// Queues that are paused after so many failures in a row.
+    pub(crate) queue_guards: Vec<(String, u32)>,
+    /// The same for schedules.
+    pub(crate) schedule_guards: Vec<(String, u32)>,
     /// The core to run on, if the thread is pinned.
     pub(crate) core: Option<CoreId>,
 }
@@ -182,6 +188,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
     let config = Config {
         running_max: setup.running_max,
         jobs_max: setup.jobs_max,
+        dead: setup.dead,
         low_water_bytes: setup.segment_bytes / 4,
         // A segment can be cleaned in as much, even if all of it is needed.
         low_water_full_bytes: setup.segment_bytes + setup.segment_bytes / 2,
@@ -217,6 +224,14 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
             return Err(StartError::TooManyQueues);
         }
     }
+    for (queue, failures_max) in &setup.queue_guards {
+        if !core.guard_queue(queue, *failures_max) {
+            return Err(StartError::TooManyQueues);
+        }
+    }
+    for (schedule, failures_max) in &setup.schedule_guards {
+        core.guard_schedule(schedule, *failures_max);
+    }
     for (kind, queue) in &setup.homes {
         if !core.home(kind, queue) {
             return Err(StartError::TooManyQueues);
@@ -251,6 +266,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         spin_ns: setup.spin_ns,
         observer: setup.observer,
         on_failure: setup.on_failure,
+        on_alert: setup.on_alert,
         recorder,
         out,
         acks: Acks::default(),
@@ -259,6 +275,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         open_batch: None,
         ended: std::collections::VecDeque::new(),
         fetches: Fetches::default(),
+        walks: super::walks::Walks::default(),
         drains: Vec::new(),
         stale: 0,
         paused,

@@ -7,7 +7,9 @@ use std::fmt;
 use tickwheel_core::{
     JobId,
     cron::format_time,
-    event::{Attempts, DecodeEventError, Event, Failure, JobAdded, KeptState, RuleTiming},
+    event::{
+        Attempts, DecodeEventError, Event, Failure, JobAdded, JobChange, KeptState, RuleTiming,
+    },
 };
 
 /// An event in words.
@@ -57,6 +59,13 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
             let text = format!("{}, {next}, {message:?}", failure_name(*failure));
             ("failed", Some(*job), *at, text)
         }
+        Event::Buried { job, at, failure, message } => {
+            let text = format!("{}, {message:?}", failure_name(*failure));
+            ("buried", Some(*job), *at, text)
+        }
+        Event::Changed { at, change, count } => {
+            ("changed", None, *at, format!("{}, {}", changed(change), attempts(*count, payload)?))
+        }
         Event::Cancelled { job, at } => ("cancelled", Some(*job), *at, String::new()),
         Event::Expired { job, at } => ("expired", Some(*job), *at, String::new()),
         Event::Totals { at, expired } => ("totals", None, *at, format!("{expired} expired")),
@@ -79,6 +88,7 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
                 KeptState::Ready => "ready",
                 KeptState::Running { .. } => "running",
                 KeptState::Fetched { .. } => "fetched",
+                KeptState::Dead { .. } => "dead",
             };
             let text = format!("{state}, attempt {}, {}", kept.attempt, added(&kept.job));
             ("kept", Some(kept.job.job), kept.at, text)
@@ -166,6 +176,21 @@ fn failure_name(failure: Failure) -> &'static str {
         Failure::Panicked => "panicked",
         Failure::TimedOut => "timed out",
         Failure::Lost => "lost",
+        Failure::Killed => "killed",
+    }
+}
+
+/// What was changed about jobs.
+fn changed(change: &JobChange<'_>) -> String {
+    match change {
+        JobChange::Cancelled => "cancelled".to_owned(),
+        JobChange::Discarded => "discarded".to_owned(),
+        JobChange::Killed => "killed".to_owned(),
+        JobChange::Requeued => "queued again".to_owned(),
+        JobChange::Run => "due at once".to_owned(),
+        JobChange::Due { due, .. } => format!("due {}", time(*due)),
+        JobChange::Priority(priority) => format!("priority {priority}"),
+        JobChange::Queue(name) => format!("queue {name:?}"),
     }
 }
 

@@ -248,7 +248,8 @@ impl Salvage {
         let is_sure = !self.unsure.contains(&held.id);
         let agrees = is_sure
             && held.attempts == kept.attempt
-            && (held.state == JobState::Running) == was_running;
+            && (held.state == JobState::Running) == was_running
+            && (held.state == JobState::Dead) == matches!(kept.state, KeptState::Dead { .. });
         (!agrees)
             .then_some("the events that led to this are lost; the job is kept as it was before")
     }
@@ -316,7 +317,8 @@ impl Salvage {
         let verdict = verify_shard(&LogFiles::lock(draft)?, &mut ())?;
         let expected = self.core.counts();
         let agrees = verdict.counts.is_some_and(|counts| {
-            (counts.pending, counts.schedules) == (expected.pending, expected.schedules)
+            let held = |counts: &Counts| (counts.pending, counts.buried, counts.schedules);
+            held(&counts) == held(&expected)
         });
         if verdict.is_damaged() || !agrees {
             let reason = format!("the new log does not hold what was salvaged: {verdict:?}");
@@ -334,10 +336,12 @@ fn jobs_named(event: &Event<'_>, list: &[u8]) -> Vec<JobId> {
         | Event::Failed { job, .. }
         | Event::Cancelled { job, .. }
         | Event::Expired { job, .. }
+        | Event::Buried { job, .. }
         | Event::Extended { job, .. }
         | Event::Released { job, .. } => vec![JobId(*job)],
         Event::StartedMany { count, .. }
         | Event::SucceededMany { count, .. }
+        | Event::Changed { count, .. }
         | Event::Fetched { count, .. } => {
             Attempts::new(*count, list).map_while(Result::ok).map(|listed| listed.job).collect()
         }

@@ -73,6 +73,8 @@ fn terms_of(job: &Job<'_>, backoff: Backoff) -> NewJob {
     let mut new = NewJob::new(job.jobtype.to_string())
         .timeout(Duration::from_secs(job.reserve_seconds.into()))
         .attempts_max(attempts_max)
+        // Who wants no retry at all wants to hear no more of it either.
+        .keep_dead(job.retry != Retry::Never)
         .backoff(backoff);
     if job.queue != tickwheel_protocol::limits::QUEUE_DEFAULT {
         new = new.queue(job.queue.to_string());

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range, time::Duration, vec};
 
 use jiff::Timestamp;
 use tickwheel_engine::{
-    Bytes, CallError, Engine, NewJob, Refusal,
+    Bytes, CallError, Engine, JobState, NewJob, Refusal,
     worker::{Handle, Order, OrderReply},
 };
 use tickwheel_protocol::{Job, JobError, PushBatch, TrackSet, reply};
@@ -367,6 +367,7 @@ impl Answers<'_> {
         match self.next(shard)? {
             OrderReply::Looked(None) => Ok(None),
             OrderReply::Looked(Some(seen)) if seen.is_running => Ok(Some("working")),
+            OrderReply::Looked(Some(seen)) if seen.state == JobState::Dead => Ok(Some("dead")),
             OrderReply::Looked(Some(seen)) if seen.attempts > 0 => Ok(Some("failed")),
             OrderReply::Looked(Some(_)) => Ok(Some("enqueued")),
             _ => Err(Refusal::Busy.to_string()),

@@ -94,7 +94,7 @@ fn a_failure_stands_in_the_job_when_it_comes_again_and_its_retries_end() {
         [("never seen".to_owned(), "Job not found never seen".to_owned())]
     );
     let state = server.open().ask(&format!("TRACK GET {jid}"));
-    assert!(state.contains(r#""state":"unknown""#), "{state}");
+    assert!(state.contains(r#""state":"dead""#), "{state}");
 }
 
 #[test]

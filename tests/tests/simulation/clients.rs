@@ -3,8 +3,8 @@
 //! It must not know what becomes of it.
 
 use tickwheel_core::{
-    Backoff, Due, Expiry, JobId, JobOptions, Key, Missed, NewJob, Now, Schedule, Timing, WallTime,
-    cron::Cron,
+    Backoff, Change, Due, Expiry, Filter, JobId, JobOptions, JobState, Key, Missed, NewJob, Now,
+    Schedule, States, Timing, WallTime, cron::Cron,
 };
 use tickwheel_tests::random::Random;
 
@@ -18,6 +18,8 @@ use crate::{
 pub(crate) enum Command {
     Submit(Vec<NewJob<'static>>),
     Cancel(JobId),
+    Change(JobId, Change),
+    ChangeMany(Filter, Change),
     Put(Box<Schedule<'static>>),
     Remove(String),
     /// Pause a queue, or let it go on.
@@ -86,6 +88,35 @@ impl Clients {
         Command::Pause(queue, random.within(0..2) == 0)
     }
 
+    /// A change of a job, or of all that a filter takes.
+    pub(crate) fn change(now: Now, job: Option<JobId>, random: &mut Random) -> Command {
+        let queue = QUEUES[random.within(0..QUEUES.len() as u64) as usize];
+        let change = match random.within(0..16) {
+            0..=5 => Change::Requeue,
+            6 | 7 => Change::Discard,
+            8 | 9 => Change::Kill,
+            10 | 11 => Change::Run,
+            12 => Change::Due(Due::After(random.within(0..20 * SECOND))),
+            13 => Change::Due(Due::At(WallTime(now.wall.0 + random.within(0..HOUR)))),
+            14 => Change::Priority(random.within(0..10) as u8),
+            _ => Change::Queue(queue.into()),
+        };
+        match job.filter(|_| random.within(0..6) != 0) {
+            Some(job) => Command::Change(job, change),
+            None => {
+                let all = Filter::default();
+                let filter = match random.within(0..4) {
+                    0 => Filter { states: States::of(&[JobState::Dead]), ..all },
+                    1 => Filter { kind: Some("report".into()), ..all },
+                    2 => Filter { queue: Some(queue.into()), ..all },
+                    _ => Filter { is_attempted: Some(true), ..all },
+                };
+                let change = if random.within(0..12) == 0 { Change::Cancel } else { change };
+                Command::ChangeMany(filter, change)
+            }
+        }
+    }
+
     fn template(&mut self, random: &mut Random, due: Due) -> NewJob<'static> {
         self.drawn += 1;
         let bound = if self.has_long_payloads { PAYLOAD_BYTES_MAX } else { 100 };
@@ -106,6 +137,7 @@ impl Clients {
                 max_ms: random.within(0..60_000) as u32,
             },
             timeout_ms: random.within(100..60_000) as u32,
+            keeps_dead: random.within(0..6) != 0,
             ..NewJob::new(["mail", "report", "sweep"][random.within(0..3) as usize])
         }
     }

@@ -63,6 +63,23 @@ counters! {
     dead
     /// Jobs whose last attempt was lost in a crash.
     dead_by_a_crash
+    /// Jobs that came into the dead set after their last attempt.
+    buried
+    /// Jobs that failed for good and were not to be kept.
+    dead_dropped
+    /// Dead jobs that a life began with.
+    dead_over_a_crash
+    dead_left_by_number
+    dead_left_by_age
+    dead_written_again
+    requeued
+    discarded
+    killed
+    run_now
+    put_off
+    priorities_changed
+    queues_changed
+    changed_by_a_filter
     timed_out
     /// Leases that ended in the pass in which the end of their attempt arrived.
     leases_met_by_their_completion

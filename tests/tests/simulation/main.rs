@@ -186,6 +186,11 @@ fn a_planted_forgotten_pause_is_found() {
 }
 
 #[test]
+fn a_planted_forgotten_dead_job_is_found() {
+    check_found(Bug::ForgottenDead, 100);
+}
+
+#[test]
 fn a_planted_repeated_token_is_found() {
     check_found(Bug::RepeatedToken, 100);
 }

@@ -14,9 +14,6 @@ use crate::{
     limits,
 };
 
-/// Bytes that one attempt takes at the most: ten of an id, five of a token.
-const ENTRY_BYTES_MAX: usize = 15;
-
 /// One attempt of one job, as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -116,8 +113,10 @@ impl Iterator for Attempts<'_> {
 const MALFORMED: DecodeEventError = DecodeEventError("its list of attempts cannot be read");
 
 // A list takes less than its attempts would take one by one, for which there is room.
-const _: () = assert!((ENTRY_BYTES_MAX as u64) < limits::START_BYTES_MAX);
-const _: () = assert!(ENTRY_BYTES_MAX * limits::LIST_ATTEMPTS_MAX + 64 <= limits::EVENT_BYTES_MAX);
+const _: () = assert!((limits::LIST_ENTRY_BYTES_MAX as u64) < limits::START_BYTES_MAX);
+const _: () = assert!(
+    limits::LIST_ENTRY_BYTES_MAX * limits::LIST_ATTEMPTS_MAX + 64 <= limits::EVENT_BYTES_MAX
+);
 
 #[cfg(test)]
 mod tests {
@@ -136,7 +135,7 @@ mod tests {
                 .collect();
             let mut bytes = Vec::new();
             encode(attempts.iter().copied(), &mut bytes);
-            prop_assert!(bytes.len() <= ENTRY_BYTES_MAX * attempts.len());
+            prop_assert!(bytes.len() <= limits::LIST_ENTRY_BYTES_MAX * attempts.len());
             let count = attempts.len() as u32;
             let read: Result<Vec<Listed>, _> = Attempts::new(count, &bytes).collect();
             prop_assert_eq!(read, Ok(attempts));

@@ -262,6 +262,7 @@ impl<'a> Rule<'a> {
         job.timeout_ms = self.terms.timeout_ms;
         job.queue = Cow::Owned(self.terms.queue.into());
         job.options = self.terms.options.options();
+        job.keeps_dead = self.terms.keeps_dead;
         let name = Cow::Owned(self.name.into());
         let overlap = if self.options.skips_overlap { Overlap::Skip } else { Overlap::Allow };
         let schedule = Schedule {

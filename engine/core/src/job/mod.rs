@@ -1,6 +1,7 @@
 //! What a job is: what a caller asks for, what is kept of it, and its states.
 
 mod backoff;
+pub(crate) mod dead;
 mod index;
 pub(crate) mod keys;
 pub(crate) mod options;
@@ -65,6 +66,22 @@ pub struct NewJob<'a> {
     pub key: Option<Key>,
     /// What most jobs do without. Default none.
     pub options: Option<Arc<JobOptions>>,
+    /// Whether it is kept in the dead set if it fails for good. Default yes.
+    pub keeps_dead: bool,
+}
+
+impl Due {
+    /// The due time on the wall clock, as it is written, and the clock it is kept on.
+    pub(crate) fn at(self, now: Now) -> Result<(WallTime, Clock), Refusal> {
+        let (due, clock) = match self {
+            Self::After(delay_ns) => (now.wall.0.saturating_add(delay_ns), Clock::Mono),
+            Self::At(at) => (at.0, Clock::Wall),
+        };
+        if due > limits::DUE_WALL_NS_MAX {
+            return Err(Refusal::DueTooFar);
+        }
+        Ok((WallTime(due), clock))
+    }
 }
 
 impl<'a> NewJob<'a> {
@@ -85,6 +102,7 @@ impl<'a> NewJob<'a> {
             queue: Cow::Borrowed(limits::QUEUE_DEFAULT),
             key: None,
             options: None,
+            keeps_dead: true,
         }
     }
 
@@ -102,6 +120,7 @@ impl<'a> NewJob<'a> {
             queue: Cow::Owned(String::from(self.queue)),
             key: self.key,
             options: self.options,
+            keeps_dead: self.keeps_dead,
         }
     }
 
@@ -132,18 +151,12 @@ impl<'a> NewJob<'a> {
 
     /// The due time on the wall clock, as it is written, and the clock it is kept on.
     pub(crate) fn due_at(&self, now: Now) -> Result<(WallTime, Clock), Refusal> {
-        let (due, clock) = match self.due {
-            Due::After(delay_ns) => (now.wall.0.saturating_add(delay_ns), Clock::Mono),
-            Due::At(at) => (at.0, Clock::Wall),
-        };
-        if due > limits::DUE_WALL_NS_MAX {
-            return Err(Refusal::DueTooFar);
-        }
+        let (due, clock) = self.due.at(now)?;
         let expires_at = self.options.as_ref().and_then(|options| options.expires_at(now));
-        if expires_at.is_some_and(|at| at.0 <= due.max(now.wall.0)) {
+        if expires_at.is_some_and(|at| at.0 <= due.0.max(now.wall.0)) {
             return Err(Refusal::ExpiresFirst);
         }
-        Ok((WallTime(due), clock))
+        Ok((due, clock))
     }
 }
 

@@ -42,7 +42,8 @@ pub(crate) struct Record {
     /// Due time in nanoseconds, on `clock`; for a running job that of the attempt's trigger.
     pub(crate) due_ns: u64,
     /// When it became ready, in nanoseconds on the monotonic clock: measured, never decided on. Of a
-    /// job whose present attempt was fetched, when the lease of that ends.
+    /// job whose present attempt was fetched, when the lease of that ends. Of a dead job, the number
+    /// of its entry in the dead set.
     pub(crate) ready_ns: u64,
     /// The schedule that added it, or [`NO_SCHEDULE`].
     pub(crate) schedule: u16,
@@ -61,24 +62,37 @@ pub(crate) struct Record {
     pub(crate) traits: Traits,
 }
 
-/// Attempts of a job at the most, and in a spare bit whether it has options.
+/// Attempts of a job at the most, and in spare bits whether it has options, and whether it is kept in the
+/// dead set if it fails for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AttemptsMax(u16);
 
 impl AttemptsMax {
     const OPTIONS: u16 = 1 << 15;
+    /// Not kept in the dead set.
+    const DROPS_DEAD: u16 = 1 << 14;
 
-    /// Of a job without options; what no job has is cut to what fits.
+    /// Of a job without options, which is kept; what no job has is cut to what fits.
     pub(crate) const fn new(attempts_max: u16) -> Self {
-        if attempts_max < Self::OPTIONS { Self(attempts_max) } else { Self(Self::OPTIONS - 1) }
+        let most = Self::DROPS_DEAD - 1;
+        if attempts_max < most { Self(attempts_max) } else { Self(most) }
     }
 
     pub(crate) const fn with_options(self, has_options: bool) -> Self {
         if has_options { Self(self.0 | Self::OPTIONS) } else { Self(self.0 & !Self::OPTIONS) }
     }
 
+    pub(crate) const fn keeping_dead(self, keeps_dead: bool) -> Self {
+        if keeps_dead { Self(self.0 & !Self::DROPS_DEAD) } else { Self(self.0 | Self::DROPS_DEAD) }
+    }
+
     pub(crate) const fn get(self) -> u16 {
-        self.0 & !Self::OPTIONS
+        self.0 & !(Self::OPTIONS | Self::DROPS_DEAD)
+    }
+
+    /// Whether the job is kept in the dead set if it fails for good.
+    pub(crate) const fn keeps_dead(self) -> bool {
+        self.0 & Self::DROPS_DEAD == 0
     }
 }
 
@@ -118,6 +132,10 @@ impl Traits {
     pub(crate) fn fetched(self, is_fetched: bool) -> Self {
         let role = if is_fetched { Self::FETCHED } else { Self::JOB };
         Self(self.0 & !Self::FETCHED | role)
+    }
+
+    pub(crate) fn with_priority(self, priority: u8) -> Self {
+        Self(self.0 & !Self::PRIORITY | priority.min(limits::PRIORITY_MAX))
     }
 
     pub(crate) fn keyed(self, is_keyed: bool) -> Self {
@@ -166,6 +184,16 @@ impl Record {
     /// Whether it ends once its time is over: an attempt that counts has not begun.
     pub(crate) fn may_expire(&self) -> bool {
         self.has_options() && self.attempt == 0 && self.state != JobState::Running
+    }
+
+    /// Whether it is a job that is held because it failed for good.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.state == JobState::Dead && self.role() == Role::Job
+    }
+
+    /// Of a dead job, its entry in the dead set.
+    pub(crate) fn dead_entry(&self) -> u32 {
+        self.ready_ns as u32
     }
 
     /// Whether the job has a key.

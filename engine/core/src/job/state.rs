@@ -47,13 +47,15 @@ impl JobState {
         match self {
             Blocked => matches!(next, Scheduled | Cancelled | Dead | Expired),
             Scheduled => matches!(next, Ready | Cancelled | Dead | Expired),
-            Ready => matches!(next, Running | Cancelled | Dead | Expired),
+            Ready => matches!(next, Running | Scheduled | Cancelled | Dead | Expired),
             Running => matches!(next, Succeeded | Scheduled | Cancelled | Dead | Expired),
-            Succeeded | Cancelled | Dead | Expired => false,
+            // Brought back by a caller.
+            Dead => matches!(next, Scheduled),
+            Succeeded | Cancelled | Expired => false,
         }
     }
 
-    /// Whether the job is over: no state follows.
+    /// Whether the job is over: no state follows, but for a dead job that a caller brings back.
     #[must_use]
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Succeeded | Self::Cancelled | Self::Dead | Self::Expired)
@@ -98,6 +100,7 @@ mod tests {
             (Scheduled, Dead),
             (Scheduled, Expired),
             (Ready, Running),
+            (Ready, Scheduled),
             (Ready, Cancelled),
             (Ready, Dead),
             (Ready, Expired),
@@ -106,6 +109,7 @@ mod tests {
             (Running, Cancelled),
             (Running, Dead),
             (Running, Expired),
+            (Dead, Scheduled),
         ];
         let mut pairs = 0;
         for from in JobState::ALL {
@@ -118,10 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_a_state_without_a_successor() {
+    fn an_end_is_a_state_without_a_successor_but_for_the_dead() {
         for state in JobState::ALL {
             let successors = JobState::ALL.iter().filter(|next| state.may_become(**next)).count();
-            assert_eq!(state.is_end(), successors == 0, "{state}");
+            let is_over = successors == 0 || state == Dead;
+            assert_eq!(state.is_end(), is_over, "{state}");
         }
     }
 }

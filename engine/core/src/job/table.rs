@@ -8,7 +8,7 @@ use super::{
     record::{Record, Role, Traits, UNIT_BYTES},
 };
 use crate::{
-    id::{JobId, Lsn, Slot},
+    id::{JobId, KindId, Lsn, Slot},
     pages::{FrozenPages, PAGE_LEN, SharedPages},
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct JobTable {
     /// Slots ever used.
     used: u32,
     jobs: u32,
+    /// Of these, by kind.
+    by_kind: Vec<u32>,
     /// Sum of all records' `body_units`.
     body_units: u64,
 }
@@ -56,6 +58,7 @@ impl JobTable {
             free: NO_FREE,
             used: 0,
             jobs: 0,
+            by_kind: Vec::new(),
             body_units: 0,
         }
     }
@@ -63,6 +66,11 @@ impl JobTable {
     /// Jobs held.
     pub(crate) fn len(&self) -> u32 {
         self.jobs
+    }
+
+    /// Jobs held of a kind.
+    pub(crate) fn of_kind(&self, kind: KindId) -> u32 {
+        self.by_kind.get(usize::from(kind.0)).copied().unwrap_or(0)
     }
 
     /// Slots ever used: each job's slot is below it.
@@ -89,6 +97,9 @@ impl JobTable {
             self.used += jobs.len() as u32;
             self.jobs += jobs.len() as u32;
             self.body_units += jobs.iter().map(|job| u64::from(job.body_units)).sum::<u64>();
+            for job in &jobs {
+                self.count_kind(job.kind);
+            }
             self.records.push_page(jobs);
         } else {
             for job in jobs {
@@ -143,8 +154,20 @@ impl JobTable {
         };
         self.records[slot] = record;
         self.body_units += u64::from(record.body_units);
-        self.jobs += u32::from(record.role() == Role::Job);
+        if record.role() == Role::Job {
+            self.jobs += 1;
+            self.count_kind(record.kind);
+        }
         Slot(slot)
+    }
+
+    /// One more job of a kind.
+    fn count_kind(&mut self, kind: KindId) {
+        let kind = usize::from(kind.0);
+        if self.by_kind.len() <= kind {
+            self.by_kind.resize(kind + 1, 0);
+        }
+        self.by_kind[kind] += 1;
     }
 
     /// Frees a slot.
@@ -153,6 +176,7 @@ impl JobTable {
         self.body_units -= u64::from(record.body_units);
         if record.role() == Role::Job {
             self.jobs -= 1;
+            self.by_kind[usize::from(record.kind.0)] -= 1;
             self.index.remove(record.id);
         }
         let free = &mut self.records[slot.0];

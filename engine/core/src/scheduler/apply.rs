@@ -3,7 +3,7 @@
 
 use alloc::{boxed::Box, sync::Arc};
 
-use super::{Scheduler, io::Counts, replay::Census};
+use super::{Scheduler, dead::kept as kept_message, io::Counts, replay::Census};
 use crate::{
     event::{
         Attempts, DecodeEventError, Event, JobAdded, JobKept, KeptState, Listed, Rule, TermOptions,
@@ -12,6 +12,7 @@ use crate::{
     id::{JobId, KindId, Lsn, Slot, Token},
     job::{
         Clock, JobState,
+        dead::Death,
         record::{AttemptsMax, NO_SCHEDULE, Record, Role, Traits},
         table::Body,
         timeout_ns,
@@ -165,7 +166,7 @@ impl Scheduler {
                 self.end(JobId(*job), JobState::Expired, self.hint(0), |counts| &mut counts.expired)
             }
             Event::Failed { job, at, retry_at: Some(retry_at), .. } => {
-                let slot = self.enter(JobId(*job), JobState::Scheduled, self.hint(0))?;
+                let slot = self.leave_running(JobId(*job), JobState::Scheduled, self.hint(0))?;
                 self.counts.failed_attempts += 1;
                 let due_ns = WallTime(*retry_at).to_mono(self.offset_ns).0;
                 let record = self.table.get_mut(slot);
@@ -178,8 +179,18 @@ impl Scheduler {
                 self.counts.failed_attempts += 1;
                 self.end(JobId(*job), JobState::Dead, self.hint(0), |counts| &mut counts.dead)
             }
+            Event::Buried { job, at, failure, message } => {
+                let death = Death { at: WallTime(*at), failure: *failure, message };
+                self.apply_buried(JobId(*job), death, self.hint(0))
+            }
+            Event::Changed { at, change, count } => {
+                let apply = |core: &mut Self, listed, hint| {
+                    core.apply_changed(WallTime(*at), *change, listed, hint)
+                };
+                self.apply_list(Attempts::new(*count, payload), apply)
+            }
             Event::Released { job, at, due } => {
-                let slot = self.enter(JobId(*job), JobState::Scheduled, self.hint(0))?;
+                let slot = self.leave_running(JobId(*job), JobState::Scheduled, self.hint(0))?;
                 let record = self.table.get_mut(slot);
                 record.attempt = record.attempt.saturating_sub(1);
                 if due > at {
@@ -272,7 +283,7 @@ impl Scheduler {
                     .saturating_add(self.counts.expired);
                 self.memory.based(Census {
                     expected: added.saturating_sub(ended),
-                    held: self.table.len().into(),
+                    held: self.pending().into(),
                 });
                 Ok(())
             }
@@ -393,7 +404,8 @@ impl Scheduler {
             payload_offset: body.payload_offset,
             attempt: 0,
             attempts_max: AttemptsMax::new(added.terms.attempts_max)
-                .with_options(added.terms.options != TermOptions::default()),
+                .with_options(added.terms.options != TermOptions::default())
+                .keeping_dead(added.terms.keeps_dead),
             queue,
             state: JobState::Scheduled,
             traits: Traits::job(added.terms.priority).on(clock).keyed(added.terms.key.is_some()),
@@ -414,9 +426,16 @@ impl Scheduler {
         if let Some(slot) = self.table.find(id) {
             return self.move_job(slot, kept.state, &record, body);
         }
-        let slot = self.take_in(record, &kept.job.terms)?;
         self.next_sequence = self.next_sequence.max(id.sequence() + 1);
+        if let KeptState::Dead { died, failure, message } = kept.state {
+            let slot = self.take_in_uncounted(record);
+            let death = Death { at: WallTime(died), failure, message };
+            self.lay_out(slot, kept.job.terms.key, death);
+            return self.await_schedule(number, id);
+        }
+        let slot = self.take_in(record, &kept.job.terms)?;
         match kept.state {
+            KeptState::Dead { .. } => {}
             KeptState::Scheduled => self.wait_for_due(slot, false),
             KeptState::Ready => self.wait_for_due(slot, kept.job.due <= kept.at),
             KeptState::Running { lease_end } | KeptState::Fetched { lease_end } => {
@@ -430,9 +449,18 @@ impl Scheduler {
                 self.lease_until(slot, WallTime(lease_end));
             }
         }
-        match number {
+        self.await_schedule(number, id)
+    }
+
+    /// A job belongs to the schedule of a name and number, or will once that is known.
+    fn await_schedule(
+        &mut self,
+        schedule: Option<(&str, Option<u16>)>,
+        job: JobId,
+    ) -> Result<(), ReplayError> {
+        match schedule {
             Some((name, None)) => {
-                self.memory.await_schedule(name, id);
+                self.memory.await_schedule(name, job);
                 Err(ReplayError::UnknownSchedule)
             }
             _ => Ok(()),
@@ -443,7 +471,7 @@ impl Scheduler {
     fn move_job(
         &mut self,
         slot: Slot,
-        state: KeptState,
+        state: KeptState<'_>,
         kept: &Record,
         body: Body,
     ) -> Result<(), ReplayError> {
@@ -451,7 +479,14 @@ impl Scheduler {
         let is_running = record.state == JobState::Running;
         let held = (record.attempt, record.token, record.clock(), is_running);
         let was_running = matches!(state, KeptState::Running { .. } | KeptState::Fetched { .. });
-        if held != (kept.attempt, kept.token, kept.clock(), was_running) {
+        let died = record.is_dead().then(|| self.dead.get(record.dead_entry()).death());
+        let dies = match state {
+            KeptState::Dead { died, failure, message } => {
+                Some(Death { at: WallTime(died), failure, message: kept_message(message) })
+            }
+            _ => None,
+        };
+        if held != (kept.attempt, kept.token, kept.clock(), was_running) || died != dies {
             return Err(ReplayError::KeptOtherwise(record.id));
         }
         self.table.set_body(slot, body);
@@ -472,7 +507,7 @@ impl Scheduler {
 
     /// Puts a scheduled job where it waits for its due time; one that was due when the event was
     /// written is ready at once, without the wait for the next tick.
-    fn wait_for_due(&mut self, slot: Slot, is_due: bool) {
+    pub(super) fn wait_for_due(&mut self, slot: Slot, is_due: bool) {
         let mono_ns = self.step_mono.0;
         let record = self.table.get_mut(slot);
         if is_due {
@@ -524,8 +559,9 @@ impl Scheduler {
         for job in self.memory.take_awaiting(&rule.name) {
             // Those that have ended since are not there any more.
             if let Some(slot) = self.table.find(job) {
-                self.table.get_mut(slot).schedule = number;
-                pending += 1;
+                let record = self.table.get_mut(slot);
+                record.schedule = number;
+                pending += u32::from(!record.is_dead());
             }
         }
         let timer = self.table.insert(Record {
@@ -633,6 +669,33 @@ impl Scheduler {
         }
     }
 
+    /// Moves a job whose attempt is under way into `state`; the caller puts it where that state waits.
+    pub(super) fn leave_running(
+        &mut self,
+        job: JobId,
+        state: JobState,
+        hint: Option<Slot>,
+    ) -> Result<Slot, ReplayError> {
+        let slot = self.slot_from(job, state, hint, |record| record.state == JobState::Running)?;
+        self.enter(job, state, Some(slot))
+    }
+
+    /// Where a job lies that may go to the state `to` only if `is_right` says so.
+    pub(super) fn slot_from(
+        &self,
+        job: JobId,
+        to: JobState,
+        hint: Option<Slot>,
+        is_right: impl Fn(&Record) -> bool,
+    ) -> Result<Slot, ReplayError> {
+        let slot = self.slot_of(job, hint)?;
+        let record = self.table.get(slot);
+        match is_right(record) {
+            true => Ok(slot),
+            false => Err(ReplayError::Transition { job, from: record.state, to }),
+        }
+    }
+
     /// Moves a job out of its line and into `state`; the caller puts it where that state waits.
     fn enter(
         &mut self,
@@ -663,7 +726,7 @@ impl Scheduler {
         Ok(slot)
     }
 
-    fn end(
+    pub(super) fn end(
         &mut self,
         job: JobId,
         state: JobState,
@@ -702,8 +765,7 @@ impl Scheduler {
         if key.is_some_and(|key| self.keys.find(key).is_some()) {
             return Err(ReplayError::KeyTaken(record.id));
         }
-        let slot = self.table.insert(record);
-        self.links.grow_to(slot.0);
+        let slot = self.take_in_uncounted(record);
         if let Some(state) = self.schedules.get_mut(record.schedule) {
             state.pending += 1;
         }
@@ -718,5 +780,11 @@ impl Scheduler {
             }
         }
         Ok(slot)
+    }
+
+    fn take_in_uncounted(&mut self, record: Record) -> Slot {
+        let slot = self.table.insert(record);
+        self.links.grow_to(slot.0);
+        slot
     }
 }

@@ -34,6 +34,8 @@ pub struct Census {
     pub ready: u32,
     /// Jobs under way, by executors or fetched, each with its lease in the wheel of the monotonic clock.
     pub running: u32,
+    /// Dead jobs, in no wheel and in no line.
+    pub dead: u32,
     /// Schedules, with or without a next fire time.
     pub schedules: u32,
 }
@@ -119,10 +121,16 @@ impl Scheduler {
                     census.running += 1;
                     Place::Wheel(Clock::Mono)
                 }
+                (Role::Job, JobState::Dead) => {
+                    census.dead += 1;
+                    self.look_at_dead(slot)?;
+                    Place::Nowhere
+                }
                 (Role::Job, _) => Place::Nowhere,
             };
             let found = places[slot.0 as usize];
-            let is_held = record.role() != Role::Job || expected != Place::Nowhere;
+            let is_held =
+                record.role() != Role::Job || record.is_dead() || expected != Place::Nowhere;
             if found != expected || !is_held {
                 return Err(CensusError::WrongPlace {
                     slot: slot.0,
@@ -135,7 +143,7 @@ impl Scheduler {
             if record.role() == Role::Job && self.table.find(record.id) != Some(slot) {
                 return Err(CensusError::NotIndexed(record.id));
             }
-            if record.role() == Role::Job && record.schedule != NO_SCHEDULE {
+            if record.role() == Role::Job && !record.is_dead() && record.schedule != NO_SCHEDULE {
                 *of_schedules.entry(record.schedule).or_default() += 1;
             }
         }
@@ -204,7 +212,7 @@ impl Scheduler {
         let mut counted = vec![(0_u64, 0_u64); self.queues.names().len()];
         for slot in (0..self.table.slots()).map(Slot) {
             let record = self.table.get(slot);
-            if record.role() == Role::Job {
+            if record.role() == Role::Job && !record.is_dead() {
                 let (jobs, under_way) = &mut counted[usize::from(record.queue.0)];
                 *jobs += 1;
                 *under_way += u64::from(record.state == JobState::Running);
@@ -217,10 +225,21 @@ impl Scheduler {
         Ok(())
     }
 
+    /// The entry of a dead job leads back to it, and its key is held by another job at most.
+    fn look_at_dead(&self, slot: Slot) -> Result<(), CensusError> {
+        let entry = self.table.get(slot).dead_entry();
+        let is_known = entry < self.dead.entries();
+        let found = is_known.then(|| self.dead.get(entry)).filter(|entry| entry.is_held);
+        let leads_back = found.is_some_and(|entry| entry.slot == slot);
+        same("entries of a dead job", 1, leads_back.into())?;
+        same("keys held by a dead job", 0, self.keys.of(slot).is_some().into())
+    }
+
     fn compare(&self, census: &Census) -> Result<(), CensusError> {
         let jobs =
             u64::from(census.scheduled) + u64::from(census.ready) + u64::from(census.running);
-        same("jobs", self.table.len().into(), jobs)?;
+        same("jobs", self.pending().into(), jobs)?;
+        same("dead jobs", self.dead.len().into(), census.dead.into())?;
         let running = u64::from(self.running) + u64::from(self.fetched);
         same("running jobs", running, census.running.into())?;
         same("schedules", self.schedules.len() as u64, census.schedules.into())?;

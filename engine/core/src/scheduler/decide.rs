@@ -11,6 +11,7 @@ use crate::{
     id::{JobId, Lsn, Slot},
     job::{
         Clock, JobState, NewJob, Refusal, check_name,
+        dead::cut,
         record::{Record, Role},
         timeout_ns,
     },
@@ -134,7 +135,8 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) -> Answered {
-        let Some(slot) = self.table.find(id) else {
+        let found = self.table.find(id).filter(|slot| !self.table.get(*slot).is_dead());
+        let Some(slot) = found else {
             return (Answer::Cancelled(None), Lsn(0));
         };
         let record = *self.table.get(slot);
@@ -313,6 +315,7 @@ impl Scheduler {
                 self.notice(out, *slot, OutcomeKind::Succeeded, "", Next::Done);
             }
         }
+        self.guard_succeeded();
         let at = now.wall.0;
         let position = if let [slot] = *self.hints {
             let job = self.table.get(slot).id.0;
@@ -396,20 +399,24 @@ impl Scheduler {
             Failure::Retryable | Failure::Permanent => OutcomeKind::Failed,
             Failure::Panicked => OutcomeKind::Panicked,
             Failure::TimedOut => OutcomeKind::TimedOut,
-            Failure::Lost => OutcomeKind::Lost,
+            Failure::Lost | Failure::Killed => OutcomeKind::Lost,
         };
         self.notice(out, slot, kind, message, retry_at.map_or(Next::Dead, Next::Retry));
-        let event = Event::Failed {
-            job: record.id.0,
-            at: now.wall.0,
-            failure,
-            retry_at: retry_at.map(|at| at.0),
-            message,
+        let (job, at) = (record.id.0, now.wall.0);
+        let event = match retry_at {
+            Some(WallTime(retry_at)) => {
+                Event::Failed { job, at, failure, retry_at: Some(retry_at), message }
+            }
+            None => self.end_of(slot, at, failure, message),
         };
+        let guarded = self.guarded(slot, failure);
         out.completed_end = Some(self.commit_at(slot, &event, journal).end);
+        if let Some(guarded) = guarded {
+            self.guard_failed(now, guarded, journal, out);
+        }
     }
 
-    fn notice(
+    pub(super) fn notice(
         &self,
         out: &mut Outputs,
         slot: Slot,
@@ -432,9 +439,4 @@ impl Scheduler {
             next,
         });
     }
-}
-
-/// The longest start of `text` that has at most `max_bytes` bytes.
-fn cut(text: &str, max_bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(max_bytes)]
 }

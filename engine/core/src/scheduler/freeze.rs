@@ -9,6 +9,7 @@ use crate::{
     id::{JobId, Key, Lsn, Slot},
     job::{
         Clock, JobOptions, JobState,
+        dead::Death,
         record::Record,
         table::{Body, Order},
         timeout_ns,
@@ -17,6 +18,9 @@ use crate::{
     snapshot::{Frozen, FrozenSchedule, Header, QueueEntry, RestoreError},
     time::WallTime,
 };
+
+/// In a restored record: how the job died has not been read yet.
+const NO_ENTRY: u32 = u32::MAX;
 
 impl Scheduler {
     /// A copy of the state as it is now, to be written as a snapshot; it goes with the position
@@ -57,6 +61,7 @@ impl Scheduler {
             keys: self.keys.len(),
             options: self.options.len(),
             leases: self.fetched,
+            dead: self.dead.len(),
         };
         let kinds = self.kinds.all().to_vec();
         let queue = |(name, queue, bounds): (&Arc<str>, &Queue, &Bounds)| {
@@ -64,8 +69,8 @@ impl Scheduler {
         };
         let queues = self.queues.iter().map(queue).collect();
         let (records, keys) = (self.table.freeze(), self.keys.freeze());
-        let options = self.options.freeze();
-        Frozen { header, kinds, queues, schedules, records, keys, options }
+        let (options, dead) = (self.options.freeze(), self.dead.freeze());
+        Frozen { header, kinds, queues, schedules, records, keys, options, dead }
     }
 
     pub(crate) fn restore_header(&mut self, header: &Header) {
@@ -98,6 +103,7 @@ impl Scheduler {
     pub(crate) fn restore_key(&mut self, job: JobId, key: Key) -> bool {
         let Some(slot) = self.table.find(job) else { return false };
         let fits = self.table.get(slot).is_keyed()
+            && !self.table.get(slot).is_dead()
             && self.keys.of(slot).is_none()
             && self.keys.find(key).is_none();
         if fits {
@@ -111,7 +117,7 @@ impl Scheduler {
     pub(crate) fn restore_options(&mut self, job: JobId, options: Arc<JobOptions>) -> bool {
         let Some(slot) = self.table.find(job) else { return false };
         let record = *self.table.get(slot);
-        let fits = record.has_options() && self.options.of(slot).is_none();
+        let fits = record.has_options() && !record.is_dead() && self.options.of(slot).is_none();
         if fits {
             self.options.insert(slot, options);
             if record.may_expire() {
@@ -174,6 +180,11 @@ impl Scheduler {
             Clock::Wall => (due.0, self.step_mono.to_wall(self.offset_ns).0),
         };
         record.due_ns = due_ns;
+        if record.is_dead() {
+            record.ready_ns = u64::from(NO_ENTRY);
+            self.memory.dead_found();
+            return;
+        }
         let record = *record;
         if let Some(state) = self.schedules.get_mut(record.schedule) {
             state.pending += 1;
@@ -192,6 +203,25 @@ impl Scheduler {
         } else {
             self.memory.overdue(due, slot);
         }
+    }
+
+    /// Says how a dead job died that was taken in and is in the index; `false` if it is not there, or
+    /// was told of before.
+    pub(crate) fn restore_death(&mut self, job: JobId, key: Option<Key>, death: Death<'_>) -> bool {
+        let Some(slot) = self.table.find(job) else { return false };
+        let record = self.table.get(slot);
+        let fits = record.is_dead()
+            && record.dead_entry() == NO_ENTRY
+            && record.is_keyed() == key.is_some();
+        if fits {
+            self.lay_out(slot, key, death);
+        }
+        fits
+    }
+
+    /// Whether of each dead job is known how it died.
+    pub(crate) fn all_dead_are_known(&self) -> bool {
+        self.memory.dead() == self.dead.len()
     }
 
     /// The jobs taken in can be found from here on. `false` if two have the same id.

@@ -2,6 +2,7 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
+use super::{Change, Changed, Filter, Piece, WalkBudget, WalkPlace};
 use crate::{
     event::Event,
     id::{JobId, KindId, Lsn, QueueId, Slot, Token},
@@ -31,6 +32,28 @@ pub enum Input<'a> {
         caller: CallerId,
         /// Which job.
         job: JobId,
+    },
+    /// Change a job that does not run.
+    Change {
+        /// Who waits for [`Answer::Changed`].
+        caller: CallerId,
+        /// Which job.
+        job: JobId,
+        /// What is to be changed.
+        change: &'a Change,
+    },
+    /// Change jobs that a filter takes: one piece of a walk through them, written as one event.
+    ChangeMany {
+        /// Who waits for [`Answer::ChangedMany`].
+        caller: CallerId,
+        /// Which jobs.
+        filter: &'a Filter,
+        /// What is to be changed.
+        change: &'a Change,
+        /// Where the walk goes on; it begins at 0.
+        from: WalkPlace,
+        /// How much of it is done now; 1024 jobs at the most.
+        budget: WalkBudget,
     },
     /// Add a schedule, or replace the rule of the one of its name. An equal timing keeps its next
     /// fire time, so that what was missed meanwhile is seen.
@@ -208,10 +231,32 @@ pub struct Outputs {
     pub lateness_ns: Vec<u64>,
     /// Attempts that ended, for whoever observes them; filled only if the configuration asks.
     pub notices: Vec<Notice>,
+    /// What was paused by itself; see [`Scheduler::guard_queue`](super::Scheduler::guard_queue).
+    pub alerts: Vec<Alert>,
     /// The end of the last event that ended an attempt in this step, if one did.
     pub completed_end: Option<Lsn>,
     /// Ends that came too late: their attempt had ended already.
     pub stale: u64,
+}
+
+/// Something that whoever looks after the engine should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Alert {
+    /// A queue was paused, as too many attempts in a row had failed.
+    QueuePaused {
+        /// Its name.
+        queue: Box<str>,
+        /// How many.
+        failures: u32,
+    },
+    /// A schedule was paused, as too many attempts in a row had failed at jobs that it added.
+    SchedulePaused {
+        /// Its name.
+        schedule: Box<str>,
+        /// How many.
+        failures: u32,
+    },
 }
 
 /// An answer to a caller, due once the journal is durable up to `after`.
@@ -232,6 +277,10 @@ pub enum Answer {
     Submitted(JobId),
     /// The job was cancelled, in the state given; `None` when it was not there any more.
     Cancelled(Option<JobState>),
+    /// What became of the change of a job.
+    Changed(Changed),
+    /// What became of a piece of a change of many jobs.
+    ChangedMany(Piece),
     /// The schedule stands; its next fire time.
     SchedulePut(Option<WallTime>),
     /// Whether a schedule of that name was there.
@@ -431,7 +480,7 @@ pub struct Counts {
     pub added: u64,
     /// Jobs that ended well.
     pub succeeded: u64,
-    /// Jobs that failed for good.
+    /// Jobs that failed for good, but for those that were queued again.
     pub dead: u64,
     /// Jobs cancelled.
     pub cancelled: u64,
@@ -439,6 +488,8 @@ pub struct Counts {
     pub expired: u64,
     /// Attempts that did not succeed.
     pub failed_attempts: u64,
+    /// Jobs of the dead set: those that failed for good and are kept.
+    pub buried: u64,
     /// Jobs that have not ended.
     pub pending: u64,
     /// Of these, jobs that wait for an executor.
@@ -489,6 +540,7 @@ impl Counts {
             cancelled: self.cancelled + other.cancelled,
             expired: self.expired + other.expired,
             failed_attempts: self.failed_attempts + other.failed_attempts,
+            buried: self.buried + other.buried,
             pending: self.pending + other.pending,
             ready: self.ready + other.ready,
             running: self.running + other.running,

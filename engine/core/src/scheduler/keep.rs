@@ -9,6 +9,7 @@ use crate::{
     id::{JobId, Lsn, QueueId, Slot},
     job::{
         Clock, JobState,
+        dead::{DeadEntry, Death},
         record::{NO_SCHEDULE, Record, UNIT_BYTES},
     },
     journal::{Journal, Position},
@@ -87,6 +88,8 @@ impl Scheduler {
             | Event::Cancelled { .. }
             | Event::Expired { .. }
             | Event::Totals { .. }
+            | Event::Buried { .. }
+            | Event::Changed { .. }
             | Event::ScheduleRemoved { .. }
             | Event::SchedulePaused { .. }
             | Event::ScheduleResumed { .. }
@@ -133,6 +136,10 @@ impl Scheduler {
         if self.table.get(slot).body != lsn {
             return Cleaned::Dead;
         }
+        #[cfg(feature = "planted")]
+        if self.table.get(slot).is_dead() && self.has_planted(crate::planted::Bug::ForgottenDead) {
+            return Cleaned::Dead;
+        }
         self.write_again(now, slot, added, payload, journal)
     }
 
@@ -166,8 +173,9 @@ impl Scheduler {
                 backoff_max_ms: record.backoff.max_ms,
                 timeout_ms: record.timeout_ms,
                 queue: &queue,
-                key: self.keys.of(slot),
+                key: self.key_at(slot),
                 options: options.as_deref().map(TermOptions::of).unwrap_or_default(),
+                keeps_dead: record.attempts_max.keeps_dead(),
             },
         };
         self.write_again(now, slot, &added, payload, journal);
@@ -194,19 +202,36 @@ impl Scheduler {
             Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
             Clock::Wall => WallTime(record.due_ns),
         };
+        // A caller may have changed them since the record was written.
+        let queue = Arc::clone(&self.queues.names()[usize::from(record.queue.0)]);
+        let mut terms = Terms { priority: record.priority(), queue: &queue, ..added.terms };
+        if !record.has_options() {
+            // They may have ended with an earlier life.
+            terms.options = TermOptions::default();
+        }
+        let mono = record.clock() == Clock::Mono;
+        let death = record.is_dead().then(|| *self.dead.get(record.dead_entry()));
         let event = Event::Kept(JobKept {
             at: now.wall.0,
-            job: JobAdded { due: due.0, mono: record.clock() == Clock::Mono, ..added.clone() },
+            job: JobAdded { due: due.0, mono, terms, ..added.clone() },
             attempt: record.attempt,
             token: record.token.0,
-            state: self.kept_state(slot, &record),
+            state: self.kept_state(slot, &record, death.as_ref()),
             schedule: rule.as_ref().map(|rule| &*rule.name),
         });
         let committed = self.commit(&event, payload, journal);
         Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
     }
 
-    fn kept_state(&self, slot: Slot, record: &Record) -> KeptState {
+    fn kept_state<'d>(
+        &self,
+        slot: Slot,
+        record: &Record,
+        death: Option<&'d DeadEntry>,
+    ) -> KeptState<'d> {
+        if let Some(Death { at, failure, message }) = death.map(DeadEntry::death) {
+            return KeptState::Dead { died: at.0, failure, message };
+        }
         match record.state {
             JobState::Scheduled => KeptState::Scheduled,
             JobState::Ready => KeptState::Ready,

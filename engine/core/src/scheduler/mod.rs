@@ -7,11 +7,15 @@
 
 mod apply;
 mod census;
+mod changes;
+mod dead;
 mod decide;
 mod expire;
 mod freeze;
+mod guard;
 mod io;
 mod keep;
+mod list;
 mod replay;
 mod schedules;
 mod trigger;
@@ -20,17 +24,21 @@ use alloc::{boxed::Box, vec::Vec};
 
 pub use apply::ReplayError;
 pub use census::{Census, CensusError, Place};
+pub use changes::{Change, Changed};
+pub use dead::{DeadLimits, DeadView};
 pub use io::{
-    Answer, Attempt, Began, CallerId, Counts, Dispatch, Input, JobView, Next, Notice, Outcome,
-    OutcomeKind, Outputs, QueueView, Reply, ScheduleView, Wake,
+    Alert, Answer, Attempt, Began, CallerId, Counts, Dispatch, Input, JobView, Next, Notice,
+    Outcome, OutcomeKind, Outputs, QueueView, Reply, ScheduleView, Wake,
 };
 pub use keep::{CleanError, Cleaned};
+pub use list::{Filter, Piece, States, WalkBudget, WalkPlace};
 
 use crate::{
     event::{Event, Failure, Listed, encode_attempts},
     id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token},
     job::{
         Clock, JobState,
+        dead::DeadSet,
         keys::Keys,
         options::OptionsTable,
         record::{NO_SCHEDULE, Record, Role},
@@ -69,6 +77,8 @@ pub struct Config {
     /// The same when the journal's disk is full: also enough to clean the oldest piece of the
     /// journal, so that it can be given back. Default 80 MiB.
     pub low_water_full_bytes: u64,
+    /// What is kept of jobs that failed for good.
+    pub dead: DeadLimits,
     /// Whether [`Outputs::notices`] is filled.
     pub notices: bool,
     /// Whether executors take from a queue for which [`Scheduler::serve`] was not called; else jobs
@@ -86,6 +96,10 @@ impl Config {
             jobs_max: limits::JOBS_MAX,
             low_water_bytes: 16 << 20,
             low_water_full_bytes: 80 << 20,
+            dead: DeadLimits {
+                jobs_max: limits::DEAD_DEFAULT,
+                age_ns: limits::DEAD_AGE_NS_DEFAULT,
+            },
             notices: false,
             serves_queues: true,
         }
@@ -120,10 +134,14 @@ pub struct Scheduler {
     pub(crate) queues: Queues,
     keys: Keys,
     options: OptionsTable,
+    dead: DeadSet,
+    /// The journal had no room to let dead jobs go: look again then.
+    dead_retry: Option<MonoTime>,
     pub(crate) schedules: ScheduleTable,
     kinds: Names,
     /// Queues of keyless jobs of some kinds; see [`Scheduler::home`].
     homes: Vec<(KindId, QueueId)>,
+    guards: guard::Guards,
     /// How far the wall clock is ahead of the monotonic one, as of the last step.
     offset_ns: i64,
     /// The monotonic clock as of the last step.
@@ -164,9 +182,12 @@ impl Scheduler {
             queues: Queues::new(config.serves_queues),
             keys: Keys::new(),
             options: OptionsTable::new(tick_at_or_before(now.wall.0)),
+            dead: DeadSet::new(),
+            dead_retry: None,
             schedules: ScheduleTable::new(),
             kinds: Names::new(limits::KINDS_MAX),
             homes: Vec::new(),
+            guards: guard::Guards::default(),
             offset_ns: now.offset_ns(),
             step_mono: now.mono,
             next_sequence: 1,
@@ -207,6 +228,14 @@ impl Scheduler {
             }
             Input::Cancel { caller, job } => {
                 let answer = self.cancel(now, job, journal, out);
+                reply(out, caller, answer);
+            }
+            Input::Change { caller, job, change } => {
+                let answer = self.change(now, job, change, journal, out);
+                reply(out, caller, answer);
+            }
+            Input::ChangeMany { caller, filter, change, from, budget } => {
+                let answer = self.change_many(now, (filter, change), (from, budget), journal, out);
                 reply(out, caller, answer);
             }
             Input::PutSchedule { caller, schedule } => {
@@ -250,6 +279,7 @@ impl Scheduler {
             Input::LeaseEnd { attempt, began } => self.lease_end(now, attempt, began, journal, out),
             Input::Time { dispatch_max } => {
                 self.trigger(now, journal, out);
+                self.tidy_dead(now, journal);
                 self.dispatch(now, dispatch_max, journal, out);
             }
             Input::ClockSet => {
@@ -326,26 +356,25 @@ impl Scheduler {
         let can_dispatch = self.queues.is_any_open() && self.running < self.config.running_max;
         let tick_ns = self.mono_wheel.next_tick().map(|tick| tick.saturating_mul(TICK_NS));
         let opens_ns = self.queues.next_wake_ns();
+        let wall_ticks = self.wall_wheel.next_tick().into_iter().chain(self.options.next_tick());
+        let wall = wall_ticks.map(|tick| WallTime(tick.saturating_mul(TICK_NS)));
         Wake {
             now: can_dispatch && !self.starved,
-            mono: tick_ns.into_iter().chain(opens_ns).min().map(MonoTime),
-            wall: self
-                .wall_wheel
-                .next_tick()
-                .into_iter()
-                .chain(self.options.next_tick())
-                .min()
-                .map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
+            mono: tick_ns.into_iter().chain(opens_ns).map(MonoTime).chain(self.dead_retry).min(),
+            wall: wall.chain(self.dead_deadline()).min(),
         }
     }
 
-    /// A job that has not ended.
+    /// A job that has not ended, or one of the dead set.
     #[must_use]
     pub fn job(&self, id: JobId) -> Option<JobView> {
-        let slot = self.table.find(id)?;
+        Some(self.view(self.table.find(id)?))
+    }
+
+    fn view(&self, slot: Slot) -> JobView {
         let record = self.table.get(slot);
-        Some(JobView {
-            id,
+        JobView {
+            id: record.id,
             state: record.state,
             kind: self.kinds.name(record.kind.0).into(),
             due: self.due_of(record),
@@ -355,7 +384,7 @@ impl Scheduler {
             queue: self.queues.name(record.queue).into(),
             schedule: self.schedule_name(record),
             expires: self.options.expires_at(slot),
-        })
+        }
     }
 
     fn due_of(&self, record: &Record) -> WallTime {
@@ -395,7 +424,8 @@ impl Scheduler {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
-            pending: u64::from(self.table.len()),
+            pending: u64::from(self.pending()),
+            buried: u64::from(self.dead.len()),
             ready: u64::from(self.queues.len()),
             running: u64::from(self.running + self.fetched),
             fetched: u64::from(self.fetched),
@@ -407,7 +437,7 @@ impl Scheduler {
     /// Whether one more job would be refused because there are too many.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.table.len() >= self.config.jobs_max
+        self.pending() >= self.config.jobs_max
     }
 
     /// Attempts that executors have.
@@ -509,10 +539,18 @@ impl Scheduler {
         (state == JobState::Running).then_some(Attempt { job, slot, token })
     }
 
-    /// The key of a job.
+    /// The key of a job, which a dead one does not hold.
     #[must_use]
     pub fn key_of(&self, job: JobId) -> Option<Key> {
-        self.table.find(job).and_then(|slot| self.keys.of(slot))
+        self.table.find(job).and_then(|slot| self.key_at(slot))
+    }
+
+    fn key_at(&self, slot: Slot) -> Option<Key> {
+        let record = self.table.get(slot);
+        match record.is_dead() {
+            true => self.dead.get(record.dead_entry()).key(),
+            false => self.keys.of(slot),
+        }
     }
 
     /// The event that holds a job, and where in it the payload begins.

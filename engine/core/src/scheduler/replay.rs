@@ -52,6 +52,8 @@ pub(super) struct Memory {
     /// Jobs whose schedule was not known yet, by its name. They stay over a base: it may be that
     /// of an earlier cut, with the schedule written again only behind it.
     awaiting: BTreeMap<Box<str>, Vec<JobId>>,
+    /// Dead jobs of a snapshot.
+    dead: u32,
     /// Jobs of a snapshot that are overdue, with their due times.
     overdue: Vec<(WallTime, Slot)>,
 }
@@ -105,6 +107,16 @@ impl Memory {
     /// From now on an unknown name is an error at once.
     pub(super) fn be_strict(&mut self) {
         self.strict = true;
+    }
+
+    /// A snapshot holds one more dead job.
+    pub(super) fn dead_found(&mut self) {
+        self.dead += 1;
+    }
+
+    /// Dead jobs that a snapshot holds.
+    pub(super) fn dead(&self) -> u32 {
+        self.dead
     }
 
     /// The job in `slot` was due at `due`, before the restore.

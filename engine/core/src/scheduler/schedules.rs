@@ -167,7 +167,7 @@ impl Scheduler {
                 "its runs are used up: put it again with a higher limit, or without one",
             ));
         }
-        if self.table.len() >= self.config.jobs_max {
+        if self.is_full() {
             return refused(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
         if let Err(refusal) = self.queue_takes(&state.rule.job.queue) {
@@ -236,7 +236,7 @@ impl Scheduler {
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
         if self.room_for_new(journal, len_bytes).is_err()
             || self.queue_takes(&rule.job.queue).is_err()
-            || self.table.len() >= self.config.jobs_max
+            || self.pending() >= self.config.jobs_max
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
             let again = on_clock(now, record.clock()) + ms_to_ns(limits::NO_ROOM_RETRY_MS);

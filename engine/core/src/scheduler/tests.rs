@@ -1,7 +1,10 @@
 //! Lives of jobs and schedules through the public boundary, with a journal in memory.
 
+mod changes;
+mod dead;
 mod expire;
 mod fetch;
+mod guard;
 mod keep;
 mod queue_limits;
 mod random;
@@ -193,7 +196,7 @@ fn a_failure_is_tried_again_after_its_back_off_until_attempts_run_out() {
     assert!(second.attempt.token > first.attempt.token);
     world.complete(second, Outcome::Panicked("boom"));
     assert_eq!(world.notices(), [(OutcomeKind::Panicked, Next::Dead)]);
-    assert_eq!((world.state(id), world.core.counts().dead), (None, 1));
+    assert_eq!((world.state(id), world.core.counts().dead), (Some(JobState::Dead), 1));
 }
 
 #[test]
@@ -258,7 +261,7 @@ fn the_wait_in_an_executors_queue_does_not_count_as_running() {
     assert_eq!(world.state(id), Some(JobState::Running));
     world.pass(SECOND);
     world.step(Input::LeaseEnd { attempt, began: Began::At(called) });
-    assert_eq!((world.state(id), world.core.counts().dead), (None, 1));
+    assert_eq!((world.state(id), world.core.counts().dead), (Some(JobState::Dead), 1));
     assert_eq!(world.out.stops, [attempt]);
 }
 
@@ -430,7 +433,7 @@ fn a_restart_brings_back_waiting_jobs_and_counts_lost_attempts() {
         }
     }
     let mut world = world.restart(60 * SECOND);
-    assert_eq!(world.state(poison), None, "its only attempt is spent");
+    assert_eq!(world.state(poison), Some(JobState::Dead), "its only attempt is spent");
     assert_eq!(world.core.counts().dead, 1);
     let resumed: Vec<(JobId, u16)> =
         world.pass(0).iter().map(|d| (d.attempt.job, d.number)).collect();

@@ -5,9 +5,11 @@ use alloc::vec::Vec;
 
 use super::{RestoreError, SNAPSHOT_VERSION};
 use crate::{
-    id::{JobId, KindId, Lsn, QueueId, ShardId, Token},
+    event::Failure,
+    id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Token},
     job::{
         Backoff, Clock, JobState,
+        dead::{DeadEntry, Death},
         record::{AttemptsMax, NO_SCHEDULE, Record, Traits},
     },
     limits,
@@ -16,18 +18,20 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"TWHLSNAP";
-pub(super) const HEADER_BYTES: usize = 116;
+pub(super) const HEADER_BYTES: usize = 120;
 pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
 pub(super) const QUEUE_HEAD_BYTES: usize = 56;
 pub(super) const JOB_BYTES: usize = 60;
 pub(super) const KEY_BYTES: usize = 24;
 pub(super) const OPTIONS_HEAD_BYTES: usize = 10;
 pub(super) const LEASE_BYTES: usize = 16;
+pub(super) const DEAD_HEAD_BYTES: usize = 40;
 
 /// States of a job.
 const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const FETCHED: u8 = 2;
+const DEAD: u8 = 3;
 
 /// What a snapshot begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,7 @@ pub(crate) struct Header {
     pub(crate) keys: u32,
     pub(crate) options: u32,
     pub(crate) leases: u32,
+    pub(crate) dead: u32,
 }
 
 impl Header {
@@ -59,8 +64,8 @@ impl Header {
         for total in self.totals {
             out.extend(total.to_le_bytes());
         }
-        let Self { kinds, queues, schedules, jobs, keys, options, leases, .. } = *self;
-        for count in [kinds, queues, schedules, jobs, keys, options, leases] {
+        let Self { kinds, queues, schedules, jobs, keys, options, leases, dead, .. } = *self;
+        for count in [kinds, queues, schedules, jobs, keys, options, leases, dead] {
             out.extend(count.to_le_bytes());
         }
     }
@@ -91,12 +96,14 @@ impl Header {
             keys: fields.u32(),
             options: fields.u32(),
             leases: fields.u32(),
+            dead: fields.u32(),
         };
         let numbers_fit = header.kinds <= limits::KINDS_MAX as u32
             && header.queues <= limits::QUEUES_MAX as u32
             && header.keys <= header.jobs
             && header.options <= header.jobs
             && header.leases <= header.jobs
+            && header.dead <= header.jobs
             && header.schedules <= limits::SCHEDULES_MAX as u32
             && header.jobs <= limits::JOBS_MAX
             && header.next_sequence <= JobId::SEQUENCE_MAX
@@ -203,6 +210,7 @@ pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8;
     let state = match record.state {
         JobState::Running if record.is_fetched() => FETCHED,
         JobState::Running => RUNNING,
+        JobState::Dead => DEAD,
         _ => WAITING,
     };
     let mut fixed = [0; JOB_BYTES];
@@ -222,7 +230,8 @@ pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8;
     out.put(record.attempts_max.get().to_le_bytes());
     out.put(record.queue.0.to_le_bytes());
     let (keyed, options) = (u8::from(record.is_keyed()), u8::from(record.has_options()));
-    out.put([record.priority(), state, clock, keyed, options, 0]);
+    let drops_dead = u8::from(!record.attempts_max.keeps_dead());
+    out.put([record.priority(), state, clock, keyed, options, drops_dead]);
     debug_assert!(out.0.is_empty());
     fixed
 }
@@ -244,7 +253,7 @@ pub(super) fn decode_job(fixed: &[u8; JOB_BYTES], header: &Header) -> Result<Rec
     let attempt = fields.u16();
     let attempts_max = fields.u16();
     let queue = QueueId(fields.u16());
-    let [priority, state, clock, keyed, options, zero] = fields.take::<6>();
+    let [priority, state, clock, keyed, options, drops_dead] = fields.take::<6>();
     let id_fits = id.shard() == header.shard && (1..header.next_sequence).contains(&id.sequence());
     let schedule_fits = schedule == NO_SCHEDULE || u32::from(schedule) < header.schedules;
     let fits = id_fits
@@ -252,11 +261,11 @@ pub(super) fn decode_job(fixed: &[u8; JOB_BYTES], header: &Header) -> Result<Rec
         && u32::from(kind.0) < header.kinds
         && priority <= limits::PRIORITY_MAX
         && u32::from(queue.0) < header.queues
-        && state <= FETCHED
+        && state <= DEAD
         && clock <= 1
         && keyed <= 1
         && options <= 1
-        && zero == 0;
+        && drops_dead <= 1;
     if !fits {
         return Err(RestoreError::Malformed("a job has a field that is out of its range"));
     }
@@ -273,9 +282,15 @@ pub(super) fn decode_job(fixed: &[u8; JOB_BYTES], header: &Header) -> Result<Rec
         kind,
         payload_offset,
         attempt,
-        attempts_max: AttemptsMax::new(attempts_max).with_options(options == 1),
+        attempts_max: AttemptsMax::new(attempts_max)
+            .with_options(options == 1)
+            .keeping_dead(drops_dead == 0),
         queue,
-        state: if state == WAITING { JobState::Scheduled } else { JobState::Running },
+        state: match state {
+            WAITING => JobState::Scheduled,
+            DEAD => JobState::Dead,
+            _ => JobState::Running,
+        },
         traits: Traits::job(priority)
             .on(if clock == 0 { Clock::Mono } else { Clock::Wall })
             .keyed(keyed == 1)
@@ -292,6 +307,65 @@ pub(super) fn encode_lease(record: &Record, offset_ns: i64) -> [u8; LEASE_BYTES]
     out.put(ends.0.to_le_bytes());
     debug_assert!(out.0.is_empty());
     fixed
+}
+
+/// What a snapshot holds of a dead job beside its record, but for its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DeadHead {
+    pub(super) job: JobId,
+    pub(super) died: WallTime,
+    pub(super) failure: Failure,
+    pub(super) key: Option<Key>,
+    pub(super) message_len: u8,
+}
+
+pub(super) fn encode_dead(job: JobId, entry: &DeadEntry) -> [u8; DEAD_HEAD_BYTES] {
+    let Death { at, failure, message } = entry.death();
+    let key = entry.key();
+    let failure = match failure {
+        Failure::Retryable => 0,
+        Failure::Permanent => 1,
+        Failure::Panicked => 2,
+        Failure::TimedOut => 3,
+        Failure::Lost => 4,
+        Failure::Killed => 5,
+    };
+    let mut fixed = [0; DEAD_HEAD_BYTES];
+    let mut out = Out(&mut fixed);
+    out.put(job.0.to_le_bytes());
+    out.put(at.0.to_le_bytes());
+    out.put(key.unwrap_or_default().0);
+    out.put([failure, u8::from(key.is_some()), message.len() as u8, 0, 0, 0, 0, 0]);
+    debug_assert!(out.0.is_empty());
+    fixed
+}
+
+pub(super) fn decode_dead(fixed: &[u8; DEAD_HEAD_BYTES]) -> Result<DeadHead, RestoreError> {
+    let mut fields = Fields(fixed);
+    let job = JobId(fields.u64());
+    let died = WallTime(fields.u64());
+    let key = Key(fields.take());
+    let [failure, keyed, message_len, zeros @ ..] = fields.take::<8>();
+    let failure = match failure {
+        0 => Some(Failure::Retryable),
+        1 => Some(Failure::Permanent),
+        2 => Some(Failure::Panicked),
+        3 => Some(Failure::TimedOut),
+        4 => Some(Failure::Lost),
+        5 => Some(Failure::Killed),
+        _ => None,
+    };
+    let fits = keyed <= 1
+        && (keyed == 1 || key == Key::default())
+        && usize::from(message_len) <= limits::DEAD_MESSAGE_BYTES_MAX
+        && zeros == [0; 5];
+    match failure.filter(|_| fits) {
+        Some(failure) => {
+            let key = (keyed == 1).then_some(key);
+            Ok(DeadHead { job, died, failure, key, message_len })
+        }
+        None => Err(RestoreError::Malformed("a dead job has a head that none has")),
+    }
 }
 
 /// Reads numbers off an array that is long enough for all of them.

@@ -12,16 +12,16 @@
 //! All numbers are little-endian. Times are nanoseconds on the wall clock, also those that are kept
 //! on the monotonic clock: so they mean the same after a reboot.
 //!
-//! | bytes | header, 116 bytes |
+//! | bytes | header, 120 bytes |
 //! |---|---|
 //! | 8 | `TWHLSNAP` |
-//! | 4 | version of this layout: 5 |
+//! | 4 | version of this layout: 6 |
 //! | 1 + 3 | shard, zeros |
 //! | 8 | when it was frozen: the time of the shard's last step |
 //! | 8 | how far the wall clock was ahead of the monotonic one then, signed |
 //! | 8 | number of the next job |
 //! | 6 × 8 | totals: jobs added, succeeded, dead, cancelled; attempts failed; jobs expired |
-//! | 7 × 4 | how many kinds, queues, schedules, jobs, keys, options of jobs and leases follow |
+//! | 8 × 4 | how many kinds, queues, schedules, jobs, keys, options of jobs, leases and dead jobs follow |
 //!
 //! | bytes | each kind, in the order of their numbers |
 //! |---|---|
@@ -64,7 +64,7 @@
 //! | 2 + 2 | attempts begun, attempts at the most |
 //! | 2 | number of its queue |
 //! | 1 | priority |
-//! | 1 | state: 0 scheduled or ready, 1 running, 2 running and fetched |
+//! | 1 | state: 0 scheduled or ready, 1 running, 2 running and fetched, 3 dead |
 //! | 1 | clock: 0 monotonic, 1 wall |
 //! | 1 + 1 | whether it has a key; whether it has options |
 //! | 1 | zero |
@@ -85,6 +85,17 @@
 //! | 8 | id of its job |
 //! | 8 | when it ends |
 //!
+//! | bytes | each dead job |
+//! |---|---|
+//! | 8 | id of the job, which is among those above |
+//! | 8 | when it died |
+//! | 16 | the key that it had, or zeros |
+//! | 1 | why: as in the log's events |
+//! | 1 | whether it had a key |
+//! | 1 | length of the message |
+//! | 5 | zeros |
+//! | … | the message, UTF-8 |
+//!
 //! A ready job is written as a scheduled one: it is triggered again at once. When a running job's
 //! time is up that was not fetched is not written: its attempt is lost with its process.
 
@@ -97,6 +108,7 @@ use crate::{
     event::TermOptions,
     id::Lsn,
     job::{
+        dead::DeadEntry,
         keys::KeyEntry,
         options::OptionsEntry,
         record::{NO_SCHEDULE, Record, Role},
@@ -105,11 +117,11 @@ use crate::{
     time::WallTime,
 };
 pub(crate) use layout::{Header, QueueEntry};
-use layout::{JOB_BYTES, encode_job, encode_lease, encode_queue};
+use layout::{JOB_BYTES, encode_dead, encode_job, encode_lease, encode_queue};
 pub use restore::{Restore, RestoreError, SnapshotBuilder, SnapshotParser, SnapshotPieces};
 
 /// Version of the layout that this code writes and reads.
-pub const SNAPSHOT_VERSION: u32 = 5;
+pub const SNAPSHOT_VERSION: u32 = 6;
 
 /// [`Frozen::write`] hands out pieces of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -126,6 +138,7 @@ pub struct Frozen {
     pub(crate) records: FrozenPages<Record>,
     pub(crate) keys: FrozenPages<KeyEntry>,
     pub(crate) options: FrozenPages<OptionsEntry>,
+    pub(crate) dead: FrozenPages<DeadEntry>,
 }
 
 /// A schedule as it was frozen.
@@ -215,6 +228,11 @@ impl Frozen {
         let leases = self.header.leases as usize;
         for record in records().filter(|record| record.has_lease()).take(leases) {
             chunk.extend(encode_lease(record, self.header.offset_ns));
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        for entry in self.dead.pages().flatten().filter(|entry| entry.is_held) {
+            chunk.extend(encode_dead(self.records[entry.slot.0].id, entry));
+            chunk.extend(entry.death().message.as_bytes());
             flush(&mut chunk, CHUNK_BYTES)?;
         }
         flush(&mut chunk, 0)

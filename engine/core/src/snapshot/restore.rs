@@ -5,14 +5,15 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use super::{
     QueueEntry, SNAPSHOT_VERSION,
     layout::{
-        Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, LEASE_BYTES, OPTIONS_HEAD_BYTES,
-        QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES, decode_job, decode_queue,
+        DEAD_HEAD_BYTES, DeadHead, Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, LEASE_BYTES,
+        OPTIONS_HEAD_BYTES, QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES, decode_dead, decode_job,
+        decode_queue,
     },
 };
 use crate::{
     event::{DecodeEventError, TermOptions},
     id::{JobId, Key, Lsn},
-    job::{JobOptions, record::Record, table::Order},
+    job::{JobOptions, dead::Death, record::Record, table::Order},
     limits,
     pages::PAGE_LEN,
     scheduler::{Config, ReplayError, Scheduler},
@@ -56,6 +57,7 @@ impl Restore {
             keys: 0,
             options: 0,
             leases: 0,
+            dead: 0,
         };
         let parser = SnapshotParser {
             rest: Vec::new(),
@@ -144,6 +146,7 @@ enum Piece {
     Key(JobId, Key),
     Options(JobId, Arc<JobOptions>),
     Lease(JobId, WallTime),
+    Dead(DeadHead, Box<str>),
     End,
 }
 
@@ -158,6 +161,7 @@ enum Part {
     Keys(u32),
     Options(u32),
     Leases(u32),
+    Dead(u32),
     End,
     /// Nothing: the bytes were refused.
     Refused,
@@ -229,6 +233,7 @@ impl SnapshotParser {
                 }
                 (leases * LEASE_BYTES, Part::Leases(left - leases as u32))
             }
+            Part::Dead(left) => (read_dead(bytes, pieces)?, Part::Dead(left - 1)),
             Part::End if bytes.is_empty() => return Ok(0),
             Part::End => return Err(RestoreError::Malformed("it goes on after its end")),
             Part::Refused => return Err(REFUSED),
@@ -257,7 +262,8 @@ impl SnapshotParser {
             Part::Jobs(0) => self.after(Part::Keys(self.header.keys)),
             Part::Keys(0) => self.after(Part::Options(self.header.options)),
             Part::Options(0) => self.after(Part::Leases(self.header.leases)),
-            Part::Leases(0) => Part::End,
+            Part::Leases(0) => self.after(Part::Dead(self.header.dead)),
+            Part::Dead(0) => Part::End,
             part => part,
         }
     }
@@ -339,6 +345,19 @@ fn read_options(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreE
     };
     pieces.push(Piece::Options(job, options));
     Ok(OPTIONS_HEAD_BYTES + len)
+}
+
+fn read_dead(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<DEAD_HEAD_BYTES>() else {
+        return Ok(0);
+    };
+    let head = decode_dead(head)?;
+    let len = usize::from(head.message_len);
+    let Some(message) = rest.get(..len) else { return Ok(0) };
+    let message = core::str::from_utf8(message)
+        .map_err(|_| RestoreError::Malformed("the message of a dead job is not text"))?;
+    pieces.push(Piece::Dead(head, message.into()));
+    Ok(DEAD_HEAD_BYTES + len)
 }
 
 fn read_schedule(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
@@ -431,9 +450,14 @@ impl SnapshotBuilder {
             Piece::Lease(job, ends) => {
                 (!self.core.restore_lease(job, ends)).then_some("a lease has no job of its own")
             }
+            Piece::Dead(head, message) => {
+                let death = Death { at: head.died, failure: head.failure, message: &message };
+                (!self.core.restore_death(head.job, head.key, death))
+                    .then_some("a death has no dead job of its own")
+            }
             Piece::End => {
                 self.state = State::Whole;
-                None
+                (!self.core.all_dead_are_known()).then_some("of a dead job is not told how it died")
             }
         };
         wrong.map_or(Ok(()), |wrong| Err(RestoreError::Malformed(wrong)))

@@ -293,9 +293,10 @@ impl Journal for Capture {
 }
 
 /// One more job in this state.
-fn count_job(counts: &mut Counts, state: KeptState) {
-    counts.pending += 1;
+fn count_job(counts: &mut Counts, state: KeptState<'_>) {
+    counts.pending += u64::from(!matches!(state, KeptState::Dead { .. }));
     match state {
+        KeptState::Dead { .. } => counts.buried += 1,
         KeptState::Scheduled | KeptState::Ready => {}
         KeptState::Running { .. } => counts.running += 1,
         KeptState::Fetched { .. } => {

@@ -5,7 +5,7 @@ use tickwheel_core::{
     event::{Event, Failure, JobAdded, KeptState, Terms},
 };
 
-use super::{Cause, Due, Model, Single, State, digest, ensure};
+use super::{Cause, Due, Model, Single, State, dead::due_of_change, digest, ensure};
 use crate::{Verdict, clock::MS};
 
 /// What a job is at.
@@ -24,7 +24,7 @@ pub(crate) enum JobIs {
 /// How a job is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OwnTerms {
-    priority: u8,
+    pub(super) priority: u8,
     pub(crate) attempts_max: u16,
     backoff_base_ms: u32,
     backoff_max_ms: u32,
@@ -32,6 +32,7 @@ pub(crate) struct OwnTerms {
     pub(crate) queue: String,
     /// When it expires unless it has begun.
     expires_at: Option<u64>,
+    pub(super) keeps_dead: bool,
 }
 
 impl OwnTerms {
@@ -44,6 +45,7 @@ impl OwnTerms {
             timeout_ms: terms.timeout_ms,
             queue: terms.queue.to_owned(),
             expires_at: terms.options.expires_at,
+            keeps_dead: terms.keeps_dead,
         }
     }
 }
@@ -58,7 +60,8 @@ pub(crate) struct Job {
     begun_digest: u64,
     pub(super) key: Option<Key>,
     pub(crate) terms: OwnTerms,
-    schedule: Option<String>,
+    first_terms: OwnTerms,
+    pub(super) schedule: Option<String>,
     /// When it was added.
     added_at: u64,
     pub(crate) state: JobIs,
@@ -66,7 +69,7 @@ pub(crate) struct Job {
     pub(crate) attempts: u16,
     pub(crate) token: u32,
     /// How the last attempt ended.
-    last: Option<Failure>,
+    pub(super) last: Option<Failure>,
     /// Which entry says when it is due.
     pub(super) due: usize,
     /// It may have been triggered in this life.
@@ -82,6 +85,7 @@ impl Job {
             begun_digest: digest(payload),
             key: added.terms.key,
             terms: OwnTerms::of(&added.terms),
+            first_terms: OwnTerms::of(&added.terms),
             schedule: schedule.map(str::to_owned),
             added_at: added.at,
             state: JobIs::Waiting,
@@ -113,16 +117,17 @@ impl Job {
             backoff_max_ms: asked.backoff.max_ms,
             timeout_ms: asked.timeout_ms,
             queue: asked.queue.to_string(),
-            expires_at: self.terms.expires_at,
+            expires_at: self.first_terms.expires_at,
+            keeps_dead: asked.keeps_dead,
         };
         let expiry = asked.options.as_ref().and_then(|options| options.expires);
         let expires_at = expiry.map(|expiry| match expiry {
             Expiry::At(at) => at.0,
             Expiry::After(span_ns) => self.added_at + span_ns,
         });
-        expires_at == self.terms.expires_at
+        expires_at == self.first_terms.expires_at
             && self.kind == asked.kind
-            && self.terms == terms
+            && self.first_terms == terms
             && self.key == asked.key
             && self.first_digest == digest(&asked.payload)
     }
@@ -161,6 +166,10 @@ pub(super) fn due_of(event: &Event<'_>, now: Now) -> Option<Due> {
         Event::Failed { at, retry_at: Some(retry_at), .. } => {
             Some(Due::new(Clock::Mono, *retry_at, retry_at <= at, now))
         }
+        Event::Changed { at, change, .. } => {
+            let (clock, due, is_at_once) = due_of_change(*at, change)?;
+            Some(Due::new(clock, due, is_at_once, now))
+        }
         Event::Released { at, due, .. } if due > at => {
             Some(Due::new(Clock::Mono, *due, false, now))
         }
@@ -198,6 +207,21 @@ impl Model {
                 self.counters.succeeded += 1;
                 self.check_fence(JobId(*job), attempt.job, Some(attempt.token.0))
             }
+            (Event::Buried { job, at, failure, .. }, _) => {
+                ensure(*at == now.wall.0, || format!("it is {now:?}"))?;
+                self.check_failed(JobId(*job), *failure, None, cause, now)?;
+                let job = self.known(JobId(*job))?;
+                ensure(self.keeps_dead(job), || format!("it is not to be kept: {job:?}"))?;
+                self.counters.buried += 1;
+                Ok(())
+            }
+            (Event::Failed { job, retry_at: None, failure, .. }, _) => {
+                self.check_failed(JobId(*job), *failure, None, cause, now)?;
+                let job = self.known(JobId(*job))?;
+                ensure(!self.keeps_dead(job), || format!("it is to be kept: {job:?}"))?;
+                self.counters.dead_dropped += 1;
+                Ok(())
+            }
             (Event::Failed { job, at, failure, retry_at, .. }, _) => self.check_failed(
                 JobId(*job),
                 *failure,
@@ -231,6 +255,11 @@ impl Model {
                 self.counters.cancels_of_running_jobs += u64::from(is_running);
                 self.counters.cancels_of_waiting_jobs += u64::from(!is_running);
                 Ok(())
+            }
+            (Event::Kept(kept), Cause::Clean | Cause::Rewrite(..))
+                if matches!(kept.state, KeptState::Dead { .. }) =>
+            {
+                self.check_kept_dead(kept, payload, cause)
             }
             (Event::Kept(kept), Cause::Clean | Cause::Rewrite(..)) => {
                 let job = self.known(JobId(kept.job.job))?;
@@ -407,7 +436,9 @@ impl State {
                 }
             }
             Event::Kept(kept) => {
-                if let Some(job) = self.jobs.get_mut(&JobId(kept.job.job)) {
+                if let Some(dead) = self.dead.get_mut(&JobId(kept.job.job)) {
+                    dead.job.digest = digest(payload);
+                } else if let Some(job) = self.jobs.get_mut(&JobId(kept.job.job)) {
                     job.digest = digest(payload);
                     // It was due then, and is not due anew if the clock was set back since.
                     job.was_due |= kept.state == KeptState::Ready && kept.job.due <= kept.at;
@@ -437,6 +468,15 @@ impl State {
                 self.totals.failed_attempts += 1;
                 self.totals.dead += 1;
                 self.end(JobId(*job), end);
+            }
+            Event::Buried { job, at, failure, message } => {
+                self.totals.failed_attempts += 1;
+                self.bury(JobId(*job), *at, *failure, message);
+            }
+            Event::Changed { at, change, .. } => {
+                if let Some(id) = single.job {
+                    self.take_changed((index, end), id, *at, change);
+                }
             }
             Event::Released { job, at, due } => {
                 if let Some(job) = self.jobs.get_mut(&JobId(*job)) {
@@ -470,7 +510,7 @@ impl State {
         self.jobs.insert(id, Job::new(added, payload, schedule, index));
     }
 
-    fn end(&mut self, id: JobId, end: u64) {
+    pub(super) fn end(&mut self, id: JobId, end: u64) {
         let key = self.jobs.remove(&id).and_then(|job| job.key);
         key.map(|key| self.keys.remove(&key.0));
         self.ended.insert(id, end);
@@ -478,7 +518,8 @@ impl State {
 
     /// Jobs of a schedule that is gone belong to none.
     pub(super) fn forget_schedule(&mut self, name: &str) {
-        for job in self.jobs.values_mut() {
+        let dead = self.dead.values_mut().map(|dead| &mut dead.job);
+        for job in self.jobs.values_mut().chain(dead) {
             if job.schedule.as_deref() == Some(name) {
                 job.schedule = None;
             }

@@ -5,6 +5,7 @@
 //! of jobs and schedules. After a crash the list is cut where the journal ends now, and the maps are
 //! built anew. What was promised to a caller is kept apart from the list, and never cut.
 
+mod dead;
 mod due;
 mod jobs;
 mod remote;
@@ -13,11 +14,12 @@ mod schedules;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tickwheel_core::{
-    Attempt, Began, JobId, NewJob, Now, Outcome, Schedule, Scheduler,
+    Attempt, Began, Change, DeadLimits, Filter, JobId, NewJob, Now, Outcome, Schedule, Scheduler,
     event::{Attempts, Event, Listed},
 };
 
-use crate::{Verdict, counters::Counters, journal::Written};
+use crate::{Verdict, counters::Counters, journal::Written, shard::Settings};
+use dead::DeadJob;
 use due::Due;
 pub(crate) use jobs::{Job, JobIs};
 use remote::Remote;
@@ -33,6 +35,8 @@ const TICK_SLACK_NS: u64 = 200_000;
 pub(crate) enum Cause<'a> {
     Submit(&'a NewJob<'a>),
     Cancel(JobId),
+    Change(JobId, &'a Change),
+    ChangeMany(&'a Filter, &'a Change),
     Put(&'a Schedule<'a>),
     Remove(&'a str),
     Complete(Attempt, Outcome<'a>),
@@ -76,6 +80,8 @@ enum Promised {
     Queue(String),
     /// A lease ends at another time.
     Lease(JobId),
+    /// A job was changed.
+    Changed(JobId),
 }
 
 /// Totals, as a base or a snapshot must keep them.
@@ -93,6 +99,7 @@ struct Totals {
 #[derive(Default)]
 struct State {
     jobs: BTreeMap<JobId, Job>,
+    dead: BTreeMap<JobId, DeadJob>,
     /// End of the event that added each job, also of those that have ended.
     added: BTreeMap<JobId, u64>,
     /// Jobs that have ended, with the end of the event that says so.
@@ -130,6 +137,8 @@ pub(crate) struct Model {
     /// All ids that anybody has ever seen.
     issued: BTreeSet<JobId>,
     running_max: u32,
+    jobs_max: u32,
+    dead_limits: DeadLimits,
     serves: Serves,
     remote: Remote,
     pub(crate) counters: Counters,
@@ -138,7 +147,8 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(running_max: u32, serves: Serves) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let Settings { running_max, jobs_max, dead, serves, .. } = *settings;
         Self {
             entries: Vec::new(),
             state: State::default(),
@@ -146,6 +156,8 @@ impl Model {
             over: BTreeSet::new(),
             issued: BTreeSet::new(),
             running_max,
+            jobs_max,
+            dead_limits: dead,
             serves,
             remote: Remote::default(),
             counters: Counters::default(),
@@ -197,6 +209,10 @@ impl Model {
                 self.check_extended(JobId(*job), (*at, *lease_end), cause)
             }
             Event::QueueSet { name, paused, .. } => self.check_queue(name, *paused, cause),
+            Event::Changed { change, .. } => {
+                let id = single.job.ok_or("a change of no job")?;
+                self.check_changed(id, change, cause, now)
+            }
             Event::SchedulePut { .. }
             | Event::ScheduleFired { .. }
             | Event::ScheduleRemoved { .. }
@@ -278,6 +294,7 @@ impl Model {
             entry.due.iter_mut().chain(&mut entry.next).for_each(|due| due.read_back(now));
         }
         self.read_leases_back(now);
+        self.counters.dead_over_a_crash += self.dead();
         self.note(&end.to_le_bytes());
         Ok(())
     }
@@ -357,6 +374,8 @@ impl Model {
         ensure(census.running == running, || {
             format!("{} attempts are under way, expected {running}", census.running)
         })?;
+        let dead = (census.dead as usize, self.state.dead.len());
+        ensure(dead.0 == dead.1, || format!("{} dead jobs, expected {}", dead.0, dead.1))?;
         let jobs = census.scheduled + census.ready + census.running;
         let expected = self.state.jobs.len();
         ensure(jobs as usize == expected, || format!("{jobs} jobs, expected {expected}"))?;
@@ -365,6 +384,7 @@ impl Model {
             job.compare(&view).map_err(|what| format!("{what}: {view:?}, expected {job:?}"))?;
             ensure(!self.over.contains(id), || format!("job {id} was over, and is there again"))?;
         }
+        self.compare_dead(core)?;
         self.compare_queues(core)?;
         self.compare_schedules(&core.schedules())
     }
@@ -483,6 +503,8 @@ impl Promise {
 #[derive(Debug)]
 struct Single<'a> {
     event: Event<'a>,
+    /// The job, where the event names several.
+    job: Option<JobId>,
     /// It began an attempt that a worker fetched.
     is_fetched: bool,
 }
@@ -493,20 +515,31 @@ fn one_by_one<'a>(event: Event<'a>, payload: &[u8]) -> Verdict<Vec<Single<'a>>> 
         Event::StartedMany { count, at } => (count, at, true, false),
         Event::Fetched { count, at } => (count, at, true, true),
         Event::SucceededMany { count, at } => (count, at, false, false),
-        event => return Ok(vec![Single { event, is_fetched: false }]),
+        Event::Changed { count, .. } => return each_changed(&event, count, payload),
+        event => return Ok(vec![Single { event, job: None, is_fetched: false }]),
     };
     let single = |Listed { job, token }| {
         let event = match is_start {
             true => Event::Started { job: job.0, token: token.0, at },
             false => Event::Succeeded { job: job.0, at },
         };
-        Single { event, is_fetched }
+        Single { event, job: Some(job), is_fetched }
     };
     let attempts = Attempts::new(count, payload);
     let events: Result<Vec<_>, _> = attempts.map(|listed| listed.map(single)).collect();
     let events = events.map_err(|error| error.to_string())?;
     ensure(events.len() == count as usize, || "a list is too short".to_owned())?;
     Ok(events)
+}
+
+fn each_changed<'a>(event: &Event<'a>, count: u32, payload: &[u8]) -> Verdict<Vec<Single<'a>>> {
+    let single =
+        |listed: Listed| Single { event: event.clone(), job: Some(listed.job), is_fetched: false };
+    let singles: Result<Vec<_>, _> =
+        Attempts::new(count, payload).map(|listed| listed.map(single)).collect();
+    let singles = singles.map_err(|error| error.to_string())?;
+    ensure(singles.len() == count as usize, || "a list is too short".to_owned())?;
+    Ok(singles)
 }
 
 /// `Err` with what is wrong, unless `is_right`.

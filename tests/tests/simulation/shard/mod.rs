@@ -8,8 +8,8 @@ mod remote;
 use std::collections::VecDeque;
 
 use tickwheel_core::{
-    Answer, Began, CallerId, Input, JobId, Key, Lsn, MonoTime, NewJob, Now, Outputs, Refusal,
-    Scheduler, limits,
+    Answer, Began, CallerId, Change, Changed, DeadLimits, Filter, Input, JobId, Key, Lsn, MonoTime,
+    NewJob, Now, Outputs, Piece, Refusal, Scheduler, WalkBudget, WalkPlace, limits,
 };
 use tickwheel_tests::random::Random;
 use tickwheel_wal::{Durability, simulation::SimulatedDisk};
@@ -35,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) ready_segments: usize,
     pub(crate) running_max: u32,
     pub(crate) jobs_max: u32,
+    pub(crate) dead: DeadLimits,
     /// Places in the queue to the executors.
     pub(crate) queue_max: usize,
     /// Commands that one pass decides.
@@ -53,6 +54,7 @@ enum Told {
     Schedule(String, u64),
     Queue(&'static str, u64),
     Lease(JobId, u64),
+    Changed(JobId, u64),
 }
 
 /// A batch whose jobs are being decided.
@@ -324,9 +326,31 @@ impl Shard {
             }
             Command::Cancel(job) => {
                 let is_there = self.core.job(job).is_some();
+                let is_dead = world.model.is_dead(job);
                 world.model.counters.cancels_of_ended_jobs += u64::from(!is_there);
                 self.step(now, Input::Cancel { caller, job }, Cause::Cancel(job), world)?;
+                if is_dead {
+                    // It may be queued again.
+                    let reply = self.out.replies.pop().map(|reply| reply.answer);
+                    return ensure(reply == Some(Answer::Cancelled(None)), || {
+                        "a dead job was cancelled".to_owned()
+                    });
+                }
                 Told::Over(job)
+            }
+            Command::Change(job, change) => {
+                let input = Input::Change { caller, job, change: &change };
+                let events = self.step(now, input, Cause::Change(job, &change), world)?;
+                let end = self.journal.log.appended().0;
+                let is_done =
+                    self.out.replies.last().is_some_and(|reply| {
+                        matches!(reply.answer, Answer::Changed(Changed::Done(_)))
+                    });
+                ensure(is_done == (events > 0), || format!("{change:?} wrote {events} events"))?;
+                Told::Changed(job, if is_done { end } else { 0 })
+            }
+            Command::ChangeMany(filter, change) => {
+                return self.change_many(now, &filter, &change, world);
             }
             Command::Put(schedule) => {
                 let input = Input::PutSchedule { caller, schedule: &schedule };
@@ -355,6 +379,33 @@ impl Shard {
             _ => self.acks.push_back((reply.after.0.max(before), told)),
         }
         Ok(())
+    }
+
+    /// Changes what a filter takes, piece by piece.
+    fn change_many(
+        &mut self,
+        now: Now,
+        filter: &Filter,
+        change: &Change,
+        world: &mut World<'_>,
+    ) -> Verdict {
+        let mut from = WalkPlace(0);
+        loop {
+            let places = world.random.within(1..200) as u32;
+            let budget = WalkBudget { places, jobs: usize::MAX };
+            let caller = CallerId(0);
+            let input = Input::ChangeMany { caller, filter, change, from, budget };
+            self.step(now, input, Cause::ChangeMany(filter, change), world)?;
+            let Some(reply) = self.out.replies.pop() else {
+                return Err("a change of many got no answer".to_owned());
+            };
+            match reply.answer {
+                Answer::ChangedMany(Piece { next: Some(next), .. }) => from = next,
+                Answer::ChangedMany(_) => return Ok(()),
+                Answer::Refused(refusal) => return refused(&refusal, None, world.model),
+                other => return Err(format!("a change of many was answered by {other:?}")),
+            }
+        }
     }
 
     /// Decides jobs of the open batch; returns how many.
@@ -472,6 +523,7 @@ impl Shard {
                 Told::Schedule(name, end) => world.model.tell_schedule(&name, end),
                 Told::Queue(name, end) => world.model.tell_queue(name, end),
                 Told::Lease(job, end) => world.model.tell_lease(job, end),
+                Told::Changed(job, end) => world.model.tell_changed(job, end),
             }
         }
         Ok(())
@@ -483,6 +535,8 @@ fn refused(refusal: &Refusal, key: Option<Key>, model: &mut Model) -> Verdict {
     match refusal {
         Refusal::NoSpace => model.counters.refused_for_a_full_disk += 1,
         Refusal::TooManyJobs { .. } => model.counters.refused_for_too_many_jobs += 1,
+        // A dead job's: it is not asked for by its key.
+        Refusal::KeyHeld(_) if key.is_none() => {}
         Refusal::KeyHeld(holder) => return model.check_held(key, *holder),
         _ => {}
     }

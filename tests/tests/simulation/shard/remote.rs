@@ -47,7 +47,8 @@ impl Shard {
                     format!("the end of the present attempt {attempt:?} was refused")
                 })?;
                 world.model.counters.stale_requests += u64::from(is_stale);
-                let is_over = matches!(ended, Ended::Succeeded | Ended::Permanent);
+                let is_over = matches!(ended, Ended::Succeeded)
+                    || matches!(ended, Ended::Permanent) && !world.model.is_dead(attempt.job);
                 if events > 0 && is_over {
                     let after = self.journal.log.appended().0;
                     self.acks.push_back((after, Told::Over(attempt.job)));

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tickwheel_core::{Now, planted::Bug};
+use tickwheel_core::{DeadLimits, Now, planted::Bug};
 use tickwheel_tests::random::Random;
 use tickwheel_wal::{
     Durability,
@@ -115,6 +115,10 @@ impl World {
             ready_segments,
             running_max,
             jobs_max: of(&[12, 60, 1000, 1000]) as u32,
+            dead: DeadLimits {
+                jobs_max: of(&[0, 3, 50, 1000]) as u32,
+                age_ns: of(&[20 * SECOND, 2 * HOUR, 180 * 24 * HOUR]),
+            },
             queue_max: of(&[1, 4, 128]) as usize,
             commands_max: of(&[1, 8, 64]) as usize,
             clean_max: of(&[2, 8, 30]),
@@ -142,7 +146,7 @@ impl World {
         };
         let places = (0..shards).map(|_| Place {
             disk: SimulatedDisk::new(random.draw()),
-            model: Model::new(settings.running_max, settings.serves),
+            model: Model::new(&settings),
             workers: Workers::new(hands),
             remotes: Remotes::new(fetched_max),
             shard: None,
@@ -317,6 +321,13 @@ impl World {
                 0 => self.clients.removal(random),
                 _ => self.clients.schedule(now, random),
             }
+        } else if random.within(0..5) == 0 {
+            let draw = random.draw();
+            let job = match random.within(0..2) {
+                0 => model.pick_dead(draw),
+                _ => model.pick(draw, true),
+            };
+            Clients::change(now, job, random)
         } else if random.within(0..4) == 0 {
             let draw = random.draw();
             let job = match random.within(0..4) {

@@ -54,6 +54,7 @@ impl World {
         let config = Config {
             running_max: settings.running_max,
             jobs_max: settings.jobs_max,
+            dead: settings.dead,
             low_water_bytes: SEGMENT_BYTES / 4,
             low_water_full_bytes: SEGMENT_BYTES + SEGMENT_BYTES / 2,
             notices: true,

@@ -4,7 +4,9 @@ use super::*;
 
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Submit { delay_s: u64, attempts_max: u16, at: bool, expires_s: Option<u64> },
+    Submit { delay_s: u64, attempts_max: u16, at: bool, key: u8, expires_s: Option<u64> },
+    Change { pick: usize, change: u8 },
+    ChangeMany { change: u8, among: u8 },
     Cancel { pick: usize },
     Complete { pick: usize, outcome: u8 },
     Pass { ms: u64 },
@@ -16,11 +18,17 @@ pub(super) enum Op {
 
 pub(super) fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (0..20_u64, 1..4_u16, any::<bool>(), prop::option::weighted(0.3, 1..25_u64)).prop_map(
-            |(delay_s, attempts_max, at, expires_s)| {
-                Op::Submit { delay_s, attempts_max, at, expires_s }
-            }
-        ),
+        4 => (
+            0..20_u64,
+            1..4_u16,
+            any::<bool>(),
+            0..12_u8,
+            prop::option::weighted(0.3, 1..25_u64),
+        ).prop_map(|(delay_s, attempts_max, at, key, expires_s)| {
+            Op::Submit { delay_s, attempts_max, at, key, expires_s }
+        }),
+        2 => (0..64_usize, 0..10_u8).prop_map(|(pick, change)| Op::Change { pick, change }),
+        1 => (0..10_u8, 0..4_u8).prop_map(|(change, among)| Op::ChangeMany { change, among }),
         1 => (0..64_usize).prop_map(|pick| Op::Cancel { pick }),
         4 => (0..64_usize, 0..6_u8).prop_map(|(pick, outcome)| Op::Complete { pick, outcome }),
         4 => (0..4000_u64).prop_map(|ms| Op::Pass { ms }),
@@ -38,7 +46,7 @@ pub(super) fn run(
     op: Op,
 ) -> Result<(), TestCaseError> {
     match op {
-        Op::Submit { delay_s, attempts_max, at, expires_s } => {
+        Op::Submit { delay_s, attempts_max, at, key, expires_s } => {
             let due = if at {
                 Due::At(WallTime(world.now.wall.0 + delay_s * SECOND))
             } else {
@@ -46,13 +54,29 @@ pub(super) fn run(
             };
             let payload = format!("{delay_s} {at}").into_bytes().into();
             let timeout_ms = 3000;
+            // Few keys, so that a new job has that of a dead one.
+            let key = (key < 4).then(|| Key([key; 16]));
+            let keeps_dead = delay_s != 7;
             let expires = expires_s.map(|seconds| Expiry::After(seconds * SECOND));
             let options = expires.map(|_| JobOptions { expires }.into());
-            let job = NewJob { due, attempts_max, timeout_ms, payload, options, ..job() };
-            let answer = world.answer(Input::Submit { caller: CallerId(0), job: &job });
+            let new = NewJob { due, attempts_max, timeout_ms, payload, options, ..job() };
+            let new = NewJob { key, keeps_dead, ..new };
+            let answer = world.answer(Input::Submit { caller: CallerId(0), job: &new });
+            let is_held = matches!(answer, Answer::Refused(Refusal::KeyHeld(_)));
             let never_runs = expires_s.is_some_and(|seconds| seconds <= delay_s);
             let refused = answer == Answer::Refused(Refusal::ExpiresFirst);
-            prop_assert!(refused == never_runs, "{answer:?}");
+            let is_added = matches!(answer, Answer::Submitted(_));
+            prop_assert!(refused == never_runs && (refused || is_held || is_added), "{:?}", answer);
+        }
+        Op::Change { pick, change } => {
+            let job = JobId::new(ShardId(0), pick as u64 + 1);
+            let change = changes::number(change, world.now);
+            world.answer(Input::Change { caller: CallerId(0), job, change: &change });
+        }
+        Op::ChangeMany { change, among } => {
+            let change = changes::number(change, world.now);
+            let filter = changes::filter_number(among);
+            changes::change_many(world, &filter, &change, 7);
         }
         Op::Cancel { pick } => {
             let job = JobId::new(ShardId(0), pick as u64 + 1);

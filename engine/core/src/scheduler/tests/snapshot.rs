@@ -39,6 +39,11 @@ fn restore_in(now: Now, bytes: &[u8], piece_bytes: usize) -> Result<Scheduler, R
 /// A world with jobs in each state and schedules of each sort.
 fn varied() -> World {
     let mut world = World::new();
+    for message in ["no such user", ""] {
+        world.submit(&NewJob { key: Some(Key([7; 16])), ..job() });
+        let doomed = world.pass(0)[0];
+        world.complete(doomed, Outcome::Permanent(message));
+    }
     for n in 0..4_u64 {
         world.submit(&NewJob { payload: vec![1; 9].into(), ..delayed(n * 100) });
         let due = Due::At(WallTime(START_WALL + n * SECOND));
@@ -74,7 +79,9 @@ fn what_was_frozen_comes_back_however_its_bytes_are_cut() {
     world.submit(&job());
     world.pass(SECOND);
     let bytes = written(&frozen);
-    assert_eq!(u64::from(frozen.jobs()) + 1, world.core.counts().pending);
+    let counts = world.core.counts();
+    assert_eq!(u64::from(frozen.jobs()) + 1, counts.pending + counts.buried);
+    assert_eq!(counts.buried, 2);
     let now = Now { mono: MonoTime(4 * SECOND), wall: WallTime(START_WALL + 3 * SECOND) };
     for piece_bytes in [1, 7, 100, usize::MAX] {
         let mut other = World::with(Memory::default(), now.mono.0, now.wall.0);
@@ -220,11 +227,12 @@ fn each_field_of_a_job_is_checked() {
     check(44, &[1, 0]); // no such kind
     check(52, &[1, 0]); // no such queue
     check(54, &[10]); // priority
-    check(55, &[3]); // state
+    check(55, &[3]); // dead, and it is not told how it died
+    check(55, &[4]); // state
     check(56, &[2]); // clock
     check(57, &[2]); // key
     check(58, &[1]); // options, and none follow
-    check(59, &[1]);
+    check(59, &[2]); // whether it is kept once it is dead
 }
 
 #[test]
