@@ -712,7 +712,7 @@ impl Shard {
         if let Some(open) = self.open_batch.take() {
             guarded("submit callback", || (open.batch)(Err(error.clone())));
         }
-        self.end_walks(&error);
+        self.walks.end(&error);
         self.drains.clear();
         *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.bed);
         // Whoever comes later sees that nobody is here any more.

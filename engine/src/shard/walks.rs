@@ -61,6 +61,17 @@ pub(super) struct Walks {
     waiting: VecDeque<Walk>,
 }
 
+impl Walks {
+    /// Ends all walks, as the shard does.
+    pub(super) fn end(&mut self, error: &CallError) {
+        for walk in self.waiting.drain(..) {
+            if let Walk::Change { reply, .. } = walk {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
 /// What a piece of a walk came to.
 enum Went {
     /// It goes on.
@@ -210,14 +221,5 @@ impl Shard {
         }
         let view = self.core.job(job)?;
         Some(JobEntry::new(view, self.core.key_of(job), None, payload))
-    }
-
-    /// Ends all walks, as the shard does.
-    pub(super) fn end_walks(&mut self, error: &CallError) {
-        for walk in self.walks.waiting.drain(..) {
-            if let Walk::Change { reply, .. } = walk {
-                let _ = reply.send(Err(error.clone()));
-            }
-        }
     }
 }
