@@ -31,7 +31,7 @@ pub(crate) struct OwnTerms {
     pub(crate) timeout_ms: u32,
     pub(crate) queue: String,
     /// When it expires unless it has begun.
-    expires_at: Option<u64>,
+    pub(super) expires_at: Option<u64>,
     pub(super) keeps_dead: bool,
 }
 
