@@ -186,7 +186,11 @@ fn golden_bytes_of_a_jobs_options() {
     assert_eq!(bytes(TermOptions { expires_at: Some(9), ..none }), with(0x45, &[1, 9]));
     assert_eq!(bytes(TermOptions { expires_after: Some(9), ..none }), with(0x45, &[2, 9]));
     Event::decode(&with(0x45, &[0x80, 9])).unwrap_err();
-    Event::decode(&with(0x85, &[])).unwrap_err();
+    // Whether it is kept once it is dead is a bit by itself.
+    let terms = Terms { keeps_dead: false, ..job.terms };
+    let dropped = Event::Added(JobAdded { terms, ..job.clone() });
+    check(&dropped, b"payload");
+    assert_eq!(encoded(&dropped), with(0x85, &[]));
 }
 
 /// The layout spelled out once, so that no edit of the code moves a byte unseen.

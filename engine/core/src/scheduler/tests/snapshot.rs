@@ -198,7 +198,7 @@ fn what_was_refused_once_stays_refused() {
     world.submit(&job());
     let mut bytes = bytes(&mut world);
     let last = bytes.len() - 1;
-    bytes[last] = 1;
+    bytes[last] = 2;
     let mut restore = Restore::new(Config::new(ShardId(0)), world.now);
     let first = restore.feed(&bytes).unwrap_err();
     let second = restore.feed(&bytes).unwrap_err();
