@@ -351,7 +351,7 @@ impl Chosen {
             },
             _ => return true,
         };
-        let Some(length) = core.queues.get(queue).limits().length else { return true };
+        let Some(length) = core.queues.bounds(queue).limits().length else { return true };
         let more = match self.more.iter_mut().find(|(of, _)| *of == queue) {
             Some((_, more)) => more,
             None => {
