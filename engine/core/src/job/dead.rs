@@ -210,7 +210,7 @@ mod tests {
             for (adds, slot, at) in steps {
                 let slot = u32::from(slot);
                 // Several have the same key.
-                let key = (slot % 2 == 0).then(|| Key([slot as u8 % 8; 16]));
+                let key = (slot % 2 == 0).then_some(Key([slot as u8 % 8; 16]));
                 match model.remove(&slot) {
                     Some((entry, _)) => prop_assert_eq!(dead.remove(entry), key),
                     None if adds => {

@@ -55,7 +55,7 @@ pub(super) fn run(
             let payload = format!("{delay_s} {at}").into_bytes().into();
             let timeout_ms = 3000;
             // Few keys, so that a new job has that of a dead one.
-            let key = (key < 4).then(|| Key([key; 16]));
+            let key = (key < 4).then_some(Key([key; 16]));
             let keeps_dead = delay_s != 7;
             let expires = expires_s.map(|seconds| Expiry::After(seconds * SECOND));
             let options = expires.map(|_| JobOptions { expires }.into());
