@@ -6,6 +6,7 @@ mod front {
     mod connections;
     mod control;
     mod jobs;
+    mod mutate;
     mod pages;
     mod reload;
     mod restart;

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fs, sync::atomic::Ordering};
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use tickwheel_engine::{CallError, Engine};
+use tickwheel_engine::{CallError, Engine, JobChange, JobFilter, JobState};
 
-use super::{job, shared::Shared};
+use super::{job, limits, shared::Shared};
 use crate::serve::COMMANDS_QUEUE;
 
 /// Version of the reference server that clients look for, to see what they may use.
@@ -64,20 +64,26 @@ pub(super) fn report(engine: &Engine, shared: &Shared) -> Result<Vec<u8>, CallEr
         .queues()?
         .into_iter()
         .filter(|queue| !is_own(&queue.name))
+        .filter(|queue| shared.shows_queue(&queue.name, queue.waiting + queue.running == 0))
         .map(|queue| (queue.name, queue.ready))
         .collect();
     let counts = engine.stats()?.counts;
+    let waiting = counts.pending.saturating_sub(counts.ready + counts.running);
+    let retries = if counts.pending <= limits::COUNTED_JOBS_MAX {
+        let held = JobFilter::new().states(&[JobState::Scheduled]).attempted(true);
+        engine.bulk_preview(&held, &JobChange::cancel(), 0)?.jobs.min(waiting)
+    } else {
+        0
+    };
     let now = job::now();
     let report = Report {
         now: now.to_string(),
         server_utc_time: now.to_zoned(TimeZone::UTC).strftime("%H:%M:%S UTC").to_string(),
         faktory: Counts {
             sets: Sets {
-                // The engine does not tell jobs that wait for a retry from those that wait for their
-                // time, and keeps no dead ones.
-                scheduled: counts.pending.saturating_sub(counts.ready + counts.running),
-                retries: 0,
-                dead: 0,
+                scheduled: waiting - retries,
+                retries,
+                dead: counts.buried,
                 working: counts.fetched,
             },
             tasks: BTreeMap::new(),

@@ -79,6 +79,12 @@ pub(super) const CONTROL_BYTES_MAX: usize = 64 << 20;
 /// Memory for what is known of tracked jobs, about; the oldest are forgotten first.
 pub(super) const TRACK_BYTES_MAX: usize = 32 << 20;
 
+/// Removed queues that are kept in mind: the engine knows no more queues in one shard.
+pub(super) const HIDDEN_QUEUES_MAX: usize = 4096;
+
+/// Jobs up to which those that wait for a retry are counted one by one for `INFO`.
+pub(super) const COUNTED_JOBS_MAX: u64 = 200_000;
+
 /// Workers that are listed at the most; a further one works, but is not told to be quiet.
 pub(super) const WORKERS_MAX: usize = 65_536;
 

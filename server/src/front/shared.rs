@@ -1,7 +1,7 @@
 //! What all I/O threads share: how the front-end was set up, its phase, and who is connected.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{
         Mutex, PoisonError,
@@ -13,7 +13,7 @@ use std::{
 use tickwheel_engine::{Backoff, worker::Promise};
 use tickwheel_protocol::Password;
 
-use super::{FrontOptions, Tls, tracks::Tracks, workers::Workers};
+use super::{FrontOptions, Tls, limits, tracks::Tracks, workers::Workers};
 
 /// What the front-end does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +53,10 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     /// Commands that were read.
     pub(super) commands: AtomicU64,
+    /// Whether `FLUSH` is carried out.
+    pub(super) allow_flush: bool,
+    /// Queues that were removed, until a job names them again.
+    hidden: Mutex<HashSet<Box<str>>>,
     phase: AtomicU8,
     connections_max: AtomicUsize,
     per_address_max: AtomicUsize,
@@ -71,6 +75,8 @@ impl Shared {
             tracks: Tracks::default(),
             started: Instant::now(),
             commands: AtomicU64::new(0),
+            allow_flush: options.allow_flush,
+            hidden: Mutex::default(),
             phase: AtomicU8::new(Phase::Open as u8),
             connections_max: AtomicUsize::new(options.connections_max),
             per_address_max: AtomicUsize::new(options.per_address_max),
@@ -94,6 +100,25 @@ impl Shared {
     /// What encrypts connections that begin now, if they are to be.
     pub(super) fn tls(&self) -> Option<Tls> {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner).tls.clone()
+    }
+
+    /// A queue is not to be listed while it is empty.
+    pub(super) fn hide_queue(&self, name: &str) {
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        // Names that the engine does not know are not listed anyway, but clients may send many.
+        if hidden.len() < limits::HIDDEN_QUEUES_MAX {
+            hidden.insert(name.into());
+        }
+    }
+
+    /// Whether a queue is to be listed; one that has jobs is, from now on also when it is empty again.
+    pub(super) fn shows_queue(&self, name: &str, is_empty: bool) -> bool {
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_empty {
+            return !hidden.contains(name);
+        }
+        hidden.remove(name);
+        true
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -103,6 +103,11 @@ impl Tracks {
         }
     }
 
+    /// Forgets all.
+    pub(super) fn forget(&self) {
+        *self.lock() = Table::default();
+    }
+
     fn put(&self, jid: &str, track: Track) {
         self.is_used.store(true, Ordering::Release);
         let mut table = self.lock();

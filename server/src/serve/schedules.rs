@@ -160,6 +160,8 @@ fn job(entry: &Entry) -> NewJob {
         Task::Command(spec) => NewJob::new(KIND)
             .queue(COMMANDS_QUEUE)
             .payload(spec.to_payload())
+            // What is given up is logged; nobody could queue it again.
+            .keep_dead(false)
             .timeout(spec.timeout() + spec.kill_grace() + LEASE_MARGIN),
         Task::Worker(job) => NewJob::new(job.kind.clone())
             .queue(job.queue.clone())

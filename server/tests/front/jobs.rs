@@ -139,9 +139,8 @@ fn leases_are_extended_jobs_cancelled_and_what_is_missing_is_refused_clearly() {
     assert_eq!(client.ask(r#"CANCEL {"jid":"job-00000001"}"#), "-ERR Job not found job-00000001");
     for (line, answer) in [
         ("FETCH", "-ERR FETCH takes"),
-        ("FLUSH", "-ERR FLUSH is not supported yet"),
-        (r#"MUTATE {"cmd":"clear","target":"dead"}"#, "-ERR MUTATE is not supported yet"),
-        ("QUEUE REMOVE a", "-ERR QUEUE REMOVE is not supported yet"),
+        ("FLUSH", "-ERR FLUSH is not allowed by the configuration"),
+        (r#"MUTATE {"cmd":"clear","target":"living"}"#, "-ERR MUTATE: `target`"),
         ("BATCH STATUS b-12345678", "-ERR BATCH is not supported yet"),
         (r#"TRACK SET {"jid":"12345678","percent":1}"#, "-ERR Job not found 12345678"),
         (r#"HELLO {"v":2}"#, "-ERR HELLO was said already"),

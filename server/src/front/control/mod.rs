@@ -1,8 +1,10 @@
 //! Commands that ask the whole engine, or that wait for it: they are carried out one after the other on
 //! a thread of their own, so that an I/O thread never waits. Here is the thread and what each command
-//! leads to; schedules are in `cron`, queues in `queues`.
+//! leads to; schedules are in `cron`, queues in `queues`, changes to many jobs in
+//! `mutate`.
 
 mod cron;
+mod mutate;
 mod queues;
 
 use std::{
@@ -87,7 +89,15 @@ fn run(engine: &Engine, shared: &Shared, tasks: &Receiver<Task>, waiting_bytes: 
 
 /// Whether a command is carried out here.
 pub(super) fn takes(command: &Command<'_>) -> bool {
-    matches!(command, Command::Info | Command::Queue(_) | Command::Cron(_) | Command::Worker(_))
+    matches!(
+        command,
+        Command::Info
+            | Command::Queue(_)
+            | Command::Cron(_)
+            | Command::Worker(_)
+            | Command::Mutate(_)
+            | Command::Flush
+    )
 }
 
 /// Carries out a command, given as its line, and appends the reply.
@@ -99,9 +109,14 @@ fn carry_out(engine: &Engine, shared: &Shared, line: &[u8], out: &mut Vec<u8>) {
             Ok(report) => reply::bulk(out, &report),
             Err(error) => reply::error(out, "ERR", error),
         },
-        Ok(Command::Queue(command)) => queues::carry_out(engine, &command, out),
+        Ok(Command::Queue(command)) => queues::carry_out(engine, shared, &command, out),
         Ok(Command::Cron(command)) => cron::carry_out(engine, shared, &command, out),
         Ok(Command::Worker(command)) => worker(shared, command, out),
+        Ok(Command::Mutate(mutation)) => done(out, mutate::mutate(engine, shared, &mutation)),
+        Ok(Command::Flush) if shared.allow_flush => done(out, mutate::flush(engine, shared)),
+        Ok(Command::Flush) => {
+            reply::error(out, "ERR", "FLUSH is not allowed by the configuration");
+        }
         Ok(_) => reply::error(out, "ERR", "this command is not supported yet"),
         // It was read once already.
         Err(error) => reply::error(out, "ERR", error),

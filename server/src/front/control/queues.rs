@@ -5,9 +5,15 @@ use std::{collections::BTreeMap, time::SystemTime};
 use tickwheel_engine::{CallError, Engine};
 use tickwheel_protocol::{QueueCommand, Queues, reply};
 
-use super::{done, info};
+use super::{done, info, mutate};
+use crate::front::shared::Shared;
 
-pub(super) fn carry_out(engine: &Engine, command: &QueueCommand<'_>, out: &mut Vec<u8>) {
+pub(super) fn carry_out(
+    engine: &Engine,
+    shared: &Shared,
+    command: &QueueCommand<'_>,
+    out: &mut Vec<u8>,
+) {
     match command {
         QueueCommand::Pause(names) => done(out, pause(engine, names.as_ref(), true)),
         QueueCommand::Resume(names) => done(out, pause(engine, names.as_ref(), false)),
@@ -18,7 +24,7 @@ pub(super) fn carry_out(engine: &Engine, command: &QueueCommand<'_>, out: &mut V
             }),
             Err(error) => reply::error(out, "ERR", error),
         },
-        QueueCommand::Remove(_) => reply::error(out, "ERR", "QUEUE REMOVE is not supported yet"),
+        QueueCommand::Remove(names) => done(out, remove(engine, shared, names.as_ref())),
     }
 }
 
@@ -31,6 +37,23 @@ fn pause(engine: &Engine, names: Option<&Queues<'_>>, is_paused: bool) -> Result
             .iter()
             .filter(|queue| !info::is_own(&queue.name))
             .try_for_each(|queue| pause(&queue.name)),
+    }
+}
+
+/// Empties queues, and lists them no more until a job names them again.
+fn remove(engine: &Engine, shared: &Shared, names: Option<&Queues<'_>>) -> Result<(), CallError> {
+    let remove = |name: &str| {
+        mutate::empty(engine, shared, name)?;
+        shared.hide_queue(name);
+        Ok(())
+    };
+    match names {
+        Some(names) => names.iter().try_for_each(remove),
+        None => engine
+            .queues()?
+            .iter()
+            .filter(|queue| !info::is_own(&queue.name))
+            .try_for_each(|queue| remove(&queue.name)),
     }
 }
 
