@@ -1,3 +1,5 @@
+//! Pushes a job, and is the worker that does it.
+
 use faktory::{Client, Job, Worker};
 
 #[tokio::main]
