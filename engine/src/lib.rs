@@ -44,13 +44,16 @@ mod clock;
 mod data_dir;
 mod engine;
 mod error;
+mod everywhere;
 mod executor;
+mod flow;
 mod job;
 mod keyed;
 pub mod latency;
 pub mod ledger;
 pub mod limits;
 mod queue;
+mod relations;
 mod route;
 mod schedule;
 mod shard;
@@ -67,18 +70,20 @@ pub use builder::Builder;
 pub use bytes::Bytes;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo, SyncClasses};
 pub use error::{
-    CallError, CloseShardError, OpenShardError, ShutdownError, StartError, SubmitError,
+    CallError, CloseShardError, FlowError, OpenShardError, ShutdownError, StartError, SubmitError,
 };
 pub use executor::{AsyncAttempt, Attempt, ExtendError, Handle, JobError, Spawn};
+pub use flow::{Flow, StepId};
 pub use job::{Backoff, NewJob};
 pub use queue::QueueLimits;
+pub use relations::{BatchInfo, NewBatch, Unique};
 pub use schedule::{Missed, Pause, Schedule};
 pub use shards::{ClosedShard, OpenedShard};
 pub use shutdown::ShutdownReport;
 pub use ticket::{BatchTicket, Ticket};
 pub use tickwheel_core::{
-    Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap, Refusal, ShardId,
-    cron,
+    Counts, Fired, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap, Refusal,
+    ShardId, When, cron,
 };
 pub use tickwheel_wal::{Durability, ReadError};
 #[cfg(feature = "json")]

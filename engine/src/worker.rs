@@ -29,6 +29,7 @@ use crate::{
     job::NewJob,
     limits,
     queue::QueueLimits,
+    relations::{BatchInfo, NewBatch},
     route,
     shard::Message,
 };
@@ -60,7 +61,7 @@ impl From<JobId> for Handle {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Order {
-    /// Add a job. One with a key must go to the shard that [`Engine::shard_of`] tells.
+    /// Add a job, in the shard that [`Engine::home_of`] tells.
     Add(NewJob),
     /// The attempt under way of this job has ended.
     Finish {
@@ -85,6 +86,20 @@ pub enum Order {
     Look {
         /// The job.
         job: Handle,
+    },
+    /// Make a batch. It must go to the shard that [`Engine::shard_of_batch`] tells.
+    NewBatch(Box<NewBatch>),
+    /// Commit a batch, or open it again. It must go to the shard that the batch's id names.
+    SetBatch {
+        /// The batch.
+        batch: JobId,
+        /// Whether jobs can be added to it.
+        is_open: bool,
+    },
+    /// Look at a batch, in the shard that its id names.
+    LookBatch {
+        /// The batch.
+        batch: JobId,
     },
 }
 
@@ -121,6 +136,10 @@ pub enum OrderReply {
     Cancelled(bool),
     /// Of [`Order::Look`]; `None` when it has ended or was never there.
     Looked(Option<Box<Seen>>),
+    /// Of [`Order::NewBatch`] and [`Order::SetBatch`]: the batch's id.
+    Batch(JobId),
+    /// Of [`Order::LookBatch`]; `None` when there is none.
+    LookedBatch(Option<Box<BatchInfo>>),
     /// It was not carried out.
     Refused(Refusal),
 }
@@ -272,6 +291,15 @@ impl Engine {
     pub fn shard_of_job(&self, job: JobId) -> Option<usize> {
         let shard = usize::from(job.shard().0);
         (shard < self.shards()).then_some(shard)
+    }
+
+    /// The shard that a job must go to: that of its batch, of its key of uniqueness or of the jobs that it
+    /// waits for, else that of its key. `None` if it may go anywhere.
+    ///
+    /// # Errors
+    /// These are in different shards.
+    pub fn home_of(&self, job: &NewJob) -> Result<Option<usize>, Refusal> {
+        route::home_of(job, self.shards())
     }
 
     /// Carries out `orders` on one shard, in their order, and calls `then` once with a reply to each,

@@ -107,6 +107,19 @@ counters! {
     ready_in_a_paused_queue
     expired
     expired_in_a_paused_queue
+    needs
+    needs_met
+    needs_not_met
+    unique_jobs
+    unique_replaced
+    unique_conflicts
+    batches_made
+    batches_over
+    batches_expired
+    batches_forgotten
+    callbacks_complete
+    callbacks_success
+    callbacks_failure
     jobs_with_a_key
     refused_for_a_held_key
     keys_held_over_a_crash

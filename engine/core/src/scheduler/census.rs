@@ -34,6 +34,8 @@ pub struct Census {
     pub ready: u32,
     /// Jobs under way, by executors or fetched, each with its lease in the wheel of the monotonic clock.
     pub running: u32,
+    /// Jobs that wait for others.
+    pub blocked: u32,
     /// Schedules, with or without a next fire time.
     pub schedules: u32,
 }
@@ -115,6 +117,10 @@ impl Scheduler {
                     census.ready += 1;
                     Place::Line(record.queue, record.priority())
                 }
+                (Role::Job, JobState::Blocked) => {
+                    census.blocked += 1;
+                    Place::Nowhere
+                }
                 (Role::Job, JobState::Running) => {
                     census.running += 1;
                     Place::Wheel(Clock::Mono)
@@ -122,7 +128,7 @@ impl Scheduler {
                 (Role::Job, _) => Place::Nowhere,
             };
             let found = places[slot.0 as usize];
-            let is_held = record.role() != Role::Job || expected != Place::Nowhere;
+            let is_held = record.role() != Role::Job || !record.state.is_end();
             if found != expected || !is_held {
                 return Err(CensusError::WrongPlace {
                     slot: slot.0,
@@ -147,6 +153,7 @@ impl Scheduler {
         self.compare(&census)?;
         self.compare_queues()?;
         self.compare_options()?;
+        self.compare_relations()?;
         Ok(census)
     }
 
@@ -199,6 +206,40 @@ impl Scheduler {
         same("timers of jobs that expire", self.options.armed().into(), armed)
     }
 
+    /// Whoever waits does so for a job that is there, or is about to be told; each key of uniqueness has a
+    /// holder, or a time.
+    fn compare_relations(&self) -> Result<(), CensusError> {
+        let ended: BTreeMap<JobId, bool> = self.waits.ended().collect();
+        let (mut needs, mut idle) = (0, 0);
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = self.table.get(slot);
+            if record.role() == Role::Job && record.state == JobState::Blocked {
+                let of_job =
+                    self.options.of(slot).map_or(0, |options| options.needs.iter().count());
+                needs += of_job as u64;
+                idle += u64::from(of_job == 0);
+            }
+        }
+        let (mut pairs, mut lost) = (0, 0);
+        for (job, on) in self.waits.pairs() {
+            pairs += 1;
+            let is_there = self.table.find(on).is_some() || ended.contains_key(&on);
+            lost += u64::from(!is_there || self.table.find(job).is_none());
+        }
+        same("needs", pairs, needs)?;
+        same("jobs that wait for nothing", 0, idle)?;
+        same("needs that nobody meets", 0, lost)?;
+        let mut stray = 0;
+        for held in self.uniques.iter() {
+            let slot = self.table.find(held.job);
+            let options = slot.and_then(|slot| self.options.of(slot));
+            let holds = options.and_then(|o| o.unique).is_some_and(|u| u.key == held.key);
+            let outlived = slot.is_none() && held.outlives && held.units > 0;
+            stray += u64::from(!(outlived || holds && held.units == 0));
+        }
+        same("keys of uniqueness without a holder", 0, stray)
+    }
+
     /// What limits of queues go by.
     fn compare_queues(&self) -> Result<(), CensusError> {
         let mut counted = vec![(0_u64, 0_u64); self.queues.names().len()];
@@ -220,6 +261,7 @@ impl Scheduler {
     fn compare(&self, census: &Census) -> Result<(), CensusError> {
         let jobs =
             u64::from(census.scheduled) + u64::from(census.ready) + u64::from(census.running);
+        let jobs = jobs + u64::from(census.blocked);
         same("jobs", self.table.len().into(), jobs)?;
         let running = u64::from(self.running) + u64::from(self.fetched);
         same("running jobs", running, census.running.into())?;

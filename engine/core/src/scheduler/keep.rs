@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use super::Scheduler;
 use crate::{
     event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule, TermOptions, Terms},
-    id::{JobId, Lsn, QueueId, Slot},
+    id::{JobId, Key, Lsn, QueueId, Slot},
     job::{
         Clock, JobState,
         record::{NO_SCHEDULE, Record, UNIT_BYTES},
@@ -66,6 +66,10 @@ impl Scheduler {
         self.offset_ns = now.offset_ns();
         self.step_mono = now.mono;
         let (event, payload) = Event::decode(bytes)?;
+        // A job that waits is written again with what it waits for; of these none may have ended.
+        if !self.settle_needs(now, journal) {
+            return Ok(Cleaned::NoRoom);
+        }
         Ok(match &event {
             Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } => {
                 self.keep_job(now, lsn, added, payload, journal)
@@ -76,6 +80,8 @@ impl Scheduler {
             }
             Event::QueueSet { name, .. } => self.keep_queue(now, lsn, name, journal),
             Event::QueueLimits { name, .. } => self.keep_limits(now, lsn, name, journal),
+            Event::UniqueKept { key, .. } => self.keep_unique(now, lsn, Key(*key), journal),
+            Event::BatchPut { batch, .. } => self.keep_batch(now, lsn, JobId(batch.batch), journal),
             Event::ScheduleFired { job: None, .. }
             | Event::Started { .. }
             | Event::StartedMany { .. }
@@ -87,6 +93,10 @@ impl Scheduler {
             | Event::Cancelled { .. }
             | Event::Expired { .. }
             | Event::Totals { .. }
+            | Event::NeedSettled { .. }
+            | Event::BatchSet { .. }
+            | Event::BatchCount { .. }
+            | Event::BatchOver { .. }
             | Event::ScheduleRemoved { .. }
             | Event::SchedulePaused { .. }
             | Event::ScheduleResumed { .. }
@@ -98,6 +108,10 @@ impl Scheduler {
     /// Writes that all before what must be kept may be cut off, with the totals that would be lost
     /// with it. `None` if the journal has no room for it now.
     pub fn write_base(&mut self, now: Now, journal: &mut impl Journal) -> Option<Position> {
+        // What has ended is known to have ended only as long as the events behind the last base tell.
+        if !self.settle_needs(now, journal) || !self.write_batch_counts(now, journal) {
+            return None;
+        }
         self.write_spent_rates(now, journal);
         let need = 2 * journal.record_bytes(limits::BASE_BYTES_MAX);
         self.room_for(journal, need).ok()?;
@@ -118,7 +132,9 @@ impl Scheduler {
     /// 0.4 % too low where payloads are as long as they may be.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        self.table.body_bytes() + self.queues.body_units() * UNIT_BYTES
+        let units =
+            self.queues.body_units() + self.uniques.body_units() + self.batches.body_units();
+        self.table.body_bytes() + units * UNIT_BYTES
     }
 
     fn keep_job(
@@ -129,7 +145,12 @@ impl Scheduler {
         payload: &[u8],
         journal: &mut impl Journal,
     ) -> Cleaned {
-        let Some(slot) = self.table.find(JobId(added.job)) else { return Cleaned::Dead };
+        let Some(slot) = self.table.find(JobId(added.job)) else {
+            return match added.terms.options.unique {
+                Some(unique) => self.keep_unique(now, lsn, unique.key, journal),
+                None => Cleaned::Dead,
+            };
+        };
         if self.table.get(slot).body != lsn {
             return Cleaned::Dead;
         }
@@ -149,10 +170,13 @@ impl Scheduler {
             return;
         }
         let record = *self.table.get(slot);
+        // One that waits must not be written while something that it waits for has ended: see `clean`.
+        if record.state == JobState::Blocked && !self.waits.is_settled() {
+            return;
+        }
         // The names are borrowed while applying the event needs the state.
         let kind = Arc::clone(&self.kinds.all()[usize::from(record.kind.0)]);
         let queue = Arc::clone(&self.queues.names()[usize::from(record.queue.0)]);
-        let options = self.options.of(slot).map(Arc::clone);
         let added = JobAdded {
             job: job.0,
             at: now.wall.0,
@@ -167,7 +191,8 @@ impl Scheduler {
                 timeout_ms: record.timeout_ms,
                 queue: &queue,
                 key: self.keys.of(slot),
-                options: options.as_deref().map(TermOptions::of).unwrap_or_default(),
+                // They are taken from the table where it is written.
+                options: TermOptions::default(),
             },
         };
         self.write_again(now, slot, &added, payload, journal);
@@ -183,7 +208,10 @@ impl Scheduler {
         journal: &mut impl Journal,
     ) -> Cleaned {
         let record = *self.table.get(slot);
-        let need = journal.record_bytes(limits::KEPT_HEAD_BYTES_MAX + payload.len());
+        let options_bytes = self.options.of(slot).map_or(0, |options| options.bytes_max());
+        let head_bytes =
+            limits::KEPT_HEAD_BYTES_MAX - limits::JOB_OPTIONS_BYTES_MAX + options_bytes;
+        let need = journal.record_bytes(head_bytes + payload.len());
         if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
             return Cleaned::NoRoom;
         }
@@ -194,9 +222,17 @@ impl Scheduler {
             Clock::Mono => MonoTime(record.due_ns).to_wall(self.offset_ns),
             Clock::Wall => WallTime(record.due_ns),
         };
+        // What a job waits for, and the key that it holds, may be less than when it was added.
+        let options = self.options.of(slot).map(Arc::clone);
+        let options = self.options_now(record.id, options.as_ref());
         let event = Event::Kept(JobKept {
             at: now.wall.0,
-            job: JobAdded { due: due.0, mono: record.clock() == Clock::Mono, ..added.clone() },
+            job: JobAdded {
+                due: due.0,
+                mono: record.clock() == Clock::Mono,
+                terms: Terms { options, ..added.terms },
+                ..added.clone()
+            },
             attempt: record.attempt,
             token: record.token.0,
             state: self.kept_state(slot, &record),
@@ -210,6 +246,7 @@ impl Scheduler {
         match record.state {
             JobState::Scheduled => KeptState::Scheduled,
             JobState::Ready => KeptState::Ready,
+            JobState::Blocked => KeptState::Blocked,
             JobState::Running if record.is_fetched() => {
                 let lease_end = MonoTime(record.ready_ns).to_wall(self.offset_ns).0;
                 KeptState::Fetched { lease_end }

@@ -12,6 +12,8 @@ mod expire;
 mod freeze;
 mod io;
 mod keep;
+mod relate;
+mod relations;
 mod replay;
 mod schedules;
 mod trigger;
@@ -27,14 +29,17 @@ pub use io::{
 pub use keep::{CleanError, Cleaned};
 
 use crate::{
+    batch::Batches,
     event::{Event, Failure, Listed, encode_attempts},
     id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token},
     job::{
         Clock, JobState,
         keys::Keys,
+        needs::Waits,
         options::OptionsTable,
         record::{NO_SCHEDULE, Record, Role},
         table::JobTable,
+        unique::UniqueKeys,
     },
     journal::{Journal, Position},
     limits,
@@ -120,6 +125,9 @@ pub struct Scheduler {
     pub(crate) queues: Queues,
     keys: Keys,
     options: OptionsTable,
+    uniques: UniqueKeys,
+    waits: Waits,
+    pub(crate) batches: Batches,
     pub(crate) schedules: ScheduleTable,
     kinds: Names,
     /// Queues of keyless jobs of some kinds; see [`Scheduler::home`].
@@ -138,6 +146,8 @@ pub struct Scheduler {
     failed: bool,
     /// Dispatch waits for room in the journal.
     starved: bool,
+    /// What has ended could not be told to all whom it concerns, for want of room.
+    unsettled: bool,
     counts: Counts,
     /// Where the jobs of the event to be applied probably lie, in the event's order: spares a look
     /// into the index.
@@ -164,6 +174,9 @@ impl Scheduler {
             queues: Queues::new(config.serves_queues),
             keys: Keys::new(),
             options: OptionsTable::new(tick_at_or_before(now.wall.0)),
+            uniques: UniqueKeys::new(tick_at_or_before(now.wall.0)),
+            waits: Waits::default(),
+            batches: Batches::default(),
             schedules: ScheduleTable::new(),
             kinds: Names::new(limits::KINDS_MAX),
             homes: Vec::new(),
@@ -175,6 +188,7 @@ impl Scheduler {
             token_floor: 0,
             failed: false,
             starved: false,
+            unsettled: false,
             counts: Counts::default(),
             hints: Vec::new(),
             memory: Memory::default(),
@@ -246,6 +260,14 @@ impl Scheduler {
                 let answer = self.limit_queue(now, name, limits, journal);
                 reply(out, caller, answer);
             }
+            Input::NewBatch { caller, batch } => {
+                let answer = self.new_batch(now, batch, journal);
+                reply(out, caller, answer);
+            }
+            Input::SetBatch { caller, batch, is_open } => {
+                let answer = self.set_batch(now, batch, is_open, journal);
+                reply(out, caller, answer);
+            }
             Input::Succeeded { attempts } => self.succeed(now, attempts, journal, out),
             Input::LeaseEnd { attempt, began } => self.lease_end(now, attempt, began, journal, out),
             Input::Time { dispatch_max } => {
@@ -258,6 +280,7 @@ impl Scheduler {
                 let tick = tick_at_or_before(now.wall.0);
                 self.wall_wheel.relay(&mut self.links, tick);
                 self.options.relay(tick);
+                self.uniques.relay(tick);
             }
             Input::JournalFailed => self.failed = true,
         }
@@ -317,6 +340,11 @@ impl Scheduler {
         lost
     }
 
+    /// Whether all that has ended was told to whom it concerns.
+    fn is_settled(&self) -> bool {
+        self.waits.is_settled() && self.batches.is_settled()
+    }
+
     /// When there is something to do next.
     #[must_use]
     pub fn wake(&self) -> Wake {
@@ -327,15 +355,17 @@ impl Scheduler {
         let tick_ns = self.mono_wheel.next_tick().map(|tick| tick.saturating_mul(TICK_NS));
         let opens_ns = self.queues.next_wake_ns();
         Wake {
-            now: can_dispatch && !self.starved,
+            now: can_dispatch && !self.starved || !self.is_settled() && !self.unsettled,
             mono: tick_ns.into_iter().chain(opens_ns).min().map(MonoTime),
             wall: self
                 .wall_wheel
                 .next_tick()
                 .into_iter()
                 .chain(self.options.next_tick())
-                .min()
-                .map(|tick| WallTime(tick.saturating_mul(TICK_NS))),
+                .chain(self.uniques.next_tick())
+                .map(|tick| WallTime(tick.saturating_mul(TICK_NS)))
+                .chain(self.batches.next_time().filter(|_| !self.unsettled))
+                .min(),
         }
     }
 

@@ -5,6 +5,7 @@ mod fetch;
 mod keep;
 mod queue_limits;
 mod random;
+mod relations;
 mod schedules;
 mod snapshot;
 

@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 
 use super::{RestoreError, SNAPSHOT_VERSION};
 use crate::{
-    id::{JobId, KindId, Lsn, QueueId, ShardId, Token},
+    id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Token},
     job::{
         Backoff, Clock, JobState,
         record::{AttemptsMax, NO_SCHEDULE, Record, Traits},
+        unique::Held,
     },
     limits,
     queue::{Bounds, Queue, QueueLimits, Rate},
@@ -16,18 +17,21 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"TWHLSNAP";
-pub(super) const HEADER_BYTES: usize = 116;
+pub(super) const HEADER_BYTES: usize = 128;
 pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
 pub(super) const QUEUE_HEAD_BYTES: usize = 56;
 pub(super) const JOB_BYTES: usize = 60;
 pub(super) const KEY_BYTES: usize = 24;
 pub(super) const OPTIONS_HEAD_BYTES: usize = 10;
+pub(super) const UNIQUE_BYTES: usize = 48;
+pub(super) const ENDED_BYTES: usize = 16;
 pub(super) const LEASE_BYTES: usize = 16;
 
 /// States of a job.
 const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const FETCHED: u8 = 2;
+const BLOCKED: u8 = 3;
 
 /// What a snapshot begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,9 @@ pub(crate) struct Header {
     pub(crate) queues: u32,
     pub(crate) keys: u32,
     pub(crate) options: u32,
+    pub(crate) uniques: u32,
+    pub(crate) ended: u32,
+    pub(crate) batches: u32,
     pub(crate) leases: u32,
 }
 
@@ -59,8 +66,10 @@ impl Header {
         for total in self.totals {
             out.extend(total.to_le_bytes());
         }
-        let Self { kinds, queues, schedules, jobs, keys, options, leases, .. } = *self;
-        for count in [kinds, queues, schedules, jobs, keys, options, leases] {
+        let Self { kinds, queues, schedules, jobs, keys, options, .. } = *self;
+        let Self { uniques, ended, batches, leases, .. } = *self;
+        let first = [kinds, queues, schedules, jobs, keys, options];
+        for count in first.into_iter().chain([uniques, ended, batches, leases]) {
             out.extend(count.to_le_bytes());
         }
     }
@@ -90,6 +99,9 @@ impl Header {
             jobs: fields.u32(),
             keys: fields.u32(),
             options: fields.u32(),
+            uniques: fields.u32(),
+            ended: fields.u32(),
+            batches: fields.u32(),
             leases: fields.u32(),
         };
         let numbers_fit = header.kinds <= limits::KINDS_MAX as u32
@@ -203,6 +215,7 @@ pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8;
     let state = match record.state {
         JobState::Running if record.is_fetched() => FETCHED,
         JobState::Running => RUNNING,
+        JobState::Blocked => BLOCKED,
         _ => WAITING,
     };
     let mut fixed = [0; JOB_BYTES];
@@ -252,7 +265,8 @@ pub(super) fn decode_job(fixed: &[u8; JOB_BYTES], header: &Header) -> Result<Rec
         && u32::from(kind.0) < header.kinds
         && priority <= limits::PRIORITY_MAX
         && u32::from(queue.0) < header.queues
-        && state <= FETCHED
+        && state <= BLOCKED
+        && (state != BLOCKED || options == 1)
         && clock <= 1
         && keyed <= 1
         && options <= 1
@@ -275,7 +289,11 @@ pub(super) fn decode_job(fixed: &[u8; JOB_BYTES], header: &Header) -> Result<Rec
         attempt,
         attempts_max: AttemptsMax::new(attempts_max).with_options(options == 1),
         queue,
-        state: if state == WAITING { JobState::Scheduled } else { JobState::Running },
+        state: match state {
+            WAITING => JobState::Scheduled,
+            BLOCKED => JobState::Blocked,
+            _ => JobState::Running,
+        },
         traits: Traits::job(priority)
             .on(if clock == 0 { Clock::Mono } else { Clock::Wall })
             .keyed(keyed == 1)
@@ -292,6 +310,36 @@ pub(super) fn encode_lease(record: &Record, offset_ns: i64) -> [u8; LEASE_BYTES]
     out.put(ends.0.to_le_bytes());
     debug_assert!(out.0.is_empty());
     fixed
+}
+
+pub(super) fn encode_unique(held: &Held) -> [u8; UNIQUE_BYTES] {
+    let mut fixed = [0; UNIQUE_BYTES];
+    let mut out = Out(&mut fixed);
+    out.put(held.key.0);
+    out.put(held.job.0.to_le_bytes());
+    out.put(held.until.map_or(0, |until| until.0).to_le_bytes());
+    out.put(held.body.0.to_le_bytes());
+    out.put(held.units.to_le_bytes());
+    out.put([u8::from(held.outlives), 0, 0, 0, 0, 0]);
+    debug_assert!(out.0.is_empty());
+    fixed
+}
+
+pub(super) fn decode_unique(fixed: &[u8; UNIQUE_BYTES]) -> Result<Held, RestoreError> {
+    let mut fields = Fields(fixed);
+    let held = Held {
+        key: Key(fields.take()),
+        job: JobId(fields.u64()),
+        until: Some(fields.u64()).filter(|at| *at != 0).map(WallTime),
+        body: Lsn(fields.u64()),
+        units: fields.u16(),
+        outlives: false,
+    };
+    let [outlives, zeros @ ..] = fields.take::<6>();
+    if outlives > 1 || zeros != [0; 5] || (outlives == 1 && held.until.is_none()) {
+        return Err(RestoreError::Malformed("a key of uniqueness has a field that none has"));
+    }
+    Ok(Held { outlives: outlives == 1, ..held })
 }
 
 /// Reads numbers off an array that is long enough for all of them.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tickwheel_core::{
-    Cleaned, JobId, Journal, Lsn as CoreLsn, NoRoom, Now, Position, QueueLimits, Scheduler,
+    Cleaned, JobId, Journal, Key, Lsn as CoreLsn, NoRoom, Now, Position, QueueLimits, Scheduler,
     ShardId,
     event::{Event, KeptState},
     limits::JOBS_MAX,
@@ -162,7 +162,8 @@ impl Movement {
         let to = match &mut event {
             Event::Kept(kept) => {
                 let by_schedule = kept.schedule.map(|name| shard_of_name(name, shards));
-                let to = match kept.job.terms.key {
+                let unique = kept.job.terms.options.unique.map(|unique| unique.key);
+                let to = match unique.or(kept.job.terms.key) {
                     Some(key) => shard_of_key(key, shards),
                     None => by_schedule.unwrap_or_else(|| self.keep_or_turn(number)),
                 };
@@ -182,6 +183,7 @@ impl Movement {
                 self.targets[to].counts.schedules += 1;
                 to
             }
+            Event::UniqueKept { key, .. } => shard_of_key(Key(*key), shards),
             // Queues are paused and limited in all shards at the end.
             _ => return Ok(()),
         };
@@ -296,7 +298,7 @@ impl Journal for Capture {
 fn count_job(counts: &mut Counts, state: KeptState) {
     counts.pending += 1;
     match state {
-        KeptState::Scheduled | KeptState::Ready => {}
+        KeptState::Scheduled | KeptState::Ready | KeptState::Blocked => {}
         KeptState::Running { .. } => counts.running += 1,
         KeptState::Fetched { .. } => {
             counts.running += 1;

@@ -53,6 +53,8 @@ enum Told {
     Schedule(String, u64),
     Queue(&'static str, u64),
     Lease(JobId, u64),
+    /// Something that nothing is promised of beyond what the events say.
+    Done,
 }
 
 /// A batch whose jobs are being decided.
@@ -341,6 +343,16 @@ impl Shard {
                 let end = world.model.schedule_end(&name);
                 Told::Schedule(name, end)
             }
+            Command::NewBatch(batch) => {
+                let input = Input::NewBatch { caller, batch: &batch };
+                self.step(now, input, Cause::NewBatch, world)?;
+                Told::Done
+            }
+            Command::SetBatch(batch, is_open) => {
+                let input = Input::SetBatch { caller, batch, is_open };
+                self.step(now, input, Cause::SetBatch(batch, is_open), world)?;
+                Told::Done
+            }
             Command::Pause(name, paused) => {
                 let input = Input::PauseQueue { caller, name, paused };
                 self.step(now, input, Cause::Pause(name, paused), world)?;
@@ -380,6 +392,13 @@ impl Shard {
                     world.model.counters.held_for_room += 1;
                     open.held = Some(job);
                     break;
+                }
+                Answer::Refused(Refusal::NotUnique(holder)) => {
+                    world.model.check_not_unique(&job, holder)?;
+                }
+                Answer::Existing(holder) => {
+                    world.model.check_not_unique(&job, holder)?;
+                    open.after = open.after.max(self.journal.log.appended().0);
                 }
                 Answer::Refused(refusal) => refused(&refusal, job.key, world.model)?,
                 other => return Err(format!("a job was answered by {other:?}")),
@@ -471,6 +490,7 @@ impl Shard {
                 Told::Over(job) => world.model.tell_over(job)?,
                 Told::Schedule(name, end) => world.model.tell_schedule(&name, end),
                 Told::Queue(name, end) => world.model.tell_queue(name, end),
+                Told::Done => {}
                 Told::Lease(job, end) => world.model.tell_lease(job, end),
             }
         }

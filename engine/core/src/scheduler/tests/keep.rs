@@ -43,6 +43,9 @@ impl Cut {
             if self.cursor >= full {
                 return;
             }
+            // Who waits is told first of what has ended: that is no part of the cleaning.
+            let World { core, journal, now, .. } = &mut self.world;
+            assert!(core.settle_needs(*now, journal));
             let before = census(&self.world);
             self.clean_one();
             assert_eq!(census(&self.world), before, "cleaning changes nothing");
@@ -149,7 +152,8 @@ pub(super) fn whole(world: &World) -> String {
     counts.ready = 0;
     let issued = (core.next_sequence, core.has_issued(JobId(core.next_sequence)));
     let views: Vec<_> = views(world);
-    format!("{views:?} {jobs:?} {schedules:?} {counts:?} {issued:?}")
+    let related = relations::whole(core, world.now);
+    format!("{views:?} {jobs:?} {schedules:?} {counts:?} {issued:?} {related}")
 }
 
 #[derive(Clone, Debug)]
