@@ -50,6 +50,7 @@ mod keyed;
 pub mod latency;
 pub mod ledger;
 pub mod limits;
+mod permits;
 mod queue;
 mod route;
 mod schedule;

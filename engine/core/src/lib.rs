@@ -37,7 +37,10 @@ pub mod wheel;
 pub use id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token};
 pub use job::{Backoff, Clock, Due, Expiry, JobOptions, JobState, NewJob, Refusal};
 pub use journal::{Journal, NoRoom, Position};
-pub use queue::{QueueLimits, Rate};
+pub use queue::{
+    QueueLimits, Rate,
+    permits::{Ask, Holding, Permits, SharedQueue, Taken, Wait},
+};
 pub use schedule::{Missed, Overlap, Pause, Schedule, Timing};
 pub use scheduler::{
     Answer, Attempt, Began, CallerId, Census, CensusError, CleanError, Cleaned, Config, Counts,

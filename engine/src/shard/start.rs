@@ -28,6 +28,7 @@ use crate::{
     executor::{Pool, Port},
     latency::Recorder,
     limits,
+    permits::Commons,
     shards::{Gate, OpenedShard, Shelf},
 };
 
@@ -52,6 +53,8 @@ pub(crate) struct ShardSetup {
     pub(crate) spin_ns: u64,
     pub(crate) observer: Option<Observer>,
     pub(crate) on_failure: Option<OnFailure>,
+    /// What shards share about limited queues; `None`: it is the only shard.
+    pub(crate) commons: Option<Arc<Commons>>,
     /// The core to run on, if the thread is pinned.
     pub(crate) core: Option<CoreId>,
 }
@@ -222,6 +225,11 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
             return Err(StartError::TooManyQueues);
         }
     }
+    let number = usize::from(setup.shard.0);
+    let news = setup.commons.as_ref().map(|commons| commons.news(number));
+    if let Some(commons) = &setup.commons {
+        core.share(commons.of_shard(number));
+    }
     let mut journal = Journal { log };
     let mut out = Outputs::default();
     // Also after a clean end: the one before it may have lost what nothing was written after.
@@ -235,7 +243,10 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
 
     // Last: a start that fails leaves it where it is.
     let bed = shelf.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let bed = bed.ok_or_else(|| io::Error::other("the shard's timers are in use"))?;
+    let Some(bed) = bed else {
+        core.leave();
+        return Err(io::Error::other("the shard's timers are in use").into());
+    };
     let now = clock::now();
     let shard = Shard {
         core,
@@ -259,6 +270,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         open_batch: None,
         ended: std::collections::VecDeque::new(),
         fetches: Fetches::default(),
+        news,
         drains: Vec::new(),
         stale: 0,
         paused,

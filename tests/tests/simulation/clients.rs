@@ -3,8 +3,8 @@
 //! It must not know what becomes of it.
 
 use tickwheel_core::{
-    Backoff, Due, Expiry, JobId, JobOptions, Key, Missed, NewJob, Now, Schedule, Timing, WallTime,
-    cron::Cron,
+    Backoff, Due, Expiry, JobId, JobOptions, Key, Missed, NewJob, Now, QueueLimits, Rate, Schedule,
+    Timing, WallTime, cron::Cron,
 };
 use tickwheel_tests::random::Random;
 
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Remove(String),
     /// Pause a queue, or let it go on.
     Pause(&'static str, bool),
+    /// Limit a queue, in the place of all limits that it had.
+    Limit(&'static str, QueueLimits),
 }
 
 /// The queues of a world.
@@ -84,6 +86,24 @@ impl Clients {
     pub(crate) fn pause(random: &mut Random) -> Command {
         let queue = QUEUES[random.within(0..QUEUES.len() as u64) as usize];
         Command::Pause(queue, random.within(0..2) == 0)
+    }
+
+    /// Limits of a queue, for all shards.
+    pub(crate) fn limits(random: &mut Random) -> (&'static str, QueueLimits) {
+        let queue = QUEUES[random.within(0..QUEUES.len() as u64) as usize];
+        let mut one_of = |choices: &[u32]| {
+            let drawn = random.within(0..2 * choices.len() as u64) as usize;
+            choices.get(drawn).copied()
+        };
+        let rate = one_of(&[1, 20, 1000]).map(|jobs| Rate {
+            jobs,
+            period_ms: 10_000,
+            burst: one_of(&[1, 3, 7]).unwrap_or(2),
+        });
+        let concurrency = one_of(&[1, 1, 2, 5, 1]);
+        let length = one_of(&[3, 40]);
+        let weight = one_of(&[3]).unwrap_or(1) as u8;
+        (queue, QueueLimits { concurrency, rate, weight, length })
     }
 
     fn template(&mut self, random: &mut Random, due: Due) -> NewJob<'static> {

@@ -49,30 +49,30 @@ impl Scheduler {
     }
 
     /// Whether one more job of this shape can be taken.
-    fn admit(&self, job: &NewJob<'_>, journal: &impl Journal) -> Result<(), Refusal> {
+    fn admit(&mut self, job: &NewJob<'_>, journal: &impl Journal) -> Result<(), Refusal> {
         if self.is_full() {
             return Err(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
         if !self.kinds.has_room_for(&job.kind) {
             return Err(Refusal::TooManyKinds);
         }
-        self.queue_takes(&job.queue)?;
         if let Some(slot) = job.key.and_then(|key| self.keys.find(key)) {
             return Err(Refusal::KeyHeld(self.table.get(slot).id));
         }
         let head_bytes = 128 + limits::JOB_OPTIONS_BYTES_MAX + job.kind.len() + job.queue.len();
-        self.room_for_new(journal, head_bytes + job.payload.len())
+        self.room_for_new(journal, head_bytes + job.payload.len())?;
+        self.queue_takes(&job.queue)
     }
 
-    /// Whether a queue takes one more job.
-    pub(super) fn queue_takes(&self, name: &str) -> Result<(), Refusal> {
+    /// Whether a queue takes one more job, which is added then.
+    pub(super) fn queue_takes(&mut self, name: &str) -> Result<(), Refusal> {
         if !self.queues.has_room_for(name) {
             return Err(Refusal::TooManyQueues);
         }
         if !self.queues.limits_lengths() {
             return Ok(());
         }
-        match self.queues.find(name).and_then(|queue| self.queues.is_full(queue)) {
+        match self.queues.find(name).and_then(|queue| self.queues.admit(queue)) {
             Some(max) => Err(Refusal::QueueFull { queue: name.into(), max }),
             None => Ok(()),
         }

@@ -7,19 +7,21 @@
 
 mod due;
 mod jobs;
+mod limits;
 mod remote;
 mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tickwheel_core::{
-    Attempt, Began, JobId, NewJob, Now, Outcome, Schedule, Scheduler,
+    Attempt, Began, JobId, NewJob, Now, Outcome, QueueLimits, Schedule, Scheduler,
     event::{Attempts, Event, Listed},
 };
 
 use crate::{Verdict, counters::Counters, journal::Written};
 use due::Due;
 pub(crate) use jobs::{Job, JobIs};
+pub(crate) use limits::{Meters, Seen};
 use remote::Remote;
 pub(crate) use remote::Serves;
 pub(crate) use schedules::CRON_RULES;
@@ -42,6 +44,7 @@ pub(crate) enum Cause<'a> {
     Extend(Attempt, u64),
     Rewrite(JobId, &'a [u8]),
     Pause(&'a str, bool),
+    Limit(&'a str, QueueLimits),
     Time,
     Clean,
     Recovery,
@@ -104,7 +107,9 @@ struct State {
     keys: BTreeMap<[u8; 16], JobId>,
     /// Queues that are paused.
     paused: BTreeSet<String>,
-    /// End of the last event about the pause of each queue.
+    /// Limits of queues that were ever limited.
+    limits: BTreeMap<String, QueueLimits>,
+    /// End of the last event about the pause or the limits of each queue.
     set: BTreeMap<String, u64>,
     totals: Totals,
 }
@@ -132,13 +137,16 @@ pub(crate) struct Model {
     running_max: u32,
     serves: Serves,
     remote: Remote,
+    /// Queues of the other open shards.
+    others: BTreeMap<String, Vec<Seen>>,
+    meters: Meters,
     pub(crate) counters: Counters,
     /// Stands for all that happened.
     pub(crate) trace: u64,
 }
 
 impl Model {
-    pub(crate) fn new(running_max: u32, serves: Serves) -> Self {
+    pub(crate) fn new(running_max: u32, serves: Serves, meters: Meters) -> Self {
         Self {
             entries: Vec::new(),
             state: State::default(),
@@ -148,6 +156,8 @@ impl Model {
             running_max,
             serves,
             remote: Remote::default(),
+            others: BTreeMap::new(),
+            meters,
             counters: Counters::default(),
             trace: 0,
         }
@@ -168,6 +178,7 @@ impl Model {
         if let Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } = &event {
             let id = JobId(added.job);
             ensure(self.issued.insert(id), || format!("id {id} was given out twice"))?;
+            self.check_length(added.terms.queue)?;
         }
         for single in one_by_one(event, payload)? {
             let told = || format!("{single:?} of {cause:?}");
@@ -197,6 +208,7 @@ impl Model {
                 self.check_extended(JobId(*job), (*at, *lease_end), cause)
             }
             Event::QueueSet { name, paused, .. } => self.check_queue(name, *paused, cause),
+            Event::QueueLimits { name, limits, .. } => self.check_limits_set(name, *limits, cause),
             Event::SchedulePut { .. }
             | Event::ScheduleFired { .. }
             | Event::ScheduleRemoved { .. }
@@ -467,6 +479,7 @@ impl State {
         self.take_schedule(index, end, &single.event, payload);
         self.take_job(index, end, single, payload);
         self.take_queue(end, &single.event);
+        self.take_limits(end, &single.event);
     }
 }
 

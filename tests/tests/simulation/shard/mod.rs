@@ -161,6 +161,7 @@ impl Shard {
         }
         self.pass_time(now, world)?;
         self.serve_fetch(now, world)?;
+        self.core.pass_over();
         self.carry_out(now, world)?;
         self.keep_log_short(now, world)?;
         self.publish(world)
@@ -228,6 +229,7 @@ impl Shard {
         }
         world.model.counters.failed_logs += 1;
         self.is_failed = true;
+        self.core.begin_no_more();
         self.step(now, Input::JournalFailed, Cause::Time, world)?;
         // Whoever waits is told that the log failed: what was asked may have happened.
         world.model.counters.answers_indeterminate += self.unheard();
@@ -340,6 +342,11 @@ impl Shard {
                 self.step(now, input, Cause::Remove(&name), world)?;
                 let end = world.model.schedule_end(&name);
                 Told::Schedule(name, end)
+            }
+            Command::Limit(name, limits) => {
+                let input = Input::LimitQueue { caller, name, limits: &limits };
+                self.step(now, input, Cause::Limit(name, limits), world)?;
+                Told::Queue(name, world.model.queue_end(name))
             }
             Command::Pause(name, paused) => {
                 let input = Input::PauseQueue { caller, name, paused };
@@ -483,6 +490,7 @@ fn refused(refusal: &Refusal, key: Option<Key>, model: &mut Model) -> Verdict {
     match refusal {
         Refusal::NoSpace => model.counters.refused_for_a_full_disk += 1,
         Refusal::TooManyJobs { .. } => model.counters.refused_for_too_many_jobs += 1,
+        Refusal::QueueFull { queue, max } => return model.check_full(queue, *max),
         Refusal::KeyHeld(holder) => return model.check_held(key, *holder),
         _ => {}
     }

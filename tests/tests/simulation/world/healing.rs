@@ -1,5 +1,6 @@
 //! The end of a world: faults end, what is due must begin, and then all work is drained.
 
+use tickwheel_core::QueueLimits;
 use tickwheel_wal::simulation::Cut;
 
 use super::{Place, World};
@@ -7,6 +8,7 @@ use crate::{
     Verdict,
     clients::{Command, QUEUES},
     clock::MS,
+    shard::Shard,
 };
 
 /// Rounds until what is due must have begun, and until nothing is left.
@@ -33,6 +35,11 @@ impl World {
             for queue in QUEUES {
                 if let Some(shard) = &mut place.shard {
                     shard.ask(Command::Pause(queue, false));
+                    let limits = QueueLimits {
+                        concurrency: place.model.concurrency(queue),
+                        ..QueueLimits::default()
+                    };
+                    shard.ask(Command::Limit(queue, limits));
                 }
             }
             place.model.counters.due_at_the_healing += place.model.due_jobs(now);
@@ -42,7 +49,9 @@ impl World {
             if self.places.iter().all(|place| place.model.overdue(now).is_none()) {
                 return Ok(());
             }
-            self.clocks.advance(5 * MS);
+            // Where attempts have to wait for one another, the lease of a worker that is gone may
+            // have to end first.
+            self.clocks.advance(if self.habits.limits_of_64 == 0 { 5 * MS } else { 60 * MS });
         }
         if self.is_told {
             for place in &self.places {
@@ -87,12 +96,13 @@ impl World {
         for _ in 0..DRAINING_ROUNDS_MAX {
             self.step += 1;
             self.round()?;
-            let is_busy = |place: &Place| {
+            let is_busy = |(number, place): (usize, &Place)| {
                 let Place { workers, remotes, .. } = place;
-                place.shard.as_ref().is_some_and(|shard| shard.has_work(workers, remotes))
+                let has_work = |shard: &Shard| shard.has_work(workers, remotes);
+                place.shard.as_ref().is_some_and(has_work) || self.hall.has_news(number)
             };
             let pending: usize = self.places.iter().map(|place| place.model.pending()).sum();
-            if self.places.iter().any(is_busy) {
+            if self.places.iter().enumerate().any(is_busy) {
                 self.tell("busy");
                 self.clocks.advance(MS);
                 continue;

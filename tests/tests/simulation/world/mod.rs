@@ -20,10 +20,11 @@ use tickwheel_wal::{
 
 use crate::{
     Verdict,
-    clients::{Clients, Command},
+    clients::{Clients, Command, QUEUES},
     clock::{Clocks, HOUR, MS, SECOND, Shape},
     counters::Counters,
-    model::{Left, Model, Serves, ensure},
+    model::{Left, Meters, Model, Seen, Serves, ensure},
+    permits::Hall,
     remotes::Remotes,
     shard::{self, Settings, Shard},
     workers::Workers,
@@ -64,6 +65,8 @@ struct Habits {
     calls_of_16: u64,
     /// Of 16 steps that many are about schedules, when they are about callers.
     schedules_of_16: u64,
+    /// Of 64 steps that many limit a queue.
+    limits_of_64: u64,
 }
 
 struct World {
@@ -72,6 +75,11 @@ struct World {
     clients: Clients,
     habits: Habits,
     places: Vec<Place>,
+    /// What the shards of this life share.
+    hall: Hall,
+    meters: Meters,
+    /// Draws what is about limits, so that worlds without them stay as they were.
+    limiting: Random,
     bug: Option<Bug>,
     counters: Counters,
     is_told: bool,
@@ -97,6 +105,7 @@ impl World {
     fn new(seed: u64, bug: Option<Bug>, is_told: bool) -> Self {
         let mut random = Random::new(seed);
         let clocks = Clocks::draw(&mut random);
+        let mut limiting = Random::new(seed ^ 0x0011_3175);
         let mut of = |choices: &[u64]| choices[random.within(0..choices.len() as u64) as usize];
         // Cleaning leaves room for what runs, so many attempts need many segments.
         let (ready_segments, running_max) = match of(&[0, 1, 2, 3, 4]) {
@@ -133,6 +142,7 @@ impl World {
             clock_of_256: of(&[1, 6]),
             calls_of_16: of(&[3, 6, 10]),
             schedules_of_16: of(&[0, 2, 6]),
+            limits_of_64: [0, 2, 8][limiting.within(0..3) as usize],
         };
         let (shards, hands) = (of(&[1, 1, 2, 3]), of(&[1, 2, 4]));
         let fetched_max = match settings.serves {
@@ -140,9 +150,10 @@ impl World {
             Serves::All if of(&[0, 1]) == 0 => 0,
             _ => settings.running_max,
         };
+        let meters = Meters::default();
         let places = (0..shards).map(|_| Place {
             disk: SimulatedDisk::new(random.draw()),
-            model: Model::new(settings.running_max, settings.serves),
+            model: Model::new(settings.running_max, settings.serves, meters.clone()),
             workers: Workers::new(hands),
             remotes: Remotes::new(fetched_max),
             shard: None,
@@ -156,7 +167,21 @@ impl World {
             worlds_without_executors: u64::from(settings.serves == Serves::Nothing),
             ..Counters::default()
         };
-        Self { random, clocks, clients, habits, places, bug, counters, is_told, step: 0 }
+        let hall = Hall::default();
+        Self {
+            random,
+            clocks,
+            clients,
+            habits,
+            places,
+            hall,
+            meters: meters.clone(),
+            limiting,
+            bug,
+            counters,
+            is_told,
+            step: 0,
+        }
     }
 
     fn outcome(mut self) -> Outcome {
@@ -214,6 +239,15 @@ impl World {
         if self.random.within(0..256) < clock {
             self.disturb_clock();
         }
+        if self.limiting.within(0..64) < self.habits.limits_of_64 {
+            self.limit();
+        }
+        if self.habits.limits_of_64 > 0
+            && self.places.len() > 1
+            && self.limiting.within(0..256) < crashes
+        {
+            return self.end_one();
+        }
         if self.random.within(0..256) < crashes {
             return match self.random.within(0..8) {
                 0 => self.end_cleanly(),
@@ -239,6 +273,29 @@ impl World {
             _ => return self.pass_one(),
         }
         Ok(())
+    }
+
+    /// A queue is limited in all shards, each of which hears of it in its own time.
+    fn limit(&mut self) {
+        let (queue, limits) = Clients::limits(&mut self.limiting);
+        for shard in self.places.iter_mut().filter_map(|place| place.shard.as_mut()) {
+            shard.ask(Command::Limit(queue, limits));
+        }
+        self.tell("a queue is limited");
+    }
+
+    /// Tells the model of one shard what the others have.
+    fn note_others(&mut self, place: usize) {
+        if self.places.len() == 1 || self.habits.limits_of_64 == 0 {
+            return;
+        }
+        let others = |(number, other): &(usize, &Place)| *number != place && other.shard.is_some();
+        let seen = |queue: &str| -> Vec<Seen> {
+            let places = self.places.iter().enumerate().filter(others);
+            places.map(|(_, other)| other.model.seen(queue)).collect()
+        };
+        let seen = QUEUES.iter().map(|queue| ((*queue).to_owned(), seen(queue))).collect();
+        self.places[place].model.note_others(seen);
     }
 
     fn any_place(&mut self) -> usize {
@@ -403,6 +460,7 @@ impl World {
 
     fn pass(&mut self, place: usize) -> Verdict {
         let now = self.clocks.now();
+        self.note_others(place);
         let Place { model, workers, remotes, shard, disk, .. } = &mut self.places[place];
         let Some(shard) = shard else { return Ok(()) };
         if matches!(self.clocks.shape, Shape::Drifting(_)) {
