@@ -9,8 +9,8 @@ use std::{
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tickwheel_engine::{Backoff, JobId, NewJob, ReadError, worker::Fetched};
-use tickwheel_protocol::{Edits, Job, Retry, Template};
+use tickwheel_engine::{Backoff, JobId, NewJob, ReadError, Unique, worker::Fetched};
+use tickwheel_protocol::{Edits, Job, Retry, Template, UniqueUntil};
 
 use super::{limits, names};
 
@@ -29,10 +29,8 @@ pub(super) fn not_supported(job: &Job<'_>) -> Option<&'static str> {
     let custom = &job.custom;
     if names::job_of(&job.jid).is_some() {
         Some("a jid of this form names a job of a schedule; choose another")
-    } else if custom.unique_for.is_some() {
-        Some("`custom.unique_for` is not supported yet; leave it out")
-    } else if custom.bid.is_some() {
-        Some("`custom.bid` is not supported yet, as batches are not; leave it out")
+    } else if custom.bid.as_deref().is_some_and(|bid| names::batch_of(bid).is_none()) {
+        Some("No such batch")
     } else {
         None
     }
@@ -81,6 +79,18 @@ fn terms_of(job: &Job<'_>, backoff: Backoff) -> NewJob {
     }
     if let Some(priority) = job.priority {
         new = new.priority(priority);
+    }
+    if let Some(span) = job.custom.unique_for {
+        // What makes two jobs the same: a zero byte stands in none of the names.
+        let name = [job.queue.as_bytes(), job.jobtype.as_bytes(), job.args.as_bytes()].join(&0);
+        let unique = match job.custom.unique_until {
+            UniqueUntil::Success => Unique::until_end(name),
+            UniqueUntil::Start => Unique::until_start(name),
+        };
+        new = new.unique(unique.at_most(span));
+    }
+    if let Some(batch) = job.custom.bid.as_deref().and_then(names::batch_of) {
+        new = new.batch(batch);
     }
     match (job.custom.expires_at, job.custom.expires_in) {
         (Some(at), _) => new.expires_at(system_time(at)),

@@ -224,7 +224,6 @@ fn beat(shared: &Shared, worker: &Beat<'_>, round: &mut Round) {
 /// The verb of a command that cannot be carried out.
 fn name(command: &Command<'_>) -> &'static str {
     match command {
-        Command::Batch(_) => "BATCH",
         _ => "this command",
     }
 }

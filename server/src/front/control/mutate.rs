@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use tickwheel_engine::{
     CallError, Engine, JobChange, JobEntry, JobFilter, JobState,
-    worker::{Handle, Order, OrderReply},
+    worker::{Handle, Order},
 };
 use tickwheel_protocol::{Filter, Mutation, MutationVerb, Target};
 
-use super::info;
+use super::{info, order};
 use crate::front::{
     job, names,
     shared::{Phase, Shared},
@@ -105,23 +105,14 @@ fn change_all(
             }
         }
         for (shard, orders) in orders {
-            carry_out(engine, shard, orders)?;
+            // What a bound forbids stays as it is.
+            order(engine, shard, orders)?;
         }
         cursor = page.next;
         if cursor.is_none() {
             return Ok(());
         }
     }
-}
-
-/// Gives orders to a shard and waits until they are durable. What a bound forbids stays as it is.
-fn carry_out(engine: &Engine, shard: usize, orders: Vec<Order>) -> Result<(), CallError> {
-    let (reply, answer) = crossbeam::channel::bounded::<Result<Vec<OrderReply>, CallError>>(1);
-    engine.order(shard, orders, move |replies| {
-        // Nobody waits any more if this fails.
-        let _ = reply.send(replies);
-    })?;
-    answer.recv().unwrap_or(Err(CallError::ShuttingDown)).map(drop)
 }
 
 /// Whether the job's JSON fits a pattern.
