@@ -30,7 +30,8 @@ pub use scan::Record;
 /// snapshots.
 pub trait Recover {
     /// Takes a snapshot that the log's owner wrote; the records from its position on follow. It is
-    /// called before the first record, if there is a snapshot that is whole.
+    /// called before the first record, if there is a snapshot. Its blocks are verified as they are read:
+    /// one that is damaged is an error of [`SnapshotReader::next_block`], which is to be passed on.
     ///
     /// # Errors
     /// The opening goes on without this snapshot: with an earlier one, or with all records. The

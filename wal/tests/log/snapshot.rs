@@ -16,10 +16,13 @@ struct State {
 
 impl Recover for State {
     fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), ReplayError> {
-        self.restored = Some(snapshot.lsn());
+        // Damage may show in any block: nothing is taken before all are read.
+        let mut bytes: Vec<u8> = Vec::new();
         while let Some(block) = snapshot.next_block()? {
-            self.bytes.extend(block);
+            bytes.extend(block);
         }
+        self.bytes.extend(bytes);
+        self.restored = Some(snapshot.lsn());
         Ok(())
     }
 
