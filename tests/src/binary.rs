@@ -20,7 +20,7 @@ use serde_json::Value;
 #[must_use]
 pub fn tickwheel() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("tickwheel", "tickwheel")).clone()
+    PATH.get_or_init(|| build("tickwheel")).clone()
 }
 
 /// The path of the load generator's binary, which is built first if it has to be.
@@ -30,7 +30,7 @@ pub fn tickwheel() -> PathBuf {
 #[must_use]
 pub fn loadgen() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("tickwheel-loadgen", "tickwheel-loadgen")).clone()
+    PATH.get_or_init(|| build("tickwheel-loadgen")).clone()
 }
 
 /// A process that is killed when this is dropped, also by a test that panics.
@@ -78,10 +78,13 @@ impl Drop for Process {
     }
 }
 
-fn build(package: &str, binary: &str) -> PathBuf {
+fn build(binary: &str) -> PathBuf {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut build = Command::new(cargo);
-    build.args(["build", "-p", package, "--bin", binary, "--message-format=json"]);
+    // With the features that the tests themselves are built with, or half of all would be built twice: a
+    // test makes cargo count the dependencies of tests, and the smallest costs least.
+    build.args(["build", "--workspace", "--bin", binary, "--test", "borders"]);
+    build.arg("--message-format=json");
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
@@ -92,7 +95,8 @@ fn build(package: &str, binary: &str) -> PathBuf {
     let messages = String::from_utf8_lossy(&output.stdout);
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut executables = messages.filter_map(|message| {
-        let path = message["executable"].as_str()?;
+        let is_it = message["target"]["name"] == binary && message["target"]["kind"][0] == "bin";
+        let path = message["executable"].as_str().filter(|_| is_it)?;
         Some(PathBuf::from(path))
     });
     // A failed build has none.

@@ -292,6 +292,7 @@ fn add_chunk(chunks: &mut Chunks, line: &mut ChunkLine, number: usize) -> u32 {
 ///
 /// # Panics
 /// If the slot stands in no line.
+#[inline]
 pub(super) fn remove(links: &mut Links, lines: &mut [ChunkLine], slot: u32) -> Removed {
     let place = links.place(slot);
     let chunk = &mut links.chunks.chunks[place.chunk];

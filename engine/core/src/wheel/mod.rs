@@ -122,6 +122,7 @@ impl Wheel {
     ///
     /// # Panics
     /// If the slot stands in no wheel.
+    #[inline]
     pub fn remove(&mut self, links: &mut Links, slot: u32) {
         self.len -= 1;
         match chunks::remove(links, &mut self.lines, slot) {
