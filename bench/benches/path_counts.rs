@@ -1,0 +1,57 @@
+//! Instructions per job, per request and per record on the hot paths, and the most that each may take. It
+//! needs valgrind and the program `gungraun-runner`; see `.ci/run`.
+#![allow(missing_docs, reason = "the macros make public items, which nobody can name")]
+
+use std::{env, path::Path};
+
+use gungraun::{
+    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use tickwheel_bench::path_counts::{Appends, Lives, ROUND, Requests};
+
+/// Instructions that a plain job may take in the core from its submission to its success, however many others wait.
+/// What was measured is in `docs/performance.md`; a tenth is left for another compiler.
+const LIFE_MAX: u64 = 1;
+/// Instructions from the bytes of a `PUSH` to a checked job and its reply.
+const PUSH_MAX: u64 = 1;
+/// Instructions of an append of 100 bytes by the thread that appends.
+const APPEND_MAX: u64 = 1;
+
+fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
+    let mut config = LibraryBenchmarkConfig::default();
+    let limit = instructions * u64::from(ROUND);
+    config.tool(
+        Callgrind::with_args(["--cache-sim=no"]).hard_limits([(EventKind::Ir, limit)]).clone(),
+    );
+    config
+}
+
+fn appends(_: ()) -> Appends {
+    let parent = env::var("CARGO_TARGET_TMPDIR").unwrap_or_else(|_| env!("CARGO_TARGET_TMPDIR").into());
+    match Appends::new(Path::new(&parent)) {
+        Ok(appends) => appends,
+        Err(error) => panic!("no log below {parent}: {error}"),
+    }
+}
+
+#[library_benchmark(setup = Lives::new, config = at_most(LIFE_MAX))]
+#[bench::pending_10k(10_000)]
+#[bench::pending_1m(1_000_000)]
+fn life(mut lives: Lives) -> (u32, Lives) {
+    (lives.live(), lives)
+}
+
+#[library_benchmark(setup = Requests::new, config = at_most(PUSH_MAX))]
+#[bench::arguments_128_bytes()]
+fn push(requests: Requests) -> (u32, Requests) {
+    (requests.read(), requests)
+}
+
+#[library_benchmark(setup = appends, config = at_most(APPEND_MAX))]
+#[bench::record_100_bytes(())]
+fn append(mut log: Appends) -> (u32, Appends) {
+    (log.append(), log)
+}
+
+library_benchmark_group!(name = paths, benchmarks = [life, push, append]);
+main!(library_benchmark_groups = paths);
