@@ -238,7 +238,7 @@ impl Engine {
                 known = Some(kind);
             }
         }
-        if self.slots.len() > 1 && jobs.iter().any(|job| job.key_given().is_some()) {
+        if self.slots.len() > 1 && jobs.iter().any(NewJob::has_home) {
             return self.submit_by_key(jobs, then);
         }
         if let Some(max) = self.all_full() {

@@ -115,6 +115,66 @@ pub enum SubmitError {
     Call(#[from] CallError),
 }
 
+/// A flow was not accepted; none of its jobs was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlowError {
+    /// Steps wait for each other.
+    #[error(
+        "step {step} waits for itself, by way of others: no step may wait for one that waits for it"
+    )]
+    Cycle {
+        /// One of them.
+        step: usize,
+    },
+    /// A step waits for one that the flow does not have.
+    #[error("step {step} waits for step {on}, which is not of this flow")]
+    NoSuchStep {
+        /// The step.
+        step: usize,
+        /// What it waits for.
+        on: usize,
+    },
+    /// A step waits for another one twice.
+    #[error("step {step} waits for step {on} twice: name each once")]
+    NeedTwice {
+        /// The step.
+        step: usize,
+        /// What it waits for.
+        on: usize,
+    },
+    /// A step waits for too many.
+    #[error("step {step} waits for {count} steps, at most {max} are allowed: put one between", max = tickwheel_core::limits::NEEDS_MAX)]
+    TooManyNeeds {
+        /// The step.
+        step: usize,
+        /// For how many.
+        count: usize,
+    },
+    /// More steps than a flow may have.
+    #[error("the flow has {count} steps, at most {max} are allowed: divide it", max = crate::limits::FLOW_STEPS_MAX)]
+    TooManySteps {
+        /// How many.
+        count: usize,
+    },
+    /// Its jobs belong to several shards.
+    #[error(
+        "jobs of the flow have keys, batches or needs in different shards: give them none, or run one shard"
+    )]
+    Apart,
+    /// A job was refused.
+    #[error("step {step}: {refusal}")]
+    Refused {
+        /// Its step.
+        step: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// It could not be submitted.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+}
+
 /// The engine could not carry out a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

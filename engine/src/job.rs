@@ -7,11 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use tickwheel_core::{self as core, Due, Expiry, JobOptions, Key};
+use tickwheel_core::{
+    self as core, Due, Expiry, JobId, JobOptions, Key, Membership, Need, Needs, Role, When,
+};
 
 use crate::{
     clock::{saturating_ms, saturating_ns, wall_time},
     keyed::key_of,
+    relations::Unique,
 };
 
 /// A job to submit: a kind, a payload, when it is due and how it is tried.
@@ -132,7 +135,39 @@ impl NewJob {
         self
     }
 
-    fn options_mut(&mut self) -> &mut JobOptions {
+    /// Lets it in only if no other job holds the same key of uniqueness, which has nothing to do with
+    /// [`NewJob::key`]. All jobs with one key of uniqueness go to the same shard.
+    #[must_use]
+    pub fn unique(mut self, unique: Unique) -> Self {
+        self.options_mut().unique = Some(unique.inner);
+        self
+    }
+
+    /// Adds it to a batch, which must be open; it goes to the batch's shard.
+    #[must_use]
+    pub fn batch(mut self, batch: JobId) -> Self {
+        self.options_mut().batch = Some(Membership { batch, role: Role::Member });
+        self
+    }
+
+    pub(crate) fn add_need(mut self, job: JobId, when: When) -> Self {
+        let options = self.options_mut();
+        let mut needs: Vec<Need> = options.needs.iter().collect();
+        needs.push(Need { job, when });
+        options.needs = Needs::new(&needs);
+        self
+    }
+
+    /// Whether it may have to go to one shard.
+    pub(crate) fn has_home(&self) -> bool {
+        self.terms.key.is_some() || self.terms.options.is_some()
+    }
+
+    pub(crate) fn options_given(&self) -> Option<&JobOptions> {
+        self.terms.options.as_deref()
+    }
+
+    pub(crate) fn options_mut(&mut self) -> &mut JobOptions {
         Arc::make_mut(self.terms.options.get_or_insert_default())
     }
 

@@ -499,14 +499,27 @@ impl Engine {
     }
 
     /// [`Engine::change`] of the job that has `key`. If the change is one of dead jobs, it is that of
-    /// the job that died last with this key.
+    /// the job that died last with this key. A job that its batch, its needs or its key of uniqueness have
+    /// brought to another shard than its key says is looked for in all of them, one after the other.
     ///
     /// # Errors
     /// As for [`Engine::change`].
     pub fn change_by_key(&self, key: Key, change: &JobChange) -> Result<Changed, CallError> {
+        let own = self.shard_of(key);
+        let others = (0..self.shards()).filter(|shard| *shard != own);
+        for shard in std::iter::once(own).chain(others) {
+            let changed = self.change_in(shard, key, change)?;
+            if changed != Changed::Absent {
+                return Ok(changed);
+            }
+        }
+        Ok(Changed::Absent)
+    }
+
+    fn change_in(&self, shard: usize, key: Key, change: &JobChange) -> Result<Changed, CallError> {
         let (reply, answer) = bounded(1);
         let order = Order::Change { job: Handle::Key(key), change: change.clone() };
-        self.order(self.shard_of(key), vec![order], move |replies| {
+        self.order(shard, vec![order], move |replies| {
             // Nobody waits any more if this fails.
             let _ = reply.send(replies);
         })?;

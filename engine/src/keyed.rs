@@ -53,16 +53,30 @@ impl Engine {
         then: F,
     ) -> Result<(), SubmitError> {
         let (len, keyless) = (jobs.len(), self.open_in_turn());
-        let shard_of = |job: &NewJob| job.key_given().map_or(keyless, |key| self.shard_of(key));
+        let mut refused: Vec<(usize, Refusal)> = Vec::new();
         let mut parts: Vec<(Vec<usize>, Vec<NewJob>)> = vec![Default::default(); self.shards()];
         for (place, job) in jobs.into_iter().enumerate() {
-            let shard = shard_of(&job);
+            let shard = match self.home_of(&job) {
+                Ok(shard) => shard.unwrap_or(keyless),
+                Err(refusal) => {
+                    refused.push((place, refusal));
+                    continue;
+                }
+            };
             parts[shard].0.push(place);
             parts[shard].1.push(job);
         }
         let parts_left = parts.iter().filter(|(places, _)| !places.is_empty()).count();
+        let mut answers = vec![None; len];
+        for (place, refusal) in refused {
+            answers[place] = Some(Err(refusal));
+        }
+        if parts_left == 0 {
+            then(Ok(answers.into_iter().flatten().collect()));
+            return Ok(());
+        }
         let joined = Joined {
-            answers: vec![None; len],
+            answers,
             failure: None,
             closed: None,
             served: false,

@@ -44,7 +44,9 @@ mod clock;
 mod data_dir;
 mod engine;
 mod error;
+mod everywhere;
 mod executor;
+mod flow;
 mod job;
 mod jobs;
 mod keyed;
@@ -52,6 +54,7 @@ pub mod latency;
 pub mod ledger;
 pub mod limits;
 mod queue;
+mod relations;
 mod route;
 mod schedule;
 mod shard;
@@ -68,22 +71,24 @@ pub use builder::Builder;
 pub use bytes::Bytes;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo, SyncClasses};
 pub use error::{
-    CallError, CloseShardError, OpenShardError, ShutdownError, StartError, SubmitError,
+    CallError, CloseShardError, FlowError, OpenShardError, ShutdownError, StartError, SubmitError,
 };
 pub use executor::{AsyncAttempt, Attempt, ExtendError, Handle, JobError, Spawn};
+pub use flow::{Flow, StepId};
 pub use job::{Backoff, NewJob};
 pub use jobs::{
     Bulk, BulkPreview, BulkProgress, Death, DeathCause, JobChange, JobCursor, JobEntry, JobFilter,
     JobPage, ParseJobCursorError,
 };
 pub use queue::QueueLimits;
+pub use relations::{BatchInfo, NewBatch, Unique};
 pub use schedule::{Missed, Pause, Schedule};
 pub use shards::{ClosedShard, OpenedShard};
 pub use shutdown::ShutdownReport;
 pub use ticket::{BatchTicket, Ticket};
 pub use tickwheel_core::{
-    Alert, Changed, Counts, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind, Overlap,
-    Refusal, ShardId, cron,
+    Alert, Changed, Counts, Fired, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind,
+    Overlap, Refusal, ShardId, When, cron,
 };
 pub use tickwheel_wal::{Durability, ReadError};
 #[cfg(feature = "json")]

@@ -10,6 +10,9 @@ pub const INBOX_LEN: usize = 1024;
 /// Jobs of one batch at the most.
 pub const BATCH_JOBS_MAX: usize = 65_536;
 
+/// Steps of one flow at the most: a shard decides them at one go.
+pub const FLOW_STEPS_MAX: usize = 1024;
+
 /// Fire times that one question about what is upcoming lists at the most.
 pub const UPCOMING_MAX: usize = 10_000;
 

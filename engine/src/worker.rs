@@ -30,6 +30,7 @@ use crate::{
     jobs::JobChange,
     limits,
     queue::QueueLimits,
+    relations::{BatchInfo, NewBatch},
     route,
     shard::Message,
 };
@@ -61,7 +62,7 @@ impl From<JobId> for Handle {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Order {
-    /// Add a job. One with a key must go to the shard that [`Engine::shard_of`] tells.
+    /// Add a job, in the shard that [`Engine::home_of`] tells.
     Add(NewJob),
     /// The attempt under way of this job has ended.
     Finish {
@@ -95,6 +96,20 @@ pub enum Order {
     Look {
         /// The job.
         job: Handle,
+    },
+    /// Make a batch. It must go to the shard that [`Engine::shard_of_batch`] tells.
+    NewBatch(Box<NewBatch>),
+    /// Commit a batch, or open it again. It must go to the shard that the batch's id names.
+    SetBatch {
+        /// The batch.
+        batch: JobId,
+        /// Whether jobs can be added to it.
+        is_open: bool,
+    },
+    /// Look at a batch, in the shard that its id names.
+    LookBatch {
+        /// The batch.
+        batch: JobId,
     },
 }
 
@@ -138,6 +153,10 @@ pub enum OrderReply {
     Changed(Changed),
     /// Of [`Order::Look`]; `None` when it has ended or was never there.
     Looked(Option<Box<Seen>>),
+    /// Of [`Order::NewBatch`] and [`Order::SetBatch`]: the batch's id.
+    Batch(JobId),
+    /// Of [`Order::LookBatch`]; `None` when there is none.
+    LookedBatch(Option<Box<BatchInfo>>),
     /// It was not carried out.
     Refused(Refusal),
 }
@@ -291,6 +310,15 @@ impl Engine {
     pub fn shard_of_job(&self, job: JobId) -> Option<usize> {
         let shard = usize::from(job.shard().0);
         (shard < self.shards()).then_some(shard)
+    }
+
+    /// The shard that a job must go to: that of its batch, of its key of uniqueness or of the jobs that it
+    /// waits for, else that of its key. `None` if it may go anywhere.
+    ///
+    /// # Errors
+    /// These are in different shards.
+    pub fn home_of(&self, job: &NewJob) -> Result<Option<usize>, Refusal> {
+        route::home_of(job, self.shards())
     }
 
     /// Carries out `orders` on one shard, in their order, and calls `then` once with a reply to each,

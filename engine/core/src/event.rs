@@ -6,6 +6,7 @@
 //! integers) and, where it carries a job, that job's payload behind it. The first field is the
 //! variant's number: variants are only ever added at the end. `docs/events.md` lists them.
 
+mod batch;
 mod change;
 mod list;
 mod options;
@@ -20,10 +21,12 @@ use bincode::{
     error::{DecodeError, EncodeError},
 };
 
+pub(crate) use batch::callback_bytes;
+pub use batch::{BatchCounted, BatchEndWritten, BatchWritten, FiredWritten};
 pub use change::JobChange;
 pub(crate) use list::encode as encode_attempts;
 pub use list::{Attempts, Listed};
-pub use options::TermOptions;
+pub use options::{TermOptions, UniqueWritten};
 pub use rule::{Rule, RuleMissed, RuleOptions, RuleTiming};
 
 use crate::{
@@ -249,6 +252,65 @@ pub enum Event<'a> {
         /// How many.
         count: u32,
     },
+    /// A job that waits for others was told that one of them has ended. Once all have, it waits no longer.
+    NeedSettled {
+        /// The job.
+        job: u64,
+        /// The one that has ended.
+        on: u64,
+        /// When the job was told.
+        at: u64,
+        /// Whether that one ended as it has to. If not, the job is cancelled, or waits no longer.
+        met: bool,
+    },
+    /// A key of uniqueness that outlives its job was written again.
+    UniqueKept {
+        /// When.
+        at: u64,
+        /// The key.
+        key: [u8; 16],
+        /// The job that held it.
+        job: u64,
+        /// When it is free.
+        free_at: u64,
+    },
+    /// A batch was made, or written again, whole and as it is now. Its callbacks follow the head.
+    BatchPut {
+        /// When.
+        at: u64,
+        /// It was made now: the batch that it is part of counts it.
+        is_new: bool,
+        /// The batch.
+        batch: BatchWritten<'a>,
+    },
+    /// A batch was committed, or opened again.
+    BatchSet {
+        /// When.
+        at: u64,
+        /// The batch.
+        batch: u64,
+        /// Until when it is open; `None` when it was committed.
+        until: Option<u64>,
+    },
+    /// The numbers of a batch, which events about its jobs have changed. It is written before a
+    /// [`Event::Base`].
+    BatchCount {
+        /// When.
+        at: u64,
+        /// The batch.
+        batch: u64,
+        /// Its numbers now.
+        counts: BatchCounted,
+    },
+    /// A batch ended, or was forgotten.
+    BatchOver {
+        /// When.
+        at: u64,
+        /// The batch.
+        batch: u64,
+        /// How it ended.
+        end: BatchEndWritten,
+    },
 }
 
 /// A job as it was added.
@@ -311,6 +373,8 @@ pub enum KeptState<'a> {
         /// What the handler said, at most [`limits::DEAD_MESSAGE_BYTES_MAX`] bytes.
         message: &'a str,
     },
+    /// Waits for other jobs.
+    Blocked,
 }
 
 /// How a job is run: what a job and a schedule's rule have in common.
@@ -334,7 +398,7 @@ pub struct Terms<'a> {
     /// Its key.
     pub key: Option<Key>,
     /// What most jobs do without.
-    pub options: TermOptions,
+    pub options: TermOptions<'a>,
     /// Whether it is kept in the dead set if it fails for good.
     pub keeps_dead: bool,
 }

@@ -17,6 +17,7 @@
 
 extern crate alloc;
 
+pub mod batch;
 pub mod cron;
 pub mod event;
 pub mod id;
@@ -34,8 +35,12 @@ pub mod snapshot;
 pub mod time;
 pub mod wheel;
 
+pub use batch::{BatchCounts, BatchEnd, BatchView, Callback, Fired, Membership, NewBatch, Role};
 pub use id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token};
-pub use job::{Backoff, Clock, Due, Expiry, JobOptions, JobState, NewJob, Refusal};
+pub use job::{
+    Backoff, Clock, Conflict, Due, Expiry, JobOptions, JobState, Need, Needs, NewJob, Otherwise,
+    Refusal, Unique, Until, When,
+};
 pub use journal::{Journal, NoRoom, Position};
 pub use queue::{QueueLimits, Rate};
 pub use schedule::{Missed, Overlap, Pause, Schedule, Timing};

@@ -99,8 +99,32 @@ pub const LOST_BYTES_MAX: u64 = 96;
 /// What the start of an attempt takes in the journal at the most.
 pub const START_BYTES_MAX: u64 = 64 + 40;
 
+/// Jobs that one job may wait for.
+pub const NEEDS_MAX: usize = 64;
+
+/// Jobs that may wait for one job.
+pub const WAITING_FOR_ONE_MAX: usize = 65_536;
+
+/// Keys of uniqueness in one shard that may outlive their jobs.
+pub const UNIQUE_LASTING_MAX: u32 = 1 << 24;
+
+/// Batches that one shard holds, those included that are over and not forgotten.
+pub const BATCHES_MAX: usize = 1 << 20;
+
+/// How long a batch is open until it expires, or is committed again: half an hour, in nanoseconds.
+pub const BATCH_OPEN_NS: u64 = 1800 * 1_000_000_000;
+
+/// How long a batch that is over can be looked at: an hour, in nanoseconds.
+pub const BATCH_KEPT_NS: u64 = 3600 * 1_000_000_000;
+
+/// Longest payload of a callback of a batch.
+pub const CALLBACK_PAYLOAD_BYTES_MAX: usize = 256 << 10;
+
+/// Longest event about a batch without its callbacks, and without its header.
+pub const BATCH_HEAD_BYTES_MAX: usize = 128 + NAME_BYTES_MAX;
+
 /// Longest optional fields of a job, as they are written.
-pub const JOB_OPTIONS_BYTES_MAX: usize = 32;
+pub const JOB_OPTIONS_BYTES_MAX: usize = 96 + 9 * NEEDS_MAX;
 
 /// Longest fixed part of the event that writes a held job again.
 pub const KEPT_HEAD_BYTES_MAX: usize =
@@ -157,6 +181,13 @@ const _: () = assert!(
         <= EVENT_HEAD_BYTES_MAX
 );
 const _: () = assert!(KEPT_HEAD_BYTES_MAX <= EVENT_HEAD_BYTES_MAX);
+// A batch goes into one event: its head, and the terms and payloads of three callbacks.
+const _: () = assert!(
+    BATCH_HEAD_BYTES_MAX
+        + 3 * (CALLBACK_PAYLOAD_BYTES_MAX + JOB_OPTIONS_BYTES_MAX + 2 * NAME_BYTES_MAX + 64)
+        <= EVENT_BYTES_MAX
+);
+const _: () = assert!(BATCH_HEAD_BYTES_MAX <= EVENT_HEAD_BYTES_MAX);
 // Two bytes of a record tell a job's attempts; two bits of them say other things.
 const _: () = assert!(ATTEMPTS_MAX < 1 << 14);
 // What is reserved for an attempt's end must hold the longest message.

@@ -4,8 +4,8 @@
 //! nothing until [`Scheduler::plant`] was called. This file must not know what a simulation does.
 
 use crate::{
-    Clock, Now, Scheduler,
-    id::{Lsn, QueueId, Slot},
+    Clock, Fired, Now, Scheduler,
+    id::{JobId, Lsn, QueueId, Slot},
     job::record::Role,
     schedule::Fires,
 };
@@ -29,6 +29,8 @@ pub enum Bug {
     ForgottenDead,
     /// Tokens go on from what a crash has left, whoever was given them.
     RepeatedToken,
+    /// After a restart, batches add callbacks again that have not ended.
+    DoubleCallback,
 }
 
 impl Scheduler {
@@ -49,6 +51,18 @@ impl Scheduler {
         if self.has_planted(Bug::ForgottenPause) {
             for queue in (0..self.queues.names().len()).map(|number| QueueId(number as u16)) {
                 self.queues.pause(queue, false);
+            }
+        }
+        if self.has_planted(Bug::DoubleCallback) {
+            let ids: alloc::vec::Vec<JobId> = self.batches.iter().map(|(id, _)| id).collect();
+            for id in ids {
+                self.batches.change(id, |state| {
+                    for fired in [&mut state.counts.complete, &mut state.counts.last] {
+                        if *fired == Fired::Added {
+                            *fired = Fired::No;
+                        }
+                    }
+                });
             }
         }
         if self.has_planted(Bug::RepeatedToken) {

@@ -2,16 +2,18 @@
 
 use crossbeam::channel::Sender;
 use tickwheel_core::{
-    Change, Changed, Counts, DeadView, JobId, JobState, JobView, QueueLimits, QueueView, Refusal,
-    Schedule, ScheduleView, WallTime,
+    BatchView, Change, Changed, Counts, DeadView, JobId, JobState, JobView, QueueLimits, QueueView,
+    Refusal, Schedule, ScheduleView, WallTime,
 };
 
 use super::{guarded, remote::answer as answer_fetch, walks::Walk};
 use crate::{
     engine::SyncClasses,
     error::CallError,
+    flow::Submission,
     job::NewJob,
     jobs::JobEntry,
+    relations::NewBatch,
     worker::{OnOrders, Order, Promise, Waiter},
 };
 
@@ -56,6 +58,14 @@ pub(crate) enum Message {
     Stats { reply: Sender<ShardStats> },
     /// Carry out what a front-end asks.
     Orders { orders: Vec<Order>, then: OnOrders, promise: Promise, sent_ns: u64 },
+    /// Make a batch.
+    NewBatch { batch: Box<NewBatch>, reply: Sender<Result<JobId, CallError>> },
+    /// Commit a batch, or open it again.
+    SetBatch { batch: JobId, is_open: bool, reply: Sender<Result<(), CallError>> },
+    /// Look at a batch.
+    Batch { batch: JobId, reply: Sender<Option<BatchView>> },
+    /// Add the jobs of a flow, all or none.
+    Flow(Submission),
     /// A worker waits for jobs.
     Fetch(Box<Waiter>),
     /// Pause a queue, or let it go on.
@@ -81,6 +91,7 @@ impl Message {
         match self {
             Self::Submit(batch) => guarded("submit callback", || (batch.on_batch)(Err(error))),
             Self::Orders { then, .. } => guarded("order callback", || then(Err(error))),
+            Self::Flow(flow) => flow.refuse(&error),
             Self::Fetch(waiter) => answer_fetch(&waiter, Vec::new()),
             other => drop(other),
         }

@@ -10,6 +10,7 @@ mod depth;
 mod dispatch;
 mod journal;
 mod message;
+mod relations;
 mod remote;
 mod sleep;
 mod snapshots;
@@ -371,6 +372,14 @@ impl Shard {
             Message::Orders { orders, then, promise, sent_ns } => {
                 self.carry_out_orders(not_before(now, sent_ns), orders, then, promise);
             }
+            Message::NewBatch { batch, reply } => self.take_new_batch(now, &batch, reply),
+            Message::SetBatch { batch, is_open, reply } => {
+                self.take_set_batch(now, batch, is_open, reply);
+            }
+            Message::Batch { batch, reply } => {
+                let _ = reply.send(self.core.batch(batch));
+            }
+            Message::Flow(flow) => self.take_flow(now, flow),
             Message::Fetch(waiter) => self.take_fetch(*waiter),
             Message::PauseQueue { name, paused, reply } => {
                 let input = Input::PauseQueue { caller: CALLER, name: &name, paused };
@@ -461,6 +470,10 @@ impl Shard {
                 Answer::Submitted(id) => {
                     open.answers.push(Ok(id));
                     open.after = open.after.max(reply.after);
+                }
+                Answer::Existing(id) => {
+                    open.answers.push(Ok(id));
+                    open.after = Lsn(self.journal.log.appended().0);
                 }
                 Answer::Refused(Refusal::Busy) => {
                     open.held = Some(job);

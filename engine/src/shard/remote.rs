@@ -88,7 +88,7 @@ impl Shard {
             Order::Add(job) => {
                 let input = Input::Submit { caller: CALLER, job: &job.to_core() };
                 match self.ask_core(now, input) {
-                    Some(Answer::Submitted(id)) => OrderReply::Added(Ok(id)),
+                    Some(Answer::Submitted(id) | Answer::Existing(id)) => OrderReply::Added(Ok(id)),
                     Some(Answer::Refused(refusal)) => OrderReply::Added(Err(refusal)),
                     _ => OrderReply::Refused(Refusal::Busy),
                 }
@@ -150,6 +150,16 @@ impl Shard {
                     _ => OrderReply::Refused(Refusal::Busy),
                 }
             }
+            Order::NewBatch(batch) => {
+                let input = Input::NewBatch { caller: CALLER, batch: &batch.to_core() };
+                self.carry_out_batch(now, input)
+            }
+            Order::SetBatch { batch, is_open } => {
+                self.carry_out_batch(now, Input::SetBatch { caller: CALLER, batch, is_open })
+            }
+            Order::LookBatch { batch } => {
+                OrderReply::LookedBatch(self.core.batch(batch).map(|view| Box::new(view.into())))
+            }
             Order::Look { job } => {
                 let of_dead = match job {
                     Handle::Key(key) => self.core.dead_of(key),
@@ -186,8 +196,16 @@ impl Shard {
         }
     }
 
+    fn carry_out_batch(&mut self, now: Now, input: Input<'_>) -> OrderReply {
+        match self.ask_core(now, input) {
+            Some(Answer::Batch(id)) => OrderReply::Batch(id),
+            Some(Answer::Refused(refusal)) => OrderReply::Refused(refusal),
+            _ => OrderReply::Refused(Refusal::Busy),
+        }
+    }
+
     /// One command, and its answer without the wait for it to be durable.
-    fn ask_core(&mut self, now: Now, input: Input<'_>) -> Option<Answer> {
+    pub(super) fn ask_core(&mut self, now: Now, input: Input<'_>) -> Option<Answer> {
         self.core.step(now, input, &mut self.journal, &mut self.out);
         self.out.replies.pop().map(|reply| reply.answer)
     }

@@ -8,7 +8,8 @@ use tickwheel_core::{
     JobId,
     cron::format_time,
     event::{
-        Attempts, DecodeEventError, Event, Failure, JobAdded, JobChange, KeptState, RuleTiming,
+        Attempts, BatchEndWritten, DecodeEventError, Event, Failure, JobAdded, JobChange,
+        KeptState, RuleTiming,
     },
 };
 
@@ -68,6 +69,42 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
         }
         Event::Cancelled { job, at } => ("cancelled", Some(*job), *at, String::new()),
         Event::Expired { job, at } => ("expired", Some(*job), *at, String::new()),
+        Event::NeedSettled { job, on, at, met } => {
+            let how = if *met { "as it has to" } else { "otherwise than it has to" };
+            ("need settled", Some(*job), *at, format!("{} has ended {how}", JobId(*on)))
+        }
+        Event::UniqueKept { at, job, free_at, .. } => {
+            ("unique kept", Some(*job), *at, format!("free {}", time(*free_at)))
+        }
+        Event::BatchPut { at, batch, .. } => {
+            let counts = batch.counts;
+            let text = format!(
+                "{} {:?}: {} jobs, {} not ended",
+                JobId(batch.batch),
+                batch.description,
+                counts.total,
+                counts.open
+            );
+            ("batch put", None, *at, text)
+        }
+        Event::BatchSet { at, batch, until } => {
+            let name = if until.is_some() { "batch opened" } else { "batch committed" };
+            (name, None, *at, JobId(*batch).to_string())
+        }
+        Event::BatchCount { at, batch, counts } => {
+            let text =
+                format!("{}: {} jobs, {} not ended", JobId(*batch), counts.total, counts.open);
+            ("batch count", None, *at, text)
+        }
+        Event::BatchOver { at, batch, end } => {
+            let how = match end {
+                BatchEndWritten::Succeeded => "succeeded",
+                BatchEndWritten::Failed => "failed",
+                BatchEndWritten::Expired => "expired",
+                BatchEndWritten::Forgotten => "forgotten",
+            };
+            ("batch over", None, *at, format!("{} {how}", JobId(*batch)))
+        }
         Event::Totals { at, expired } => ("totals", None, *at, format!("{expired} expired")),
         Event::SchedulePut { at, rule, next } => {
             let text = format!("{:?} {}, next {}", rule.name, timing(&rule.timing), maybe(*next));
@@ -89,6 +126,7 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
                 KeptState::Running { .. } => "running",
                 KeptState::Fetched { .. } => "fetched",
                 KeptState::Dead { .. } => "dead",
+                KeptState::Blocked => "blocked",
             };
             let text = format!("{state}, attempt {}, {}", kept.attempt, added(&kept.job));
             ("kept", Some(kept.job.job), kept.at, text)

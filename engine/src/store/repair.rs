@@ -232,6 +232,7 @@ impl Salvage {
                 JobId(job.job).sequence() + 1
             }
             Event::Kept(kept) => JobId(kept.job.job).sequence() + 1,
+            Event::BatchPut { batch, .. } => JobId(batch.batch).sequence() + 1,
             Event::Base { next_sequence, .. } => *next_sequence,
             _ => return,
         };
@@ -337,6 +338,7 @@ fn jobs_named(event: &Event<'_>, list: &[u8]) -> Vec<JobId> {
         | Event::Cancelled { job, .. }
         | Event::Expired { job, .. }
         | Event::Buried { job, .. }
+        | Event::NeedSettled { job, .. }
         | Event::Extended { job, .. }
         | Event::Released { job, .. } => vec![JobId(*job)],
         Event::StartedMany { count, .. }

@@ -201,6 +201,12 @@ fn write_all(
         }
         sources.push(Source::read(files, now, progress)?);
     }
+    // Their ids name each other, and some would change.
+    if sources.iter().any(|source| source.core.batches() > 0 || source.core.is_any_blocked()) {
+        let reason = "jobs wait for others, or there are batches: let them end, then try again (a \
+                      batch is held for an hour after its end)";
+        return Err(refused(&store.dir, reason));
+    }
     let swap = Swap::prepare(&store.dir, store.shards.len(), shards)?;
     match write(&store.dir, &mut sources, &swap, shards, now, progress) {
         Ok((new, moved)) => Ok(Written { swap, sources, new, moved }),

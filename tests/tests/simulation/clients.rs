@@ -3,14 +3,15 @@
 //! It must not know what becomes of it.
 
 use tickwheel_core::{
-    Backoff, Change, Due, Expiry, Filter, JobId, JobOptions, JobState, Key, Missed, NewJob, Now,
-    Schedule, States, Timing, WallTime, cron::Cron,
+    Backoff, Change, Conflict, Due, Expiry, Filter, JobId, JobOptions, JobState, Key, Membership,
+    Missed, NewBatch, NewJob, Now, Otherwise, Role, Schedule, States, Timing, Unique, Until,
+    WallTime, When, cron::Cron,
 };
 use tickwheel_tests::random::Random;
 
 use crate::{
     clock::{HOUR, MS, SECOND},
-    model::CRON_RULES,
+    model::{CRON_RULES, Model, needs},
 };
 
 /// What a caller asks a shard.
@@ -24,6 +25,10 @@ pub(crate) enum Command {
     Remove(String),
     /// Pause a queue, or let it go on.
     Pause(&'static str, bool),
+    /// Make a batch.
+    NewBatch(Box<NewBatch<'static>>),
+    /// Commit a batch, or open it again.
+    SetBatch(JobId, bool),
 }
 
 /// The queues of a world.
@@ -78,8 +83,81 @@ impl Clients {
             1 => Some(Expiry::At(WallTime(now.wall.0 + random.within(0..2 * HOUR)))),
             _ => None,
         };
-        let options = expires.map(|expires| JobOptions { expires: Some(expires) }.into());
+        let options = expires
+            .map(|expires| JobOptions { expires: Some(expires), ..JobOptions::default() }.into());
         NewJob { key, options, ..self.template(random, due) }
+    }
+
+    /// Lets some jobs have to do with others.
+    pub(crate) fn relate(jobs: &mut [NewJob<'static>], model: &Model, random: &mut Random) {
+        for job in jobs {
+            let mut options = job.options.take().map(|it| (*it).clone()).unwrap_or_default();
+            match random.within(0..10) {
+                0 | 1 => {
+                    let of = |choices: &[u8], random: &mut Random| {
+                        choices[random.within(0..choices.len() as u64) as usize]
+                    };
+                    let span_ns = Some(random.within(1..300 * SECOND));
+                    let (until, span_ns) = match of(&[0, 1, 2], random) {
+                        0 => (Until::Start, span_ns.filter(|ns| ns % 2 == 0)),
+                        1 => (Until::End, span_ns.filter(|ns| ns % 2 == 0)),
+                        _ => (Until::Time, span_ns),
+                    };
+                    let conflict = match of(&[0, 1, 2], random) {
+                        0 => Conflict::Reject,
+                        1 => Conflict::Replace,
+                        _ => Conflict::Existing,
+                    };
+                    let key = Key([of(&[1, 2, 3, 4], random); 16]);
+                    options.unique = Some(Unique { key, until, span_ns, conflict });
+                }
+                2 | 3 => {
+                    let mut of: Vec<(JobId, When)> = Vec::new();
+                    for _ in 0..random.within(1..4) {
+                        let when = match random.within(0..4) {
+                            0 => When::NotSucceeded,
+                            1 => When::Done,
+                            _ => When::Succeeded,
+                        };
+                        let job = model.pick(random.draw(), random.within(0..8) > 0);
+                        of.extend(job.map(|job| (job, when)));
+                    }
+                    options.needs = needs(&of);
+                    if !of.is_empty() && random.within(0..4) == 0 {
+                        options.otherwise = Otherwise::Run;
+                    }
+                }
+                4..=6 => {
+                    let batch = model.pick_batch(random.draw());
+                    options.batch = batch.map(|batch| Membership { batch, role: Role::Member });
+                }
+                _ => {}
+            }
+            job.options = (!options.is_default()).then(|| options.into());
+        }
+    }
+
+    /// A batch is made, committed, or opened again.
+    pub(crate) fn batch_command(&mut self, model: &Model, random: &mut Random) -> Command {
+        let batch = model.pick_batch(random.draw());
+        match batch {
+            Some(batch) if random.within(0..3) > 0 => {
+                Command::SetBatch(batch, random.within(0..5) == 0)
+            }
+            _ => {
+                let parent = batch.filter(|_| random.within(0..2) == 0);
+                let mut callback = |kind: &'static str| {
+                    let job = self.template(random, Due::After(0));
+                    let has = random.within(0..3) > 0;
+                    // Three of them go into one record.
+                    let payload = job.payload[..8].to_vec().into();
+                    has.then(|| NewJob { kind: kind.into(), attempts_max: 3, payload, ..job })
+                };
+                let callbacks = [callback("c0"), callback("c1"), callback("c2")];
+                let batch = NewBatch { parent, callbacks, ..NewBatch::described("drawn") };
+                Command::NewBatch(Box::new(batch))
+            }
+        }
     }
 
     /// A queue is paused, or goes on.

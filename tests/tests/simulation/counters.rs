@@ -73,6 +73,13 @@ counters! {
     dead_left_by_age
     dead_written_again
     requeued
+    /// Jobs of batches or with keys of uniqueness that came back from the dead set.
+    related_requeued
+    /// Such jobs that were killed by a caller.
+    related_killed
+    blocked_cancelled_by_a_change
+    /// Jobs that were told of a death because the dead job was about to live again.
+    needs_told_before_a_requeue
     discarded
     killed
     run_now
@@ -124,6 +131,19 @@ counters! {
     ready_in_a_paused_queue
     expired
     expired_in_a_paused_queue
+    needs
+    needs_met
+    needs_not_met
+    unique_jobs
+    unique_replaced
+    unique_conflicts
+    batches_made
+    batches_over
+    batches_expired
+    batches_forgotten
+    callbacks_complete
+    callbacks_success
+    callbacks_failure
     jobs_with_a_key
     refused_for_a_held_key
     keys_held_over_a_crash

@@ -181,6 +181,11 @@ fn a_planted_held_key_is_found() {
 }
 
 #[test]
+fn a_planted_double_callback_is_found() {
+    check_found(Bug::DoubleCallback, 100);
+}
+
+#[test]
 fn a_planted_forgotten_pause_is_found() {
     check_found(Bug::ForgottenPause, 100);
 }

@@ -1,7 +1,12 @@
 //! Events as bytes: what is written comes back, and no byte moves unseen.
 
 use super::*;
-use crate::queue::Rate;
+use crate::{
+    batch::{Callback, Membership, Role},
+    id::JobId,
+    job::{Need, Needs, Until, When},
+    queue::Rate,
+};
 use proptest::prelude::*;
 
 fn encoded(event: &Event<'_>) -> Vec<u8> {
@@ -14,6 +19,26 @@ fn encoded(event: &Event<'_>) -> Vec<u8> {
 fn check(event: &Event<'_>, payload: &[u8]) {
     let bytes = [&encoded(event), payload].concat();
     assert_eq!(Event::decode(&bytes), Ok((event.clone(), payload)));
+}
+
+/// As many needs as a job may have.
+fn most_needs() -> Needs {
+    Needs::new(&[Need { job: JobId(u64::MAX), when: When::Done }; limits::NEEDS_MAX])
+}
+
+/// The longest options there are.
+fn longest(needs: &[u8]) -> TermOptions<'_> {
+    let free_at = Some(u64::MAX);
+    let role = Role::Member;
+    TermOptions {
+        expires_at: Some(u64::MAX),
+        expires_after: Some(u64::MAX),
+        unique: Some(UniqueWritten { key: Key([7; 16]), until: Until::Time, free_at }),
+        replaces: Some(u64::MAX),
+        needs,
+        otherwise_run: true,
+        batch: Some(Membership { batch: JobId(u64::MAX), role }),
+    }
 }
 
 /// Each variant once, with its name on the page.
@@ -111,6 +136,42 @@ fn one_of_each() -> Vec<(&'static str, Event<'static>)> {
         ("Totals", Event::Totals { at: 1, expired: 2 }),
         ("Buried", Event::Buried { job: 1, at: 2, failure: Failure::Lost, message: "" }),
         ("Changed", Event::Changed { at: 1, change: JobChange::Queue("q"), count: 2 }),
+        ("NeedSettled", Event::NeedSettled { job: 1, on: 2, at: 3, met: true }),
+        ("UniqueKept", Event::UniqueKept { at: 1, key: [7; 16], job: 2, free_at: 3 }),
+        (
+            "BatchPut",
+            Event::BatchPut {
+                at: 1,
+                is_new: true,
+                batch: BatchWritten {
+                    batch: 2,
+                    parent: None,
+                    description: "d",
+                    created: 3,
+                    until: Some(4),
+                    was_committed: false,
+                    forget: None,
+                    counts: BatchCounted::default(),
+                },
+            },
+        ),
+        ("BatchSet", Event::BatchSet { at: 1, batch: 2, until: None }),
+        (
+            "BatchCount",
+            Event::BatchCount {
+                at: 1,
+                batch: 2,
+                counts: BatchCounted {
+                    total: 3,
+                    unrun: 4,
+                    open: 5,
+                    failed: 6,
+                    complete: FiredWritten::Succeeded,
+                    last: FiredWritten::Failed,
+                },
+            },
+        ),
+        ("BatchOver", Event::BatchOver { at: 1, batch: 2, end: BatchEndWritten::Expired }),
     ]
 }
 
@@ -172,7 +233,7 @@ fn golden_bytes_of_options() {
 fn golden_bytes_of_a_jobs_options() {
     let all = one_of_each();
     let (_, Event::Added(job)) = &all[0] else { panic!("{:?}", all[0]) };
-    let bytes = |options| {
+    let bytes = |options: TermOptions<'_>| {
         let terms = Terms { options, ..job.terms };
         let event = Event::Added(JobAdded { terms, ..job.clone() });
         check(&event, b"payload");
@@ -185,7 +246,20 @@ fn golden_bytes_of_a_jobs_options() {
     assert_eq!(bytes(none), with(5, &[]));
     assert_eq!(bytes(TermOptions { expires_at: Some(9), ..none }), with(0x45, &[1, 9]));
     assert_eq!(bytes(TermOptions { expires_after: Some(9), ..none }), with(0x45, &[2, 9]));
+    let unique = UniqueWritten { key: Key([7; 16]), until: Until::Time, free_at: Some(8) };
+    let written = [&[4][..], &[7; 16], &[2, 1, 8]].concat();
+    assert_eq!(bytes(TermOptions { unique: Some(unique), ..none }), with(0x45, &written));
+    assert_eq!(bytes(TermOptions { replaces: Some(9), ..none }), with(0x45, &[8, 9]));
+    let needs = Needs::new(&[Need { job: JobId(6), when: When::Done }]);
+    let waits = TermOptions { needs: needs.bytes(), otherwise_run: true, ..none };
+    assert_eq!(bytes(waits), with(0x45, &[0x30, 9, 6, 0, 0, 0, 0, 0, 0, 0, 2]));
+    let role = Role::Callback(Callback::Failure);
+    let batch = Some(Membership { batch: JobId(6), role });
+    assert_eq!(bytes(TermOptions { batch, ..none }), with(0x45, &[0x40, 6, 3]));
     Event::decode(&with(0x45, &[0x80, 9])).unwrap_err();
+    Event::decode(&with(0x45, &[0x40, 6, 4])).unwrap_err();
+    Event::decode(&with(0x45, &[0x10, 8, 6, 0, 0, 0, 0, 0, 0, 0])).unwrap_err();
+    Event::decode(&with(0x45, &[0x10, 9, 6, 0, 0, 0, 0, 0, 0, 0, 3])).unwrap_err();
     // Whether it is kept once it is dead is a bit by itself.
     let terms = Terms { keeps_dead: false, ..job.terms };
     let dropped = Event::Added(JobAdded { terms, ..job.clone() });
@@ -224,12 +298,19 @@ fn golden_bytes() {
         alloc::vec![21, 1, 2],
         alloc::vec![22, 1, 2, 4, 0],
         alloc::vec![23, 1, 7, 1, b'q', 2],
+        alloc::vec![24, 1, 2, 3, 1],
+        [&[25, 1][..], &[7; 16], &[2, 3]].concat(),
+        alloc::vec![26, 1, 1, 2, 0, 1, b'd', 3, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0],
+        alloc::vec![27, 1, 2, 0],
+        alloc::vec![28, 1, 2, 3, 4, 5, 6, 2, 3],
+        alloc::vec![29, 1, 2, 2],
     ];
     assert_eq!(bytes, expected);
 }
 
 #[test]
 fn events_come_back_as_they_were_written() {
+    let needs = most_needs();
     let terms = Terms {
         priority: 9,
         attempts_max: 10_000,
@@ -238,7 +319,7 @@ fn events_come_back_as_they_were_written() {
         timeout_ms: u32::MAX,
         queue: "q",
         key: Some(Key([7; 16])),
-        options: TermOptions { expires_at: Some(u64::MAX), expires_after: Some(u64::MAX) },
+        options: longest(needs.bytes()),
         keeps_dead: false,
     };
     let long = "k".repeat(limits::NAME_BYTES_MAX);
@@ -265,6 +346,7 @@ fn events_come_back_as_they_were_written() {
 
 #[test]
 fn events_of_a_cut_come_back_and_a_kept_job_fits_its_bound() {
+    let needs = most_needs();
     let terms = Terms {
         priority: 9,
         attempts_max: 10_000,
@@ -273,7 +355,7 @@ fn events_of_a_cut_come_back_and_a_kept_job_fits_its_bound() {
         timeout_ms: u32::MAX,
         queue: "q",
         key: Some(Key([7; 16])),
-        options: TermOptions { expires_at: Some(u64::MAX), expires_after: Some(u64::MAX) },
+        options: longest(needs.bytes()),
         keeps_dead: false,
     };
     let long = "k".repeat(limits::NAME_BYTES_MAX);

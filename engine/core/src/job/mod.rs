@@ -4,16 +4,20 @@ mod backoff;
 pub(crate) mod dead;
 mod index;
 pub(crate) mod keys;
+pub(crate) mod needs;
 pub(crate) mod options;
 pub(crate) mod record;
 mod state;
 pub(crate) mod table;
+pub(crate) mod unique;
 
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 
 pub use backoff::Backoff;
+pub use needs::{Need, Needs, Otherwise, When};
 pub use options::{Expiry, JobOptions};
 pub use state::JobState;
+pub use unique::{Conflict, Unique, Until};
 
 use crate::{
     id::{JobId, Key},
@@ -214,6 +218,46 @@ pub enum Refusal {
     /// Due after the year 2199.
     #[error("the due time lies after the year 2199: check its unit")]
     DueTooFar,
+    /// Another job holds its key of uniqueness.
+    #[error("job {0} holds this key of uniqueness: wait for its end, or submit with another key")]
+    NotUnique(JobId),
+    /// More keys of uniqueness that outlive their jobs than a shard holds.
+    #[error("{max} keys of uniqueness are held for a time already: wait, or hold them for less", max = limits::UNIQUE_LASTING_MAX)]
+    TooManyUniqueKeys,
+    /// It waits for too many jobs.
+    #[error("it waits for {count} jobs, at most {max} are allowed: put one between that waits for some of them", max = limits::NEEDS_MAX)]
+    TooManyNeeds {
+        /// How many.
+        count: usize,
+    },
+    /// It waits for a job twice.
+    #[error("it waits for job {0} twice: name each once")]
+    NeedTwice(JobId),
+    /// It waits for a job that has ended, and how that did is not known any more.
+    #[error(
+        "it waits for job {0}, which has ended, and how is not kept: wait for `Done` only, or submit both together"
+    )]
+    NeedOver(JobId),
+    /// It waits for a job that is not in this shard.
+    #[error("it waits for job {0}, which is not in this shard: submit both together")]
+    NeedUnknown(JobId),
+    /// Too many jobs wait for the same one.
+    #[error("{max} jobs wait for job {0} already: put one between", max = limits::WAITING_FOR_ONE_MAX)]
+    TooManyWaiting(JobId),
+    /// There is no such batch.
+    #[error(
+        "there is no batch {0}: it has ended long ago, was not committed in time, or never was"
+    )]
+    NoSuchBatch(JobId),
+    /// The batch is committed, or over.
+    #[error("batch {0} is not open: open it before jobs are added, as long as it is not over")]
+    BatchClosed(JobId),
+    /// More batches than a shard holds.
+    #[error("there are {max} batches already: retry once some are over", max = limits::BATCHES_MAX)]
+    TooManyBatches,
+    /// Fields about other jobs contradict each other.
+    #[error("relations: {0}")]
+    Relation(&'static str),
     /// It would expire before it may begin.
     #[error(
         "it expires before it is due, so it would never run: give it more time, or leave it out"

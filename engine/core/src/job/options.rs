@@ -11,8 +11,9 @@ use alloc::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::Refusal;
+use super::{Needs, Otherwise, Refusal, Unique, Until};
 use crate::{
+    batch::Membership,
     id::{Slot, mix},
     limits,
     pages::{FrozenPages, SharedPages},
@@ -25,6 +26,14 @@ use crate::{
 pub struct JobOptions {
     /// When it is not worth running any more. Default never.
     pub expires: Option<Expiry>,
+    /// Lets only one job with this key in at a time. Default none.
+    pub unique: Option<Unique>,
+    /// Jobs that have to end before it is due. Default none.
+    pub needs: Needs,
+    /// What becomes of it when one of these ends otherwise than it has to.
+    pub otherwise: Otherwise,
+    /// Its batch, which must be open. Default none.
+    pub batch: Option<Membership>,
 }
 
 /// When a job that has not begun ends as expired.
@@ -45,6 +54,28 @@ impl JobOptions {
 
     /// Checks each field against its range.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
+        self.needs.check()?;
+        match self.unique {
+            Some(Unique { span_ns: Some(0), .. }) => {
+                return Err(Refusal::Relation(
+                    "a key of uniqueness is held for no time: leave it out",
+                ));
+            }
+            Some(Unique { until: Until::Time, span_ns: None, .. }) => {
+                return Err(Refusal::Relation(
+                    "a key of uniqueness that is held for a time needs that time",
+                ));
+            }
+            Some(Unique { span_ns: Some(ns), .. }) if ns > limits::DUE_WALL_NS_MAX => {
+                return Err(Refusal::DueTooFar);
+            }
+            _ => {}
+        }
+        if self.otherwise == Otherwise::Run && self.needs.is_empty() {
+            return Err(Refusal::Relation(
+                "it says what to do if a need is not met, and has no needs: give it some",
+            ));
+        }
         match self.expires {
             Some(Expiry::At(WallTime(ns)) | Expiry::After(ns)) if ns > limits::DUE_WALL_NS_MAX => {
                 Err(Refusal::DueTooFar)
@@ -54,8 +85,23 @@ impl JobOptions {
         }
     }
 
+    /// Bytes that they take in an event at the most.
+    pub(crate) fn bytes_max(&self) -> usize {
+        96 + self.needs.bytes().len()
+    }
+
+    /// Whether it has to do with other jobs.
+    pub(crate) fn relates(&self) -> bool {
+        self.unique.is_some() || !self.needs.is_empty() || self.batch.is_some()
+    }
+
     /// Checks those of a schedule's jobs.
     pub(crate) fn check_of_schedule(&self) -> Result<(), Refusal> {
+        if self.relates() {
+            return Err(Refusal::Schedule(
+                "its jobs cannot be unique, wait for others or belong to a batch: see its overlap",
+            ));
+        }
         match self.expires {
             Some(Expiry::At(_)) => Err(Refusal::Schedule(
                 "all its jobs would expire at the same instant: give them a span, or the schedule \
@@ -162,6 +208,13 @@ impl OptionsTable {
         self.by_slot.insert_unique(hash(slot), entry, |other| hash(entries[*other].slot));
     }
 
+    /// Puts other options in the place of those of the job in `slot`, which has some; its timer goes on.
+    pub(crate) fn set(&mut self, slot: Slot, options: Arc<JobOptions>) {
+        if let Some(entry) = self.entry(slot) {
+            self.entries[entry].options = Some(options);
+        }
+    }
+
     /// Takes the options of the job in `slot` away, with its timer.
     pub(crate) fn remove(&mut self, slot: Slot) {
         self.disarm(slot);
@@ -254,7 +307,7 @@ mod tests {
                     0 if !model.contains_key(&slot) => {
                         let at = tick + value;
                         let expires = Some(Expiry::At(WallTime(at * TICK_NS)));
-                        table.insert(slot, Arc::new(JobOptions { expires }));
+                        table.insert(slot, Arc::new(JobOptions { expires, ..JobOptions::default() }));
                         table.arm(slot);
                         model.insert(slot, (at, true));
                     }

@@ -3,12 +3,9 @@
 
 use alloc::{boxed::Box, sync::Arc};
 
-use super::{Scheduler, dead::kept as kept_message, io::Counts, replay::Census};
+use super::{Scheduler, dead::kept as kept_message, io::Counts, relate::Ending, replay::Census};
 use crate::{
-    event::{
-        Attempts, DecodeEventError, Event, JobAdded, JobKept, KeptState, Listed, Rule, TermOptions,
-        Terms,
-    },
+    event::{Attempts, DecodeEventError, Event, JobAdded, JobKept, KeptState, Listed, Rule, Terms},
     id::{JobId, KindId, Lsn, Slot, Token},
     job::{
         Clock, JobState,
@@ -70,6 +67,9 @@ pub enum ReplayError {
         /// Jobs that what remains tells of.
         held: u64,
     },
+    /// The event names a batch that is not there.
+    #[error("an event names batch {0}, which is not there")]
+    UnknownBatch(JobId),
     /// More kinds than a shard knows.
     #[error("there are too many kinds")]
     TooManyKinds,
@@ -162,6 +162,12 @@ impl Scheduler {
                     &mut counts.cancelled
                 })
             }
+            Event::NeedSettled { .. }
+            | Event::UniqueKept { .. }
+            | Event::BatchPut { .. }
+            | Event::BatchSet { .. }
+            | Event::BatchCount { .. }
+            | Event::BatchOver { .. } => self.apply_relation(event, payload, body),
             Event::Expired { job, .. } => {
                 self.end(JobId(*job), JobState::Expired, self.hint(0), |counts| &mut counts.expired)
             }
@@ -172,6 +178,9 @@ impl Scheduler {
                 let record = self.table.get_mut(slot);
                 record.set_clock(Clock::Mono);
                 record.due_ns = due_ns;
+                if record.has_options() && record.attempt == 1 {
+                    self.relate_failed(slot);
+                }
                 self.wait_for_due(slot, retry_at <= at);
                 Ok(())
             }
@@ -323,13 +332,15 @@ impl Scheduler {
         record.traits = record.traits.fetched(is_fetched);
         record.attempt = record.attempt.saturating_add(1);
         record.token = token;
-        if record.has_options() {
-            self.options.disarm(slot);
-        }
+        let has_options = record.has_options();
         let ends = WallTime(at.0.saturating_add(timeout_ns(record.timeout_ms)));
         let queue = record.queue;
         self.queues.attempt_began(queue, at.signed_mono_ns(self.offset_ns));
         self.count_begun(is_fetched);
+        if has_options {
+            self.options.disarm(slot);
+            self.relate_begun(slot);
+        }
         self.lease_until(slot, ends);
         Ok(())
     }
@@ -368,11 +379,29 @@ impl Scheduler {
         body: Body,
         schedule: u16,
     ) -> Result<(), ReplayError> {
-        let record = self.record_of(added, body, schedule)?;
+        let mut record = self.record_of(added, body, schedule)?;
+        let is_blocked = !added.terms.options.needs.is_empty();
+        if is_blocked {
+            record.state = JobState::Blocked;
+        }
+        if let Some(replaced) = added.terms.options.replaces {
+            let cancelled = self
+                .end(JobId(replaced), JobState::Cancelled, None, |counts| &mut counts.cancelled);
+            match cancelled {
+                // It was added before the journal's beginning.
+                Ok(()) | Err(ReplayError::UnknownJob(_)) => {}
+                error => return error,
+            }
+        }
         let slot = self.take_in(record, &added.terms)?;
         self.next_sequence = self.next_sequence.max(record.id.sequence() + 1);
         self.counts.added += 1;
-        self.wait_for_due(slot, added.due <= added.at);
+        if record.has_options() {
+            self.count_added(added.terms.options);
+        }
+        if !is_blocked {
+            self.wait_for_due(slot, added.due <= added.at);
+        }
         Ok(())
     }
 
@@ -404,7 +433,7 @@ impl Scheduler {
             payload_offset: body.payload_offset,
             attempt: 0,
             attempts_max: AttemptsMax::new(added.terms.attempts_max)
-                .with_options(added.terms.options != TermOptions::default())
+                .with_options(added.terms.options.options().is_some())
                 .keeping_dead(added.terms.keeps_dead),
             queue,
             state: JobState::Scheduled,
@@ -418,11 +447,14 @@ impl Scheduler {
         let id = JobId(kept.job.job);
         let number = kept.schedule.map(|name| (name, self.schedules.find(name)));
         let schedule = number.and_then(|(_, number)| number).unwrap_or(NO_SCHEDULE);
-        let record = Record {
+        let mut record = Record {
             attempt: kept.attempt,
             token: Token(kept.token),
             ..self.record_of(&kept.job, body, schedule)?
         };
+        if kept.state == KeptState::Blocked {
+            record.state = JobState::Blocked;
+        }
         if let Some(slot) = self.table.find(id) {
             return self.move_job(slot, kept.state, &record, body);
         }
@@ -437,6 +469,7 @@ impl Scheduler {
         match kept.state {
             KeptState::Dead { .. } => {}
             KeptState::Scheduled => self.wait_for_due(slot, false),
+            KeptState::Blocked => {}
             KeptState::Ready => self.wait_for_due(slot, kept.job.due <= kept.at),
             KeptState::Running { lease_end } | KeptState::Fetched { lease_end } => {
                 let is_fetched = matches!(kept.state, KeptState::Fetched { .. });
@@ -697,7 +730,7 @@ impl Scheduler {
     }
 
     /// Moves a job out of its line and into `state`; the caller puts it where that state waits.
-    fn enter(
+    pub(super) fn enter(
         &mut self,
         job: JobId,
         state: JobState,
@@ -733,7 +766,9 @@ impl Scheduler {
         hint: Option<Slot>,
         count: impl Fn(&mut Counts) -> &mut u64,
     ) -> Result<(), ReplayError> {
-        let slot = self.enter(job, state, hint)?;
+        let slot = self.slot_of(job, hint)?;
+        let was = self.table.get(slot).state;
+        self.enter(job, state, Some(slot))?;
         *count(&mut self.counts) += 1;
         self.queues.job_ended(self.table.get(slot).queue);
         let is_keyed = self.table.get(slot).is_keyed();
@@ -743,7 +778,11 @@ impl Scheduler {
             self.keys.remove(slot);
         }
         if self.table.get(slot).has_options() {
+            self.relate_ended(Ending { slot, was, state });
             self.options.remove(slot);
+        }
+        if !self.waits.is_empty() {
+            self.waits.end(job, state == JobState::Succeeded);
         }
         if let Some(state) = self.schedules.get_mut(self.table.get(slot).schedule) {
             state.pending -= 1;
@@ -774,6 +813,10 @@ impl Scheduler {
             self.keys.insert(key, slot);
         }
         if let Some(options) = terms.options.options() {
+            self.relate(&record, terms.options);
+            if record.state == JobState::Blocked {
+                self.waits.add(record.id, &options.needs);
+            }
             self.options.insert(slot, options);
             if record.may_expire() {
                 self.options.arm(slot);

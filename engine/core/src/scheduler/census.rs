@@ -36,6 +36,8 @@ pub struct Census {
     pub running: u32,
     /// Dead jobs, in no wheel and in no line.
     pub dead: u32,
+    /// Jobs that wait for others.
+    pub blocked: u32,
     /// Schedules, with or without a next fire time.
     pub schedules: u32,
 }
@@ -117,6 +119,10 @@ impl Scheduler {
                     census.ready += 1;
                     Place::Line(record.queue, record.priority())
                 }
+                (Role::Job, JobState::Blocked) => {
+                    census.blocked += 1;
+                    Place::Nowhere
+                }
                 (Role::Job, JobState::Running) => {
                     census.running += 1;
                     Place::Wheel(Clock::Mono)
@@ -129,8 +135,7 @@ impl Scheduler {
                 (Role::Job, _) => Place::Nowhere,
             };
             let found = places[slot.0 as usize];
-            let is_held =
-                record.role() != Role::Job || record.is_dead() || expected != Place::Nowhere;
+            let is_held = record.role() != Role::Job || record.is_dead() || !record.state.is_end();
             if found != expected || !is_held {
                 return Err(CensusError::WrongPlace {
                     slot: slot.0,
@@ -155,6 +160,7 @@ impl Scheduler {
         self.compare(&census)?;
         self.compare_queues()?;
         self.compare_options()?;
+        self.compare_relations()?;
         Ok(census)
     }
 
@@ -207,6 +213,41 @@ impl Scheduler {
         same("timers of jobs that expire", self.options.armed().into(), armed)
     }
 
+    /// Whoever waits does so for a job that is there, or is about to be told; each key of uniqueness has a
+    /// holder, or a time.
+    fn compare_relations(&self) -> Result<(), CensusError> {
+        let ended: BTreeMap<JobId, bool> = self.waits.ended().collect();
+        let (mut needs, mut idle) = (0, 0);
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = self.table.get(slot);
+            if record.role() == Role::Job && record.state == JobState::Blocked {
+                let of_job =
+                    self.options.of(slot).map_or(0, |options| options.needs.iter().count());
+                needs += of_job as u64;
+                idle += u64::from(of_job == 0);
+            }
+        }
+        let (mut pairs, mut lost) = (0, 0);
+        for (job, on) in self.waits.pairs() {
+            pairs += 1;
+            let slot = self.table.find(on).filter(|slot| !self.table.get(*slot).is_dead());
+            let is_there = slot.is_some() || ended.contains_key(&on);
+            lost += u64::from(!is_there || self.table.find(job).is_none());
+        }
+        same("needs", pairs, needs)?;
+        same("jobs that wait for nothing", 0, idle)?;
+        same("needs that nobody meets", 0, lost)?;
+        let mut stray = 0;
+        for held in self.uniques.iter() {
+            let slot = self.table.find(held.job);
+            let options = slot.and_then(|slot| self.options.of(slot));
+            let holds = options.and_then(|o| o.unique).is_some_and(|u| u.key == held.key);
+            let outlived = !holds && held.outlives && held.units > 0;
+            stray += u64::from(!(outlived || holds && held.units == 0));
+        }
+        same("keys of uniqueness without a holder", 0, stray)
+    }
+
     /// What limits of queues go by.
     fn compare_queues(&self) -> Result<(), CensusError> {
         let mut counted = vec![(0_u64, 0_u64); self.queues.names().len()];
@@ -238,6 +279,7 @@ impl Scheduler {
     fn compare(&self, census: &Census) -> Result<(), CensusError> {
         let jobs =
             u64::from(census.scheduled) + u64::from(census.ready) + u64::from(census.running);
+        let jobs = jobs + u64::from(census.blocked);
         same("jobs", self.pending().into(), jobs)?;
         same("dead jobs", self.dead.len().into(), census.dead.into())?;
         let running = u64::from(self.running) + u64::from(self.fetched);

@@ -131,6 +131,9 @@ impl Scheduler {
                 other => other,
             };
         }
+        if let Err(refusal) = self.tell_before(now, change, journal) {
+            return refused(refusal);
+        }
         let may = self.may_change(slot, change).and_then(|()| self.room_for_change(1, journal));
         let written = match may.and_then(|()| change.written(now)) {
             Ok(written) => written,
@@ -160,6 +163,17 @@ impl Scheduler {
             Change::Queue(name) => self.queue_takes(name),
             _ => Ok(()),
         }
+    }
+
+    /// Before dead jobs live again, those that waited for them are told that they had ended: the next end
+    /// is another one.
+    pub(super) fn tell_before(
+        &mut self,
+        now: Now,
+        change: &Change,
+        journal: &mut impl Journal,
+    ) -> Result<(), Refusal> {
+        if *change == Change::Requeue { self.tell_waiting(now, journal) } else { Ok(()) }
     }
 
     /// Room for an event that changes so many jobs.
@@ -203,9 +217,11 @@ impl Scheduler {
                 Ok(())
             }
             JobChange::Killed => {
-                let slot = self.leave_waiting(job, JobState::Dead, hint)?;
+                let slot = self.slot_from(job, JobState::Dead, hint, waits)?;
+                let was = self.table.get(slot).state;
+                self.leave_waiting(job, JobState::Dead, Some(slot))?;
                 let failure = Failure::Killed;
-                self.bury(slot, Death { at, failure, message: "" });
+                self.bury(slot, was, Death { at, failure, message: "" });
                 Ok(())
             }
             JobChange::Requeued => self.apply_requeued(job, at, hint),

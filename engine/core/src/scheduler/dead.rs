@@ -3,7 +3,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use super::{Scheduler, apply::ReplayError, io::JobView};
+use super::{Scheduler, apply::ReplayError, io::JobView, relate::Ending};
 use crate::{
     event::{Event, Failure, JobChange},
     id::{JobId, Key, Slot},
@@ -79,8 +79,8 @@ impl Scheduler {
         self.table.len() - self.dead.len()
     }
 
-    /// Puts a job that has left its line into the dead set.
-    pub(super) fn bury(&mut self, slot: Slot, death: Death<'_>) {
+    /// Puts a job that has left its line, and was in the state `was` there, into the dead set.
+    pub(super) fn bury(&mut self, slot: Slot, was: JobState, death: Death<'_>) {
         self.counts.dead += 1;
         let record = *self.table.get(slot);
         self.queues.job_ended(record.queue);
@@ -88,7 +88,11 @@ impl Scheduler {
             state.pending -= 1;
         }
         if record.has_options() {
+            self.relate_ended(Ending { slot, was, state: JobState::Dead });
             self.options.remove(slot);
+        }
+        if !self.waits.is_empty() {
+            self.waits.end(record.id, false);
         }
         let key = if record.is_keyed() { self.keys.of(slot) } else { None };
         if key.is_some() {
@@ -124,7 +128,7 @@ impl Scheduler {
     ) -> Result<(), ReplayError> {
         let slot = self.leave_running(job, JobState::Dead, hint)?;
         self.counts.failed_attempts += 1;
-        self.bury(slot, death);
+        self.bury(slot, JobState::Running, death);
         Ok(())
     }
 

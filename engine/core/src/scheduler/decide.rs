@@ -7,7 +7,7 @@ use super::{
     io::{Answer, Attempt, Began, Next, Notice, Outcome, OutcomeKind, Outputs},
 };
 use crate::{
-    event::{Event, Failure, JobAdded, TermOptions, Terms},
+    event::{Event, Failure, JobAdded, Terms},
     id::{JobId, Lsn, Slot},
     job::{
         Clock, JobState, NewJob, Refusal, check_name,
@@ -40,6 +40,10 @@ impl Scheduler {
             Ok(due) => due,
             Err(refusal) => return refused(refusal),
         };
+        let related = job.options.as_ref().filter(|options| options.relates());
+        if let Some(options) = related {
+            return self.submit_related(now, job, options, (due, clock), journal);
+        }
         let added = self.added(now, job, due, clock);
         let id = JobId(added.job);
         let position = self.commit(&Event::Added(added), &job.payload, journal).position;
@@ -61,7 +65,8 @@ impl Scheduler {
         if let Some(slot) = job.key.and_then(|key| self.keys.find(key)) {
             return Err(Refusal::KeyHeld(self.table.get(slot).id));
         }
-        let head_bytes = 128 + limits::JOB_OPTIONS_BYTES_MAX + job.kind.len() + job.queue.len();
+        let options_bytes = job.options.as_ref().map_or(0, |options| options.bytes_max());
+        let head_bytes = 128 + options_bytes + job.kind.len() + job.queue.len();
         self.room_for_new(journal, head_bytes + job.payload.len())
     }
 
@@ -117,7 +122,7 @@ impl Scheduler {
         clock: Clock,
     ) -> JobAdded<'j> {
         let terms = Terms::of(job);
-        let options = TermOptions::settled(job.options.as_ref(), now);
+        let options = terms.options.settled(job.options.as_ref(), now);
         JobAdded {
             job: JobId::new(self.config.shard, self.next_sequence).0,
             at: now.wall.0,

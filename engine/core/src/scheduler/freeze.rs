@@ -13,6 +13,7 @@ use crate::{
         record::Record,
         table::{Body, Order},
         timeout_ns,
+        unique::Held,
     },
     queue::{Bounds, Queue},
     snapshot::{Frozen, FrozenSchedule, Header, QueueEntry, RestoreError},
@@ -60,6 +61,9 @@ impl Scheduler {
             queues: self.queues.names().len() as u32,
             keys: self.keys.len(),
             options: self.options.len(),
+            uniques: self.uniques.len(),
+            ended: self.waits.ended().count() as u32,
+            batches: self.batches.len() as u32,
             leases: self.fetched,
             dead: self.dead.len(),
         };
@@ -69,8 +73,23 @@ impl Scheduler {
         };
         let queues = self.queues.iter().map(queue).collect();
         let (records, keys) = (self.table.freeze(), self.keys.freeze());
-        let (options, dead) = (self.options.freeze(), self.dead.freeze());
-        Frozen { header, kinds, queues, schedules, records, keys, options, dead }
+        let (options, uniques) = (self.options.freeze(), self.uniques.freeze());
+        let ended = self.waits.ended().collect();
+        let batches = self.batches.iter().map(|(id, state)| (id, state.clone())).collect();
+        let dead = self.dead.freeze();
+        Frozen {
+            header,
+            kinds,
+            queues,
+            schedules,
+            records,
+            keys,
+            options,
+            uniques,
+            ended,
+            batches,
+            dead,
+        }
     }
 
     pub(crate) fn restore_header(&mut self, header: &Header) {
@@ -119,12 +138,52 @@ impl Scheduler {
         let record = *self.table.get(slot);
         let fits = record.has_options() && !record.is_dead() && self.options.of(slot).is_none();
         if fits {
+            if record.state == JobState::Blocked {
+                self.waits.add(job, &options.needs);
+            }
             self.options.insert(slot, options);
             if record.may_expire() {
                 self.options.arm(slot);
             }
         }
         fits
+    }
+
+    /// Lets a key of uniqueness be held; `false` if one is.
+    pub(crate) fn restore_unique(&mut self, held: Held) -> bool {
+        let is_free = self.uniques.find(held.key).is_none();
+        if is_free {
+            self.uniques.hold(held);
+        }
+        is_free
+    }
+
+    /// A job has ended, and those that wait for it were not told.
+    pub(crate) fn restore_ended(&mut self, job: JobId, well: bool) {
+        self.waits.end(job, well);
+    }
+
+    /// Takes in a batch.
+    pub(crate) fn restore_batch(
+        &mut self,
+        lsn: Lsn,
+        units: u16,
+        bytes: &[u8],
+    ) -> Result<(), RestoreError> {
+        let (event, payload) = Event::decode(bytes).map_err(|e| RestoreError::Batch(e.into()))?;
+        let Event::BatchPut { batch, .. } = &event else {
+            return Err(RestoreError::Malformed("a batch is another event"));
+        };
+        let id = JobId(batch.batch);
+        let id_fits = id.shard() == self.config.shard && id.sequence() < self.next_sequence;
+        if !id_fits || self.batches.get(id).is_some() {
+            return Err(RestoreError::Malformed("a batch has an id that none has"));
+        }
+        let body = Body { lsn, payload_offset: 0, units };
+        self.apply(&event, payload, body).map_err(RestoreError::Batch)?;
+        // Whether its numbers were written since they changed is not known.
+        self.batches.count(id, |_| ());
+        Ok(())
     }
 
     /// Gives the next number to a schedule.
@@ -190,7 +249,9 @@ impl Scheduler {
             state.pending += 1;
         }
         self.queues.job_added(record.queue);
-        if record.state == JobState::Running {
+        if record.state == JobState::Blocked {
+            // What it waits for wakes it.
+        } else if record.state == JobState::Running {
             self.queues.attempt_found(record.queue);
             self.count_begun(record.is_fetched());
             // When a lease ends comes later.

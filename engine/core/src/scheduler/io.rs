@@ -4,6 +4,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{Change, Changed, Filter, Piece, WalkBudget, WalkPlace};
 use crate::{
+    batch::NewBatch,
     event::Event,
     id::{JobId, KindId, Lsn, QueueId, Slot, Token},
     job::{Clock, JobState, NewJob, Refusal},
@@ -150,6 +151,23 @@ pub enum Input<'a> {
         /// The limits.
         limits: &'a QueueLimits,
     },
+    /// Make a batch, to which jobs can be added until it is committed.
+    NewBatch {
+        /// Who waits for [`Answer::Batch`].
+        caller: CallerId,
+        /// The batch.
+        batch: &'a NewBatch<'a>,
+    },
+    /// Commit a batch: its callbacks are added when their time comes. Or open it again, so that jobs can be
+    /// added.
+    SetBatch {
+        /// Who waits for [`Answer::Batch`].
+        caller: CallerId,
+        /// The batch.
+        batch: JobId,
+        /// Whether jobs can be added to it.
+        is_open: bool,
+    },
     /// What became of an attempt whose lease seemed to end: the answer to [`Outputs::expired`].
     LeaseEnd {
         /// The attempt.
@@ -293,6 +311,11 @@ pub enum Answer {
     Extended(bool),
     /// Whether that is another state of the queue than before.
     QueueSet(bool),
+    /// Another job has the same key of uniqueness, and is what was asked for. It rests on what was written
+    /// before, which may not be durable yet.
+    Existing(JobId),
+    /// The batch of this id is as was asked for.
+    Batch(JobId),
     /// The command was refused; nothing has changed.
     Refused(Refusal),
 }

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use super::Scheduler;
 use crate::{
     event::{DecodeEventError, Event, JobAdded, JobKept, KeptState, Rule, TermOptions, Terms},
-    id::{JobId, Lsn, QueueId, Slot},
+    id::{JobId, Key, Lsn, QueueId, Slot},
     job::{
         Clock, JobState,
         dead::{DeadEntry, Death},
@@ -67,6 +67,10 @@ impl Scheduler {
         self.offset_ns = now.offset_ns();
         self.step_mono = now.mono;
         let (event, payload) = Event::decode(bytes)?;
+        // A job that waits is written again with what it waits for; of these none may have ended.
+        if !self.settle_needs(now, journal) {
+            return Ok(Cleaned::NoRoom);
+        }
         Ok(match &event {
             Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } => {
                 self.keep_job(now, lsn, added, payload, journal)
@@ -77,6 +81,8 @@ impl Scheduler {
             }
             Event::QueueSet { name, .. } => self.keep_queue(now, lsn, name, journal),
             Event::QueueLimits { name, .. } => self.keep_limits(now, lsn, name, journal),
+            Event::UniqueKept { key, .. } => self.keep_unique(now, lsn, Key(*key), journal),
+            Event::BatchPut { batch, .. } => self.keep_batch(now, lsn, JobId(batch.batch), journal),
             Event::ScheduleFired { job: None, .. }
             | Event::Started { .. }
             | Event::StartedMany { .. }
@@ -90,6 +96,10 @@ impl Scheduler {
             | Event::Totals { .. }
             | Event::Buried { .. }
             | Event::Changed { .. }
+            | Event::NeedSettled { .. }
+            | Event::BatchSet { .. }
+            | Event::BatchCount { .. }
+            | Event::BatchOver { .. }
             | Event::ScheduleRemoved { .. }
             | Event::SchedulePaused { .. }
             | Event::ScheduleResumed { .. }
@@ -101,6 +111,10 @@ impl Scheduler {
     /// Writes that all before what must be kept may be cut off, with the totals that would be lost
     /// with it. `None` if the journal has no room for it now.
     pub fn write_base(&mut self, now: Now, journal: &mut impl Journal) -> Option<Position> {
+        // What has ended is known to have ended only as long as the events behind the last base tell.
+        if !self.settle_needs(now, journal) || !self.write_batch_counts(now, journal) {
+            return None;
+        }
         self.write_spent_rates(now, journal);
         let need = 2 * journal.record_bytes(limits::BASE_BYTES_MAX);
         self.room_for(journal, need).ok()?;
@@ -121,10 +135,37 @@ impl Scheduler {
     /// 0.4 % too low where payloads are as long as they may be.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        self.table.body_bytes() + self.queues.body_units() * UNIT_BYTES
+        let units =
+            self.queues.body_units() + self.uniques.body_units() + self.batches.body_units();
+        self.table.body_bytes() + units * UNIT_BYTES
     }
 
     fn keep_job(
+        &mut self,
+        now: Now,
+        lsn: Lsn,
+        added: &JobAdded<'_>,
+        payload: &[u8],
+        journal: &mut impl Journal,
+    ) -> Cleaned {
+        // A key that outlives its job is needed by itself, also beside a dead job.
+        let mut key_bytes = 0;
+        if let Some(unique) = added.terms.options.unique {
+            match self.keep_unique(now, lsn, unique.key, journal) {
+                Cleaned::Dead => {}
+                Cleaned::Moved { bytes } => key_bytes = bytes,
+                Cleaned::NoRoom => return Cleaned::NoRoom,
+            }
+        }
+        match self.keep_held(now, lsn, added, payload, journal) {
+            Cleaned::Dead if key_bytes > 0 => Cleaned::Moved { bytes: key_bytes },
+            Cleaned::Moved { bytes } => Cleaned::Moved { bytes: bytes + key_bytes },
+            cleaned => cleaned,
+        }
+    }
+
+    /// Writes the job again that `lsn` holds.
+    fn keep_held(
         &mut self,
         now: Now,
         lsn: Lsn,
@@ -156,10 +197,13 @@ impl Scheduler {
             return;
         }
         let record = *self.table.get(slot);
+        // One that waits must not be written while something that it waits for has ended: see `clean`.
+        if record.state == JobState::Blocked && !self.waits.is_settled() {
+            return;
+        }
         // The names are borrowed while applying the event needs the state.
         let kind = Arc::clone(&self.kinds.all()[usize::from(record.kind.0)]);
         let queue = Arc::clone(&self.queues.names()[usize::from(record.queue.0)]);
-        let options = self.options.of(slot).map(Arc::clone);
         let added = JobAdded {
             job: job.0,
             at: now.wall.0,
@@ -174,7 +218,8 @@ impl Scheduler {
                 timeout_ms: record.timeout_ms,
                 queue: &queue,
                 key: self.key_at(slot),
-                options: options.as_deref().map(TermOptions::of).unwrap_or_default(),
+                // They are taken from the table where it is written.
+                options: TermOptions::default(),
                 keeps_dead: record.attempts_max.keeps_dead(),
             },
         };
@@ -191,7 +236,10 @@ impl Scheduler {
         journal: &mut impl Journal,
     ) -> Cleaned {
         let record = *self.table.get(slot);
-        let need = journal.record_bytes(limits::KEPT_HEAD_BYTES_MAX + payload.len());
+        let options_bytes = self.options.of(slot).map_or(0, |options| options.bytes_max());
+        let head_bytes =
+            limits::KEPT_HEAD_BYTES_MAX - limits::JOB_OPTIONS_BYTES_MAX + options_bytes;
+        let need = journal.record_bytes(head_bytes + payload.len());
         if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
             return Cleaned::NoRoom;
         }
@@ -204,11 +252,12 @@ impl Scheduler {
         };
         // A caller may have changed them since the record was written.
         let queue = Arc::clone(&self.queues.names()[usize::from(record.queue.0)]);
-        let mut terms = Terms { priority: record.priority(), queue: &queue, ..added.terms };
-        if !record.has_options() {
-            // They may have ended with an earlier life.
-            terms.options = TermOptions::default();
-        }
+        // What a job waits for, and the key that it holds, may be less than when it was added, and
+        // nothing may be left of them after an earlier life.
+        let options = self.options.of(slot).map(Arc::clone);
+        let options = self.options_now(record.id, options.as_ref());
+        let priority = record.priority();
+        let terms = Terms { priority, queue: &queue, options, ..added.terms };
         let mono = record.clock() == Clock::Mono;
         let death = record.is_dead().then(|| *self.dead.get(record.dead_entry()));
         let event = Event::Kept(JobKept {
@@ -235,6 +284,7 @@ impl Scheduler {
         match record.state {
             JobState::Scheduled => KeptState::Scheduled,
             JobState::Ready => KeptState::Ready,
+            JobState::Blocked => KeptState::Blocked,
             JobState::Running if record.is_fetched() => {
                 let lease_end = MonoTime(record.ready_ns).to_wall(self.offset_ns).0;
                 KeptState::Fetched { lease_end }

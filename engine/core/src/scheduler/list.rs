@@ -272,6 +272,9 @@ impl Scheduler {
             Ok(written) => written,
             Err(refusal) => return refused(refusal),
         };
+        if let Err(refusal) = self.tell_before(now, change, journal) {
+            return refused(refusal);
+        }
         let jobs = budget.jobs.min(limits::LIST_ATTEMPTS_MAX);
         let mut chosen = Chosen::default();
         let mut slots = core::mem::take(&mut self.hints);

@@ -16,6 +16,8 @@ mod guard;
 mod io;
 mod keep;
 mod list;
+mod relate;
+mod relations;
 mod replay;
 mod schedules;
 mod trigger;
@@ -34,15 +36,18 @@ pub use keep::{CleanError, Cleaned};
 pub use list::{Filter, Piece, States, WalkBudget, WalkPlace};
 
 use crate::{
+    batch::Batches,
     event::{Event, Failure, Listed, encode_attempts},
     id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token},
     job::{
         Clock, JobState,
         dead::DeadSet,
         keys::Keys,
+        needs::Waits,
         options::OptionsTable,
         record::{NO_SCHEDULE, Record, Role},
         table::JobTable,
+        unique::UniqueKeys,
     },
     journal::{Journal, Position},
     limits,
@@ -137,6 +142,9 @@ pub struct Scheduler {
     dead: DeadSet,
     /// The journal had no room to let dead jobs go: look again then.
     dead_retry: Option<MonoTime>,
+    uniques: UniqueKeys,
+    waits: Waits,
+    pub(crate) batches: Batches,
     pub(crate) schedules: ScheduleTable,
     kinds: Names,
     /// Queues of keyless jobs of some kinds; see [`Scheduler::home`].
@@ -156,6 +164,8 @@ pub struct Scheduler {
     failed: bool,
     /// Dispatch waits for room in the journal.
     starved: bool,
+    /// What has ended could not be told to all whom it concerns, for want of room.
+    unsettled: bool,
     counts: Counts,
     /// Where the jobs of the event to be applied probably lie, in the event's order: spares a look
     /// into the index.
@@ -184,6 +194,9 @@ impl Scheduler {
             options: OptionsTable::new(tick_at_or_before(now.wall.0)),
             dead: DeadSet::new(),
             dead_retry: None,
+            uniques: UniqueKeys::new(tick_at_or_before(now.wall.0)),
+            waits: Waits::default(),
+            batches: Batches::default(),
             schedules: ScheduleTable::new(),
             kinds: Names::new(limits::KINDS_MAX),
             homes: Vec::new(),
@@ -196,6 +209,7 @@ impl Scheduler {
             token_floor: 0,
             failed: false,
             starved: false,
+            unsettled: false,
             counts: Counts::default(),
             hints: Vec::new(),
             memory: Memory::default(),
@@ -275,6 +289,14 @@ impl Scheduler {
                 let answer = self.limit_queue(now, name, limits, journal);
                 reply(out, caller, answer);
             }
+            Input::NewBatch { caller, batch } => {
+                let answer = self.new_batch(now, batch, journal);
+                reply(out, caller, answer);
+            }
+            Input::SetBatch { caller, batch, is_open } => {
+                let answer = self.set_batch(now, batch, is_open, journal);
+                reply(out, caller, answer);
+            }
             Input::Succeeded { attempts } => self.succeed(now, attempts, journal, out),
             Input::LeaseEnd { attempt, began } => self.lease_end(now, attempt, began, journal, out),
             Input::Time { dispatch_max } => {
@@ -288,6 +310,7 @@ impl Scheduler {
                 let tick = tick_at_or_before(now.wall.0);
                 self.wall_wheel.relay(&mut self.links, tick);
                 self.options.relay(tick);
+                self.uniques.relay(tick);
             }
             Input::JournalFailed => self.failed = true,
         }
@@ -347,6 +370,11 @@ impl Scheduler {
         lost
     }
 
+    /// Whether all that has ended was told to whom it concerns.
+    fn is_settled(&self) -> bool {
+        self.waits.is_settled() && self.batches.is_settled()
+    }
+
     /// When there is something to do next.
     #[must_use]
     pub fn wake(&self) -> Wake {
@@ -357,11 +385,13 @@ impl Scheduler {
         let tick_ns = self.mono_wheel.next_tick().map(|tick| tick.saturating_mul(TICK_NS));
         let opens_ns = self.queues.next_wake_ns();
         let wall_ticks = self.wall_wheel.next_tick().into_iter().chain(self.options.next_tick());
+        let wall_ticks = wall_ticks.chain(self.uniques.next_tick());
         let wall = wall_ticks.map(|tick| WallTime(tick.saturating_mul(TICK_NS)));
+        let batches = self.batches.next_time().filter(|_| !self.unsettled);
         Wake {
-            now: can_dispatch && !self.starved,
+            now: can_dispatch && !self.starved || !self.is_settled() && !self.unsettled,
             mono: tick_ns.into_iter().chain(opens_ns).map(MonoTime).chain(self.dead_retry).min(),
-            wall: wall.chain(self.dead_deadline()).min(),
+            wall: wall.chain(batches).chain(self.dead_deadline()).min(),
         }
     }
 

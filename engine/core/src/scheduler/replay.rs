@@ -73,9 +73,11 @@ impl Scheduler {
         let (event, payload) = Event::decode(bytes)?;
         let body = body(lsn, bytes.len() - payload.len(), bytes.len())?;
         match self.apply(&event, payload, body) {
-            Err(error @ (ReplayError::UnknownJob(_) | ReplayError::UnknownSchedule))
-                if !self.memory.strict =>
-            {
+            Err(
+                error @ (ReplayError::UnknownJob(_)
+                | ReplayError::UnknownSchedule
+                | ReplayError::UnknownBatch(_)),
+            ) if !self.memory.strict => {
                 self.memory.unknown.get_or_insert((lsn, error));
                 Ok(())
             }

@@ -8,6 +8,8 @@ mod guard;
 mod keep;
 mod queue_limits;
 mod random;
+mod related_ends;
+mod relations;
 mod schedules;
 mod snapshot;
 

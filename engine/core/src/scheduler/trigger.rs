@@ -41,6 +41,9 @@ impl Scheduler {
         self.queues.wake_due(now.mono.signed_ns());
         self.expire_due(now, journal);
         let mut work = limits::TIMER_WORK_PER_STEP;
+        self.uniques.free_due(tick_at_or_before(now.wall.0), &mut work);
+        self.unsettled = !self.settle(now, journal);
+        let mut work = limits::TIMER_WORK_PER_STEP;
         let mono_tick = tick_at_or_before(now.mono.0);
         while let Some(slot) = self.mono_wheel.pop_due(&mut self.links, mono_tick, &mut work) {
             self.fire(now, Slot(slot), journal, out);

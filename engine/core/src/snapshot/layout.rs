@@ -11,6 +11,7 @@ use crate::{
         Backoff, Clock, JobState,
         dead::{DeadEntry, Death},
         record::{AttemptsMax, NO_SCHEDULE, Record, Traits},
+        unique::Held,
     },
     limits,
     queue::{Bounds, Queue, QueueLimits, Rate},
@@ -18,12 +19,14 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"TWHLSNAP";
-pub(super) const HEADER_BYTES: usize = 120;
+pub(super) const HEADER_BYTES: usize = 132;
 pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
 pub(super) const QUEUE_HEAD_BYTES: usize = 56;
 pub(super) const JOB_BYTES: usize = 60;
 pub(super) const KEY_BYTES: usize = 24;
 pub(super) const OPTIONS_HEAD_BYTES: usize = 10;
+pub(super) const UNIQUE_BYTES: usize = 48;
+pub(super) const ENDED_BYTES: usize = 16;
 pub(super) const LEASE_BYTES: usize = 16;
 pub(super) const DEAD_HEAD_BYTES: usize = 40;
 
@@ -32,6 +35,7 @@ const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const FETCHED: u8 = 2;
 const DEAD: u8 = 3;
+const BLOCKED: u8 = 4;
 
 /// What a snapshot begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,9 @@ pub(crate) struct Header {
     pub(crate) queues: u32,
     pub(crate) keys: u32,
     pub(crate) options: u32,
+    pub(crate) uniques: u32,
+    pub(crate) ended: u32,
+    pub(crate) batches: u32,
     pub(crate) leases: u32,
     pub(crate) dead: u32,
 }
@@ -64,8 +71,10 @@ impl Header {
         for total in self.totals {
             out.extend(total.to_le_bytes());
         }
-        let Self { kinds, queues, schedules, jobs, keys, options, leases, dead, .. } = *self;
-        for count in [kinds, queues, schedules, jobs, keys, options, leases, dead] {
+        let Self { kinds, queues, schedules, jobs, keys, options, .. } = *self;
+        let Self { uniques, ended, batches, leases, dead, .. } = *self;
+        let first = [kinds, queues, schedules, jobs, keys, options];
+        for count in first.into_iter().chain([uniques, ended, batches, leases, dead]) {
             out.extend(count.to_le_bytes());
         }
     }
@@ -95,6 +104,9 @@ impl Header {
             jobs: fields.u32(),
             keys: fields.u32(),
             options: fields.u32(),
+            uniques: fields.u32(),
+            ended: fields.u32(),
+            batches: fields.u32(),
             leases: fields.u32(),
             dead: fields.u32(),
         };
@@ -211,6 +223,7 @@ pub(super) fn encode_job(record: &Record, schedule: u16, offset_ns: i64) -> [u8;
         JobState::Running if record.is_fetched() => FETCHED,
         JobState::Running => RUNNING,
         JobState::Dead => DEAD,
+        JobState::Blocked => BLOCKED,
         _ => WAITING,
     };
     let mut fixed = [0; JOB_BYTES];
@@ -261,7 +274,8 @@ pub(super) fn decode_job(fixed: &[u8; JOB_BYTES], header: &Header) -> Result<Rec
         && u32::from(kind.0) < header.kinds
         && priority <= limits::PRIORITY_MAX
         && u32::from(queue.0) < header.queues
-        && state <= DEAD
+        && state <= BLOCKED
+        && (state != BLOCKED || options == 1)
         && clock <= 1
         && keyed <= 1
         && options <= 1
@@ -289,6 +303,7 @@ pub(super) fn decode_job(fixed: &[u8; JOB_BYTES], header: &Header) -> Result<Rec
         state: match state {
             WAITING => JobState::Scheduled,
             DEAD => JobState::Dead,
+            BLOCKED => JobState::Blocked,
             _ => JobState::Running,
         },
         traits: Traits::job(priority)
@@ -305,6 +320,19 @@ pub(super) fn encode_lease(record: &Record, offset_ns: i64) -> [u8; LEASE_BYTES]
     let mut out = Out(&mut fixed);
     out.put(record.id.0.to_le_bytes());
     out.put(ends.0.to_le_bytes());
+    debug_assert!(out.0.is_empty());
+    fixed
+}
+
+pub(super) fn encode_unique(held: &Held) -> [u8; UNIQUE_BYTES] {
+    let mut fixed = [0; UNIQUE_BYTES];
+    let mut out = Out(&mut fixed);
+    out.put(held.key.0);
+    out.put(held.job.0.to_le_bytes());
+    out.put(held.until.map_or(0, |until| until.0).to_le_bytes());
+    out.put(held.body.0.to_le_bytes());
+    out.put(held.units.to_le_bytes());
+    out.put([u8::from(held.outlives), 0, 0, 0, 0, 0]);
     debug_assert!(out.0.is_empty());
     fixed
 }
@@ -338,6 +366,23 @@ pub(super) fn encode_dead(job: JobId, entry: &DeadEntry) -> [u8; DEAD_HEAD_BYTES
     out.put([failure, u8::from(key.is_some()), message.len() as u8, 0, 0, 0, 0, 0]);
     debug_assert!(out.0.is_empty());
     fixed
+}
+
+pub(super) fn decode_unique(fixed: &[u8; UNIQUE_BYTES]) -> Result<Held, RestoreError> {
+    let mut fields = Fields(fixed);
+    let held = Held {
+        key: Key(fields.take()),
+        job: JobId(fields.u64()),
+        until: Some(fields.u64()).filter(|at| *at != 0).map(WallTime),
+        body: Lsn(fields.u64()),
+        units: fields.u16(),
+        outlives: false,
+    };
+    let [outlives, zeros @ ..] = fields.take::<6>();
+    if outlives > 1 || zeros != [0; 5] || (outlives == 1 && held.until.is_none()) {
+        return Err(RestoreError::Malformed("a key of uniqueness has a field that none has"));
+    }
+    Ok(Held { outlives: outlives == 1, ..held })
 }
 
 pub(super) fn decode_dead(fixed: &[u8; DEAD_HEAD_BYTES]) -> Result<DeadHead, RestoreError> {

@@ -12,16 +12,17 @@
 //! All numbers are little-endian. Times are nanoseconds on the wall clock, also those that are kept
 //! on the monotonic clock: so they mean the same after a reboot.
 //!
-//! | bytes | header, 120 bytes |
+//! | bytes | header, 132 bytes |
 //! |---|---|
 //! | 8 | `TWHLSNAP` |
-//! | 4 | version of this layout: 6 |
+//! | 4 | version of this layout: 7 |
 //! | 1 + 3 | shard, zeros |
 //! | 8 | when it was frozen: the time of the shard's last step |
 //! | 8 | how far the wall clock was ahead of the monotonic one then, signed |
 //! | 8 | number of the next job |
 //! | 6 × 8 | totals: jobs added, succeeded, dead, cancelled; attempts failed; jobs expired |
-//! | 8 × 4 | how many kinds, queues, schedules, jobs, keys, options of jobs, leases and dead jobs follow |
+//! | 6 × 4 | how many kinds, queues, schedules, jobs, keys and options of jobs follow |
+//! | 5 × 4 | how many keys of uniqueness, ends of jobs, batches, leases and dead jobs follow |
 //!
 //! | bytes | each kind, in the order of their numbers |
 //! |---|---|
@@ -64,10 +65,10 @@
 //! | 2 + 2 | attempts begun, attempts at the most |
 //! | 2 | number of its queue |
 //! | 1 | priority |
-//! | 1 | state: 0 scheduled or ready, 1 running, 2 running and fetched, 3 dead |
+//! | 1 | state: 0 scheduled or ready, 1 running, 2 running and fetched, 3 dead, 4 blocked |
 //! | 1 | clock: 0 monotonic, 1 wall |
 //! | 1 + 1 | whether it has a key; whether it has options |
-//! | 1 | zero |
+//! | 1 | whether it is not kept if it fails for good |
 //!
 //! | bytes | each key, 24 bytes |
 //! |---|---|
@@ -79,6 +80,27 @@
 //! | 8 | id of the job |
 //! | 2 | length of its options |
 //! | … | its options as an event has them |
+//!
+//! | bytes | each key of uniqueness, 48 bytes |
+//! |---|---|
+//! | 16 | the key |
+//! | 8 | id of the job that holds it, or held it |
+//! | 8 | when it is free, or 0 |
+//! | 8 | position of the record that holds it, or 0 while the job does |
+//! | 2 | length of that record in units of 16 bytes |
+//! | 1 + 5 | whether it outlives its job; zeros |
+//!
+//! | bytes | each job that has ended and that others wait for who were not told, 16 bytes |
+//! |---|---|
+//! | 8 | its id |
+//! | 1 + 7 | whether it succeeded; zeros |
+//!
+//! | bytes | each batch |
+//! |---|---|
+//! | 4 | length of the event below |
+//! | 2 + 2 | length of its record in the journal in units of 16 bytes, zeros |
+//! | 8 | position of its record in the journal |
+//! | … | an [`Event::BatchPut`](crate::event::Event::BatchPut) with its callbacks |
 //!
 //! | bytes | each lease, 16 bytes: one of each job that is running and fetched |
 //! |---|---|
@@ -105,23 +127,25 @@ mod restore;
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
-    event::TermOptions,
-    id::Lsn,
+    batch::BatchState,
+    event::{BatchWritten, Event, TermOptions, UniqueWritten, callback_bytes},
+    id::{JobId, Lsn},
     job::{
         dead::DeadEntry,
         keys::KeyEntry,
         options::OptionsEntry,
         record::{NO_SCHEDULE, Record, Role},
+        unique::UniqueEntry,
     },
     pages::FrozenPages,
     time::WallTime,
 };
 pub(crate) use layout::{Header, QueueEntry};
-use layout::{JOB_BYTES, encode_dead, encode_job, encode_lease, encode_queue};
+use layout::{JOB_BYTES, encode_dead, encode_job, encode_lease, encode_queue, encode_unique};
 pub use restore::{Restore, RestoreError, SnapshotBuilder, SnapshotParser, SnapshotPieces};
 
 /// Version of the layout that this code writes and reads.
-pub const SNAPSHOT_VERSION: u32 = 6;
+pub const SNAPSHOT_VERSION: u32 = 7;
 
 /// [`Frozen::write`] hands out pieces of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -138,6 +162,9 @@ pub struct Frozen {
     pub(crate) records: FrozenPages<Record>,
     pub(crate) keys: FrozenPages<KeyEntry>,
     pub(crate) options: FrozenPages<OptionsEntry>,
+    pub(crate) uniques: FrozenPages<UniqueEntry>,
+    pub(crate) ended: Vec<(JobId, bool)>,
+    pub(crate) batches: Vec<(JobId, BatchState)>,
     pub(crate) dead: FrozenPages<DeadEntry>,
 }
 
@@ -221,7 +248,36 @@ impl Frozen {
             let Some(options) = &entry.options else { continue };
             let job = self.records[entry.slot.0].id;
             chunk.extend(job.0.to_le_bytes());
-            TermOptions::of(options).put(&mut chunk);
+            // The key itself is in the part about keys of uniqueness, if the job still holds it.
+            let unique = options.unique.map(|unique| UniqueWritten {
+                key: unique.key,
+                until: unique.until,
+                free_at: None,
+            });
+            TermOptions { unique, ..TermOptions::of(options) }.put(&mut chunk);
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        for entry in self.uniques.pages().flatten() {
+            let UniqueEntry::Held(held) = entry else { continue };
+            chunk.extend(encode_unique(held));
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        for (job, well) in &self.ended {
+            chunk.extend(job.0.to_le_bytes());
+            chunk.extend([u8::from(*well), 0, 0, 0, 0, 0, 0, 0]);
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        for (id, state) in &self.batches {
+            let batch = BatchWritten::of(*id, state);
+            let len =
+                Event::BatchPut { at: self.header.at.0, is_new: false, batch }.encode(&mut head);
+            let payload = callback_bytes(&state.callbacks);
+            chunk.extend(((len + payload.len()) as u32).to_le_bytes());
+            chunk.extend(state.units.to_le_bytes());
+            chunk.extend([0; 2]);
+            chunk.extend(state.body.0.to_le_bytes());
+            chunk.extend(&head[..len]);
+            chunk.extend(&*payload);
             flush(&mut chunk, CHUNK_BYTES)?;
         }
         // Most often there are none, and the table is long.

@@ -5,15 +5,15 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use super::{
     QueueEntry, SNAPSHOT_VERSION,
     layout::{
-        DEAD_HEAD_BYTES, DeadHead, Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES, LEASE_BYTES,
-        OPTIONS_HEAD_BYTES, QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES, decode_dead, decode_job,
-        decode_queue,
+        DEAD_HEAD_BYTES, DeadHead, ENDED_BYTES, Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES,
+        LEASE_BYTES, OPTIONS_HEAD_BYTES, QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES, UNIQUE_BYTES,
+        decode_dead, decode_job, decode_queue, decode_unique,
     },
 };
 use crate::{
     event::{DecodeEventError, TermOptions},
     id::{JobId, Key, Lsn},
-    job::{JobOptions, dead::Death, record::Record, table::Order},
+    job::{JobOptions, dead::Death, record::Record, table::Order, unique::Held},
     limits,
     pages::PAGE_LEN,
     scheduler::{Config, ReplayError, Scheduler},
@@ -56,6 +56,9 @@ impl Restore {
             queues: 0,
             keys: 0,
             options: 0,
+            uniques: 0,
+            ended: 0,
+            batches: 0,
             leases: 0,
             dead: 0,
         };
@@ -145,6 +148,14 @@ enum Piece {
     AllJobs,
     Key(JobId, Key),
     Options(JobId, Arc<JobOptions>),
+    Unique(Held),
+    /// A job that others wait for, and whether it succeeded.
+    Ended(JobId, bool),
+    Batch {
+        body: Lsn,
+        units: u16,
+        event: Box<[u8]>,
+    },
     Lease(JobId, WallTime),
     Dead(DeadHead, Box<str>),
     End,
@@ -160,6 +171,9 @@ enum Part {
     Jobs(u32),
     Keys(u32),
     Options(u32),
+    Uniques(u32),
+    Ended(u32),
+    Batches(u32),
     Leases(u32),
     Dead(u32),
     End,
@@ -211,7 +225,11 @@ impl SnapshotParser {
             }
             Part::Kinds(left) => (read_kind(bytes, pieces)?, Part::Kinds(left - 1)),
             Part::Queues(left) => (read_queue(bytes, pieces)?, Part::Queues(left - 1)),
-            Part::Schedules(left) => (read_schedule(bytes, pieces)?, Part::Schedules(left - 1)),
+            Part::Schedules(left) => {
+                let Some(Located { body, units, event }) = located(bytes)? else { return Ok(0) };
+                pieces.push(Piece::Schedule { body, units, event: event.into() });
+                (SCHEDULE_HEAD_BYTES + event.len(), Part::Schedules(left - 1))
+            }
             Part::Jobs(left) => {
                 let jobs = self.read_jobs(bytes, left, pieces)?;
                 (jobs * JOB_BYTES, Part::Jobs(left - jobs as u32))
@@ -225,6 +243,26 @@ impl SnapshotParser {
                 (keys * KEY_BYTES, Part::Keys(left - keys as u32))
             }
             Part::Options(left) => (read_options(bytes, pieces)?, Part::Options(left - 1)),
+            Part::Uniques(left) => {
+                let Some(fixed) = bytes.first_chunk::<UNIQUE_BYTES>() else { return Ok(0) };
+                pieces.push(Piece::Unique(decode_unique(fixed)?));
+                (UNIQUE_BYTES, Part::Uniques(left - 1))
+            }
+            Part::Ended(left) => {
+                let Some(fixed) = bytes.first_chunk::<ENDED_BYTES>() else { return Ok(0) };
+                let mut fields = Fields(fixed);
+                let (job, [well, zeros @ ..]) = (JobId(fields.u64()), fields.take::<8>());
+                if well > 1 || zeros != [0; 7] {
+                    return Err(RestoreError::Malformed("the end of a job is none that there is"));
+                }
+                pieces.push(Piece::Ended(job, well == 1));
+                (ENDED_BYTES, Part::Ended(left - 1))
+            }
+            Part::Batches(left) => {
+                let Some(Located { body, units, event }) = located(bytes)? else { return Ok(0) };
+                pieces.push(Piece::Batch { body, units, event: event.into() });
+                (SCHEDULE_HEAD_BYTES + event.len(), Part::Batches(left - 1))
+            }
             Part::Leases(left) => {
                 let leases = (bytes.len() / LEASE_BYTES).min(left as usize);
                 for fixed in bytes.as_chunks::<LEASE_BYTES>().0.iter().take(leases) {
@@ -261,7 +299,10 @@ impl SnapshotParser {
             Part::Schedules(0) => self.after(Part::Jobs(self.header.jobs)),
             Part::Jobs(0) => self.after(Part::Keys(self.header.keys)),
             Part::Keys(0) => self.after(Part::Options(self.header.options)),
-            Part::Options(0) => self.after(Part::Leases(self.header.leases)),
+            Part::Options(0) => self.after(Part::Uniques(self.header.uniques)),
+            Part::Uniques(0) => self.after(Part::Ended(self.header.ended)),
+            Part::Ended(0) => self.after(Part::Batches(self.header.batches)),
+            Part::Batches(0) => self.after(Part::Leases(self.header.leases)),
             Part::Leases(0) => self.after(Part::Dead(self.header.dead)),
             Part::Dead(0) => Part::End,
             part => part,
@@ -360,9 +401,17 @@ fn read_dead(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreErro
     Ok(DEAD_HEAD_BYTES + len)
 }
 
-fn read_schedule(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
+/// An event in a snapshot, and where its record lies in the journal.
+struct Located<'a> {
+    body: Lsn,
+    units: u16,
+    event: &'a [u8],
+}
+
+/// Reads an event with its place; `None` if more bytes are needed.
+fn located(bytes: &[u8]) -> Result<Option<Located<'_>>, RestoreError> {
     let Some((head, rest)) = bytes.split_first_chunk::<SCHEDULE_HEAD_BYTES>() else {
-        return Ok(0);
+        return Ok(None);
     };
     let mut fields = Fields(head);
     let len = fields.u32() as usize;
@@ -370,11 +419,9 @@ fn read_schedule(bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, Restore
     let zero = fields.u16();
     let body = Lsn(fields.u64());
     if len > limits::EVENT_BYTES_MAX || zero != 0 {
-        return Err(RestoreError::Malformed("a schedule has a head that none has"));
+        return Err(RestoreError::Malformed("an event has a head that none has"));
     }
-    let Some(event) = rest.get(..len) else { return Ok(0) };
-    pieces.push(Piece::Schedule { body, units, event: event.into() });
-    Ok(SCHEDULE_HEAD_BYTES + len)
+    Ok(rest.get(..len).map(|event| Located { body, units, event }))
 }
 
 /// Builds a scheduler from what a [`SnapshotParser`] read: the second half of a [`Restore`].
@@ -447,6 +494,17 @@ impl SnapshotBuilder {
             }
             Piece::Options(job, options) => (!self.core.restore_options(job, options))
                 .then_some("options have no job of their own"),
+            Piece::Unique(held) => {
+                (!self.core.restore_unique(held)).then_some("a key of uniqueness is held twice")
+            }
+            Piece::Ended(job, well) => {
+                self.core.restore_ended(job, well);
+                None
+            }
+            Piece::Batch { body, units, event } => {
+                self.core.restore_batch(body, units, &event)?;
+                None
+            }
             Piece::Lease(job, ends) => {
                 (!self.core.restore_lease(job, ends)).then_some("a lease has no job of its own")
             }
@@ -508,6 +566,9 @@ pub enum RestoreError {
     /// The options of a job in it cannot be read.
     #[error("options of a job in the snapshot cannot be read ({0}): start without it")]
     Options(DecodeEventError),
+    /// A batch in it cannot be taken in.
+    #[error("a batch of the snapshot cannot be restored ({0}): start without it")]
+    Batch(ReplayError),
     /// A schedule in it cannot be taken in.
     #[error("a schedule of the snapshot cannot be restored ({0}): start without it")]
     Schedule(ReplayError),

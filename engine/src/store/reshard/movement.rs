@@ -12,7 +12,7 @@ use std::{
 };
 
 use tickwheel_core::{
-    Cleaned, JobId, Journal, Lsn as CoreLsn, NoRoom, Now, Position, QueueLimits, Scheduler,
+    Cleaned, JobId, Journal, Key, Lsn as CoreLsn, NoRoom, Now, Position, QueueLimits, Scheduler,
     ShardId,
     event::{Event, KeptState},
     limits::JOBS_MAX,
@@ -135,6 +135,7 @@ impl Movement {
         (lsn, content): (Lsn, &[u8]),
     ) -> Result<(), StoreError> {
         // The scheduler writes it again as it is now, as it does when a log is cleaned.
+        self.capture.clear();
         let cleaned = core.clean(now, CoreLsn(lsn.0), content, &mut self.capture);
         match cleaned {
             Ok(Cleaned::Dead) => return Ok(()),
@@ -143,10 +144,10 @@ impl Movement {
             Err(error) => return Err(refused(&self.dir, error.to_string())),
         }
         let capture = std::mem::take(&mut self.capture);
-        let routed = match Event::decode(&capture.event) {
+        let routed = capture.events().try_for_each(|event| match Event::decode(event) {
             Ok((event, payload)) => self.route(number, event, payload),
             Err(error) => Err(refused(&self.dir, error.to_string())),
-        };
+        });
         self.capture = capture;
         routed
     }
@@ -162,7 +163,8 @@ impl Movement {
         let to = match &mut event {
             Event::Kept(kept) => {
                 let by_schedule = kept.schedule.map(|name| shard_of_name(name, shards));
-                let to = match kept.job.terms.key {
+                let unique = kept.job.terms.options.unique.map(|unique| unique.key);
+                let to = match unique.or(kept.job.terms.key) {
                     Some(key) => shard_of_key(key, shards),
                     None => by_schedule.unwrap_or_else(|| self.keep_or_turn(number)),
                 };
@@ -182,6 +184,7 @@ impl Movement {
                 self.targets[to].counts.schedules += 1;
                 to
             }
+            Event::UniqueKept { key, .. } => shard_of_key(Key(*key), shards),
             // Queues are paused and limited in all shards at the end.
             _ => return Ok(()),
         };
@@ -263,10 +266,24 @@ impl Movement {
     }
 }
 
-/// A journal that holds one event: the last one.
+/// A journal that holds what was written for one record: most often one event, and two where a dead job has
+/// left a key of uniqueness that is still held.
 #[derive(Default)]
 struct Capture {
-    event: Vec<u8>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Capture {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn events(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
 }
 
 impl Journal for Capture {
@@ -283,9 +300,9 @@ impl Journal for Capture {
     }
 
     fn append(&mut self, head: &[u8], payload: &[u8]) -> Position {
-        self.event.clear();
-        self.event.extend_from_slice(head);
-        self.event.extend_from_slice(payload);
+        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(payload);
+        self.ends.push(self.bytes.len());
         // No record of the log lies there: what was taken once is not taken again.
         let nowhere = CoreLsn(u64::MAX);
         Position { lsn: nowhere, end: nowhere }
@@ -297,7 +314,7 @@ fn count_job(counts: &mut Counts, state: KeptState<'_>) {
     counts.pending += u64::from(!matches!(state, KeptState::Dead { .. }));
     match state {
         KeptState::Dead { .. } => counts.buried += 1,
-        KeptState::Scheduled | KeptState::Ready => {}
+        KeptState::Scheduled | KeptState::Ready | KeptState::Blocked => {}
         KeptState::Running { .. } => counts.running += 1,
         KeptState::Fetched { .. } => {
             counts.running += 1;

@@ -52,10 +52,11 @@ impl Model {
             _ => return Err("nothing asked for this".to_owned()),
         }
         let is_running = matches!(job.state, JobIs::Running { .. });
+        let is_blocked = self.state.relations.is_blocked(id);
         let fits = match change {
             JobChange::Discarded | JobChange::Requeued => dead.is_some(),
             JobChange::Cancelled => dead.is_none(),
-            _ => dead.is_none() && !is_running,
+            _ => dead.is_none() && !is_running && !is_blocked,
         };
         ensure(fits, || format!("it is in another state: {job:?}"))?;
         if let JobChange::Requeued = change {
@@ -63,7 +64,14 @@ impl Model {
             ensure(held.is_none(), || format!("its key is held by {held:?}"))?;
             ensure(self.state.jobs.len() < self.jobs_max as usize, || "too many".to_owned())?;
         }
+        let has_related = self.state.relations.is_related(id);
         let counters = &mut self.counters;
+        match change {
+            JobChange::Cancelled if is_blocked => counters.blocked_cancelled_by_a_change += 1,
+            JobChange::Killed if has_related => counters.related_killed += 1,
+            JobChange::Requeued if has_related => counters.related_requeued += 1,
+            _ => {}
+        }
         match change {
             JobChange::Cancelled => {}
             JobChange::Discarded => counters.discarded += 1,
@@ -166,6 +174,7 @@ impl Model {
 impl State {
     pub(super) fn bury(&mut self, id: JobId, died: u64, failure: Failure, message: &str) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
+        self.relations.end(id, false);
         if let Some(key) = job.key {
             self.keys.remove(&key.0);
         }
@@ -188,7 +197,7 @@ impl State {
         match change {
             JobChange::Cancelled => {
                 self.totals.cancelled += 1;
-                self.end(id, end);
+                self.end(id, end, false);
             }
             JobChange::Discarded => {
                 self.dead.remove(&id);

@@ -189,7 +189,12 @@ impl Model {
             (Event::Added(added), Cause::Submit(asked)) => {
                 self.counters.jobs_submitted += 1;
                 self.check_key_is_free(asked.key)?;
+                self.check_related(added, Some(asked), now)?;
                 check_added(added, payload, asked, now)
+            }
+            (Event::Added(JobAdded { terms, .. }), _) if terms.options.batch.is_some() => {
+                let membership = terms.options.batch.ok_or("it is of no batch")?;
+                self.check_callback(membership, cause)
             }
             (Event::Started { job, token, at }, Cause::Time) => {
                 ensure(*at == now.wall.0, || format!("it is {now:?}"))?;
@@ -297,6 +302,7 @@ impl Model {
     /// An attempt begins only when the job is due, has attempts left, and is not over.
     pub(super) fn check_start(&mut self, id: JobId, token: u32, now: Now) -> Verdict {
         ensure(!self.over.contains(&id), || format!("job {id} was over"))?;
+        ensure(!self.state.relations.is_blocked(id), || format!("job {id} waits for others"))?;
         let job = self.known(id)?;
         ensure(!job.has_lapsed(now.wall.0), || format!("job {id} has expired: {job:?}"))?;
         ensure(!self.state.paused.contains(&job.terms.queue), || {
@@ -418,6 +424,7 @@ impl State {
                 self.add(added, payload, Some(name), (index, end));
             }
             Event::Started { job, token, at } => {
+                self.relations.begin(JobId(*job));
                 if let Some(job) = self.jobs.get_mut(&JobId(*job)) {
                     job.attempts += 1;
                     job.token = *token;
@@ -446,18 +453,19 @@ impl State {
             }
             Event::Succeeded { job, .. } => {
                 self.totals.succeeded += 1;
-                self.end(JobId(*job), end);
+                self.end(JobId(*job), end, true);
             }
             Event::Cancelled { job, .. } => {
                 self.totals.cancelled += 1;
-                self.end(JobId(*job), end);
+                self.end(JobId(*job), end, false);
             }
             Event::Expired { job, .. } => {
                 self.totals.expired += 1;
-                self.end(JobId(*job), end);
+                self.end(JobId(*job), end, false);
             }
             Event::Failed { job, failure, retry_at: Some(_), .. } => {
                 self.totals.failed_attempts += 1;
+                self.relations.run(JobId(*job));
                 if let Some(job) = self.jobs.get_mut(&JobId(*job)) {
                     job.state = JobIs::Waiting;
                     job.last = Some(*failure);
@@ -467,7 +475,7 @@ impl State {
             Event::Failed { job, retry_at: None, .. } => {
                 self.totals.failed_attempts += 1;
                 self.totals.dead += 1;
-                self.end(JobId(*job), end);
+                self.end(JobId(*job), end, false);
             }
             Event::Buried { job, at, failure, message } => {
                 self.totals.failed_attempts += 1;
@@ -502,15 +510,21 @@ impl State {
         (index, end): (usize, u64),
     ) {
         self.totals.added += 1;
+        if let Some(replaced) = added.terms.options.replaces {
+            self.totals.cancelled += 1;
+            self.end(JobId(replaced), end, false);
+        }
         let id = JobId(added.job);
         self.added.insert(id, end);
         if let Some(key) = added.terms.key {
             self.keys.insert(key.0, id);
         }
         self.jobs.insert(id, Job::new(added, payload, schedule, index));
+        self.relations.add(id, added.due, &added.terms.options);
     }
 
-    pub(super) fn end(&mut self, id: JobId, end: u64) {
+    pub(super) fn end(&mut self, id: JobId, end: u64, well: bool) {
+        self.relations.end(id, well);
         let key = self.jobs.remove(&id).and_then(|job| job.key);
         key.map(|key| self.keys.remove(&key.0));
         self.ended.insert(id, end);

@@ -8,13 +8,15 @@
 mod dead;
 mod due;
 mod jobs;
+mod relations;
 mod remote;
 mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tickwheel_core::{
-    Attempt, Began, Change, DeadLimits, Filter, JobId, NewJob, Now, Outcome, Schedule, Scheduler,
+    Attempt, Began, Change, DeadLimits, Filter, JobId, JobState, NewJob, Now, Outcome, Schedule,
+    Scheduler,
     event::{Attempts, Event, Listed},
 };
 
@@ -22,6 +24,8 @@ use crate::{Verdict, counters::Counters, journal::Written, shard::Settings};
 use dead::DeadJob;
 use due::Due;
 pub(crate) use jobs::{Job, JobIs};
+use relations::Relations;
+pub(crate) use relations::needs;
 use remote::Remote;
 pub(crate) use remote::Serves;
 pub(crate) use schedules::CRON_RULES;
@@ -46,6 +50,8 @@ pub(crate) enum Cause<'a> {
     Extend(Attempt, u64),
     Rewrite(JobId, &'a [u8]),
     Pause(&'a str, bool),
+    NewBatch,
+    SetBatch(JobId, bool),
     Time,
     Clean,
     Recovery,
@@ -114,6 +120,7 @@ struct State {
     /// End of the last event about the pause of each queue.
     set: BTreeMap<String, u64>,
     totals: Totals,
+    relations: Relations,
 }
 
 /// How a life ended, as far as it matters for what must be left.
@@ -136,11 +143,15 @@ pub(crate) struct Model {
     over: BTreeSet<JobId>,
     /// All ids that anybody has ever seen.
     issued: BTreeSet<JobId>,
+    /// Jobs that had ended when that was last noted.
+    over_by_then: BTreeSet<JobId>,
     running_max: u32,
     jobs_max: u32,
     dead_limits: DeadLimits,
     serves: Serves,
     remote: Remote,
+    /// The latest that the wall clock has ever shown.
+    wall_max: u64,
     pub(crate) counters: Counters,
     /// Stands for all that happened.
     pub(crate) trace: u64,
@@ -155,11 +166,13 @@ impl Model {
             promises: Vec::new(),
             over: BTreeSet::new(),
             issued: BTreeSet::new(),
+            over_by_then: BTreeSet::new(),
             running_max,
             jobs_max,
             dead_limits: dead,
             serves,
             remote: Remote::default(),
+            wall_max: 0,
             counters: Counters::default(),
             trace: 0,
         }
@@ -174,6 +187,7 @@ impl Model {
         }
         self.note(&bytes);
         self.counters.events += 1;
+        self.wall_max = self.wall_max.max(now.wall.0);
         let (event, payload) = Event::decode(&bytes).map_err(|error| error.to_string())?;
         let due = jobs::due_of(&event, now);
         let next = schedules::next_of(&event, self.clock_of_next(&event), now);
@@ -231,6 +245,14 @@ impl Model {
                     format!("the totals are {:?}", self.state.totals)
                 })
             }
+            Event::NeedSettled { .. }
+            | Event::BatchPut { .. }
+            | Event::BatchSet { .. }
+            | Event::BatchCount { .. }
+            | Event::BatchOver { .. } => self.check_relation(event, cause, now),
+            Event::UniqueKept { .. } => {
+                ensure(matches!(cause, Cause::Clean), || "nobody asked".to_owned())
+            }
             Event::Totals { expired, .. } => {
                 let expected = self.state.totals.expired;
                 ensure(*expired == expected && expected > 0, || format!("{expected} have expired"))
@@ -245,6 +267,7 @@ impl Model {
 
     /// The clocks are about to be set, or were set: what is written may be reckoned from either.
     pub(crate) fn note_clocks(&mut self, now: Now) {
+        self.wall_max = self.wall_max.max(now.wall.0);
         for job in self.state.jobs.values_mut() {
             let due = self.entries[job.due].due.as_mut();
             if let Some(due) = due {
@@ -376,24 +399,31 @@ impl Model {
         })?;
         let dead = (census.dead as usize, self.state.dead.len());
         ensure(dead.0 == dead.1, || format!("{} dead jobs, expected {}", dead.0, dead.1))?;
-        let jobs = census.scheduled + census.ready + census.running;
+        let jobs = census.scheduled + census.ready + census.running + census.blocked;
         let expected = self.state.jobs.len();
         ensure(jobs as usize == expected, || format!("{jobs} jobs, expected {expected}"))?;
         for (id, job) in &self.state.jobs {
             let view = core.job(*id).ok_or_else(|| format!("job {id} is gone: {job:?}"))?;
+            let is_blocked = self.state.relations.is_blocked(*id);
+            ensure(is_blocked == (view.state == JobState::Blocked), || {
+                format!("job {id} is {}, blocked: {is_blocked}", view.state)
+            })?;
             job.compare(&view).map_err(|what| format!("{what}: {view:?}, expected {job:?}"))?;
             ensure(!self.over.contains(id), || format!("job {id} was over, and is there again"))?;
         }
         self.compare_dead(core)?;
         self.compare_queues(core)?;
+        self.compare_relations(core)?;
         self.compare_schedules(&core.schedules())
     }
 
     /// What must have begun by `now` and waits: a job that is due, or a schedule.
     pub(crate) fn overdue(&self, now: Now) -> Option<String> {
         let is_overdue = |due: &Due| due.must_be_due(now, TICK_SLACK_NS);
-        let waits = |job: &&Job| matches!(job.state, JobIs::Waiting);
-        let mut jobs = self.state.jobs.values().filter(waits);
+        let waits = |(id, job): &(&JobId, &Job)| {
+            matches!(job.state, JobIs::Waiting) && !self.state.relations.is_blocked(**id)
+        };
+        let mut jobs = self.state.jobs.iter().filter(waits).map(|(_, job)| job);
         let late_job = |job: &&Job| self.entries[job.due].due.as_ref().is_some_and(is_overdue);
         let lapsed = |job: &&Job| job.has_lapsed(now.wall.0.saturating_sub(TICK_SLACK_NS));
         let job = jobs.rfind(late_job).or(self.state.jobs.values().rfind(lapsed));
@@ -407,11 +437,13 @@ impl Model {
 
     /// Jobs that wait, and are due for certain.
     pub(crate) fn due_jobs(&self, now: Now) -> u64 {
-        let waits = |job: &&Job| matches!(job.state, JobIs::Waiting);
+        let waits = |(id, job): &(&JobId, &Job)| {
+            matches!(job.state, JobIs::Waiting) && !self.state.relations.is_blocked(**id)
+        };
         let due = |job: &&Job| {
             self.entries[job.due].due.is_some_and(|due| due.must_be_due(now, TICK_SLACK_NS))
         };
-        self.state.jobs.values().filter(waits).filter(due).count() as u64
+        self.state.jobs.iter().filter(waits).map(|(_, job)| job).filter(due).count() as u64
     }
 
     /// Whether the beginning of an attempt lies below `durable`.
@@ -431,6 +463,19 @@ impl Model {
         let running = self.state.jobs.iter().find(runs);
         let (id, job) = running.or(self.state.jobs.first_key_value())?;
         Some(format!("{id} {job:?} {:?}", self.entries[job.due].due))
+    }
+
+    /// All jobs that there ever were have ended.
+    pub(crate) fn note_all_ended(&mut self) {
+        self.over_by_then = self.issued.clone();
+    }
+
+    /// Some job that was said to have ended and is there, for a message. One that is new is not meant:
+    /// time may have let a batch add it.
+    pub(crate) fn told_one_back(&self) -> Option<String> {
+        let mut jobs = self.state.jobs.iter();
+        let (id, job) = jobs.find(|(id, _)| self.over_by_then.contains(id))?;
+        Some(format!("{id} {job:?}"))
     }
 
     pub(crate) fn job(&self, id: JobId) -> Option<&Job> {
@@ -487,6 +532,7 @@ impl State {
         self.take_schedule(index, end, &single.event, payload);
         self.take_job(index, end, single, payload);
         self.take_queue(end, &single.event);
+        self.take_relation(end, &single.event, payload);
     }
 }
 

@@ -55,6 +55,8 @@ enum Told {
     Queue(&'static str, u64),
     Lease(JobId, u64),
     Changed(JobId, u64),
+    /// Something that nothing is promised of beyond what the events say.
+    Done,
 }
 
 /// A batch whose jobs are being decided.
@@ -340,13 +342,17 @@ impl Shard {
             }
             Command::Change(job, change) => {
                 let input = Input::Change { caller, job, change: &change };
+                let told = world.model.counters.needs_told_before_a_requeue;
                 let events = self.step(now, input, Cause::Change(job, &change), world)?;
+                let told = world.model.counters.needs_told_before_a_requeue - told;
                 let end = self.journal.log.appended().0;
                 let is_done =
                     self.out.replies.last().is_some_and(|reply| {
                         matches!(reply.answer, Answer::Changed(Changed::Done(_)))
                     });
-                ensure(is_done == (events > 0), || format!("{change:?} wrote {events} events"))?;
+                ensure(is_done == (events as u64 > told), || {
+                    format!("{change:?} wrote {events} events, {told} of them about needs")
+                })?;
                 Told::Changed(job, if is_done { end } else { 0 })
             }
             Command::ChangeMany(filter, change) => {
@@ -364,6 +370,16 @@ impl Shard {
                 self.step(now, input, Cause::Remove(&name), world)?;
                 let end = world.model.schedule_end(&name);
                 Told::Schedule(name, end)
+            }
+            Command::NewBatch(batch) => {
+                let input = Input::NewBatch { caller, batch: &batch };
+                self.step(now, input, Cause::NewBatch, world)?;
+                Told::Done
+            }
+            Command::SetBatch(batch, is_open) => {
+                let input = Input::SetBatch { caller, batch, is_open };
+                self.step(now, input, Cause::SetBatch(batch, is_open), world)?;
+                Told::Done
             }
             Command::Pause(name, paused) => {
                 let input = Input::PauseQueue { caller, name, paused };
@@ -431,6 +447,13 @@ impl Shard {
                     world.model.counters.held_for_room += 1;
                     open.held = Some(job);
                     break;
+                }
+                Answer::Refused(Refusal::NotUnique(holder)) => {
+                    world.model.check_not_unique(&job, holder)?;
+                }
+                Answer::Existing(holder) => {
+                    world.model.check_not_unique(&job, holder)?;
+                    open.after = open.after.max(self.journal.log.appended().0);
                 }
                 Answer::Refused(refusal) => refused(&refusal, job.key, world.model)?,
                 other => return Err(format!("a job was answered by {other:?}")),
@@ -522,6 +545,7 @@ impl Shard {
                 Told::Over(job) => world.model.tell_over(job)?,
                 Told::Schedule(name, end) => world.model.tell_schedule(&name, end),
                 Told::Queue(name, end) => world.model.tell_queue(name, end),
+                Told::Done => {}
                 Told::Lease(job, end) => world.model.tell_lease(job, end),
                 Told::Changed(job, end) => world.model.tell_changed(job, end),
             }

@@ -99,7 +99,8 @@ impl World {
             }
             if pending == 0 {
                 self.round()?;
-                return Ok(());
+                let stuck = self.places.iter().find_map(|place| place.model.stuck_batch());
+                return stuck.map_or(Ok(()), |batch| Err(format!("a batch is not over: {batch}")));
             }
             // It sleeps until the time that the scheduler said, as the engine does.
             let Some(wake_ns) = self.wake_ns() else {

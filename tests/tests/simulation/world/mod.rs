@@ -64,6 +64,8 @@ struct Habits {
     calls_of_16: u64,
     /// Of 16 steps that many are about schedules, when they are about callers.
     schedules_of_16: u64,
+    /// Whether jobs have to do with others.
+    relates: bool,
 }
 
 struct World {
@@ -137,6 +139,7 @@ impl World {
             clock_of_256: of(&[1, 6]),
             calls_of_16: of(&[3, 6, 10]),
             schedules_of_16: of(&[0, 2, 6]),
+            relates: of(&[0, 1]) == 1,
         };
         let (shards, hands) = (of(&[1, 1, 2, 3]), of(&[1, 2, 4]));
         let fetched_max = match settings.serves {
@@ -186,11 +189,13 @@ impl World {
         }
         self.heal()?;
         self.drain()?;
-        self.crash(Some(Cut::Power))?;
         for place in &mut self.places {
-            ensure(place.model.pending() == 0, || {
-                "a job came back after the last crash".to_owned()
-            })?;
+            place.model.note_all_ended();
+        }
+        self.crash(Some(Cut::Power))?;
+        for place in &self.places {
+            let back = place.model.told_one_back();
+            ensure(back.is_none(), || format!("a job came back after the last crash: {back:?}"))?;
         }
         Ok(())
     }
@@ -312,6 +317,7 @@ impl World {
         let now = self.clocks.now();
         let place = self.any_place();
         let schedules = self.habits.schedules_of_16;
+        let relates = self.habits.relates;
         let Place { model, shard, .. } = &mut self.places[place];
         let random = &mut self.random;
         let command = if random.within(0..10) == 0 {
@@ -342,6 +348,15 @@ impl World {
         } else {
             self.clients.batch(now, random)
         };
+        let mut command = command;
+        if relates && random.within(0..8) == 0 {
+            command = self.clients.batch_command(model, random);
+        }
+        if let Command::Submit(jobs) = &mut command
+            && relates
+        {
+            Clients::relate(jobs, model, random);
+        }
         if let Some(shard) = shard {
             shard.ask(command);
         }

@@ -3,7 +3,10 @@
 use super::*;
 
 fn expiring(expires: Expiry, job: NewJob<'static>) -> NewJob<'static> {
-    NewJob { options: Some(JobOptions { expires: Some(expires) }.into()), ..job }
+    NewJob {
+        options: Some(JobOptions { expires: Some(expires), ..JobOptions::default() }.into()),
+        ..job
+    }
 }
 
 fn after(seconds: u64, job: NewJob<'static>) -> NewJob<'static> {

@@ -43,6 +43,9 @@ impl Cut {
             if self.cursor >= full {
                 return;
             }
+            // Who waits is told first of what has ended: that is no part of the cleaning.
+            let World { core, journal, now, .. } = &mut self.world;
+            assert!(core.settle_needs(*now, journal));
             let before = census(&self.world);
             self.clean_one();
             assert_eq!(census(&self.world), before, "cleaning changes nothing");
@@ -152,7 +155,8 @@ pub(super) fn whole(world: &World) -> String {
     let mut dead: Vec<DeadView> = views.iter().filter_map(|view| core.dead(view.id)).collect();
     // Which of those with one key is found follows from the rest.
     dead.sort_by_key(|dead| dead.job.id);
-    format!("{views:?} {dead:?} {jobs:?} {schedules:?} {counts:?} {issued:?}")
+    let related = relations::whole(core, world.now);
+    format!("{views:?} {dead:?} {jobs:?} {schedules:?} {counts:?} {issued:?} {related}")
 }
 
 #[derive(Clone, Debug)]

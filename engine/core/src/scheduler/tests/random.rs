@@ -14,6 +14,11 @@ pub(super) enum Op {
     Remove { name: u8 },
     Pause { name: u8, resume: bool },
     Run { name: u8 },
+    Unique { key: u8, until: u8, conflict: u8, delay_s: u64, span_s: Option<u64> },
+    Need { on: Vec<usize>, when: u8, otherwise: bool, expires_s: Option<u64> },
+    NewBatch { parent: Option<usize>, callbacks: u8 },
+    SetBatch { pick: usize, is_open: bool },
+    Member { pick: usize, delay_s: u64, attempts_max: u16 },
 }
 
 pub(super) fn any_op() -> impl Strategy<Value = Op> {
@@ -35,6 +40,26 @@ pub(super) fn any_op() -> impl Strategy<Value = Op> {
         1 => (0..3_u8, 1..9_u64).prop_map(|(name, every_s)| Op::Put { name, every_s }),
         1 => (0..3_u8).prop_map(|name| Op::Remove { name }),
         1 => (0..3_u8).prop_map(|name| Op::Run { name }),
+        2 => (0..4_u8, 0..3_u8, 0..3_u8, 0..5_u64, prop::option::of(1..20_u64)).prop_map(
+            |(key, until, conflict, delay_s, span_s)| {
+                Op::Unique { key, until, conflict, delay_s, span_s }
+            }
+        ),
+        2 => (
+            prop::collection::vec(0..6_usize, 1..4),
+            0..3_u8,
+            any::<bool>(),
+            prop::option::weighted(0.2, 1..20_u64),
+        )
+            .prop_map(|(on, when, otherwise, expires_s)| {
+                Op::Need { on, when, otherwise, expires_s }
+            }),
+        1 => (prop::option::weighted(0.4, 0..9_usize), 0..8_u8)
+            .prop_map(|(parent, callbacks)| Op::NewBatch { parent, callbacks }),
+        1 => (0..9_usize, prop::bool::weighted(0.2))
+            .prop_map(|(pick, is_open)| Op::SetBatch { pick, is_open }),
+        2 => (0..9_usize, 0..3_u64, 1..3_u16)
+            .prop_map(|(pick, delay_s, attempts_max)| Op::Member { pick, delay_s, attempts_max }),
         1 => (0..3_u8, any::<bool>()).prop_map(|(name, resume)| Op::Pause { name, resume }),
     ]
 }
@@ -58,7 +83,7 @@ pub(super) fn run(
             let key = (key < 4).then_some(Key([key; 16]));
             let keeps_dead = delay_s != 7;
             let expires = expires_s.map(|seconds| Expiry::After(seconds * SECOND));
-            let options = expires.map(|_| JobOptions { expires }.into());
+            let options = expires.map(|_| JobOptions { expires, ..JobOptions::default() }.into());
             let new = NewJob { due, attempts_max, timeout_ms, payload, options, ..job() };
             let new = NewJob { key, keeps_dead, ..new };
             let answer = world.answer(Input::Submit { caller: CallerId(0), job: &new });
@@ -120,6 +145,11 @@ pub(super) fn run(
             let name = format!("schedule {name}");
             world.answer(Input::RunSchedule { caller: CallerId(0), name: &name });
         }
+        op @ (Op::Unique { .. }
+        | Op::Need { .. }
+        | Op::NewBatch { .. }
+        | Op::SetBatch { .. }
+        | Op::Member { .. }) => relations::run(world, op),
         Op::Pause { name, resume } => {
             let (caller, name) = (CallerId(0), format!("schedule {name}"));
             world.answer(match resume {
