@@ -48,10 +48,10 @@ pub mod request;
 
 pub use client::{Client, ClientError, ClientOptions, Push, Refused};
 pub use command::{
-    BatchCommand, BatchNew, Beat, Command, CronCommand, CronPut, Decoded, Extend, FailReport,
-    FetchBatch, Filter, Missed, Mutation, MutationVerb, Overlap, PushBatch, QueueCommand, Queues,
-    RefusedJob, RefusedReport, ReportBatch, RequestDecoder, RequestError, Target, Timing,
-    TrackCommand, TrackSet, WorkerCommand,
+    BatchCommand, BatchNew, Beat, Callback, Command, CronCommand, CronPut, Decoded, Extend,
+    FailReport, FetchBatch, Filter, Missed, Mutation, MutationVerb, Overlap, PushBatch,
+    QueueCommand, Queues, RefusedJob, RefusedReport, ReportBatch, RequestDecoder, RequestError,
+    Target, Timing, TrackCommand, TrackSet, WorkerCommand,
 };
 pub use handshake::{Challenge, Greeting, GreetingError, Hello, Identity, Password, PasswordHash};
 pub use inbox::Inbox;

@@ -8,6 +8,7 @@ mod front {
     mod jobs;
     mod mutate;
     mod pages;
+    mod relations;
     mod reload;
     mod restart;
     mod server;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{RequestError, name, object, split, word};
 use crate::{
-    job::Job,
+    job::{Job, JobError, Template},
     json::{Text, cut},
     limits::{self, Limits},
 };
@@ -31,11 +31,28 @@ pub struct BatchNew<'a> {
     /// What it is for: at most 1000 characters are kept.
     pub description: Cow<'a, str>,
     /// Pushed when all its jobs have succeeded.
-    pub success: Option<Job<'a>>,
+    pub success: Option<Callback<'a>>,
     /// Pushed when all its jobs have run at least once.
-    pub complete: Option<Job<'a>>,
+    pub complete: Option<Callback<'a>>,
     /// The batch that it belongs to.
     pub parent_bid: Option<Cow<'a, str>>,
+}
+
+/// A job that a batch adds. Some clients leave its jid to the server.
+#[derive(Clone, Debug)]
+pub enum Callback<'a> {
+    /// With a jid.
+    Job(Box<Job<'a>>),
+    /// Without one.
+    Template(Box<Template<'a>>),
+}
+
+fn callback<'a>(raw: &'a str, limits: &Limits) -> Result<Callback<'a>, JobError> {
+    match Job::parse(raw, limits.job_bytes_max) {
+        Err(JobError::Missing("jid")) => Template::parse(raw, limits.job_bytes_max)
+            .map(|template| Callback::Template(Box::new(template))),
+        job => job.map(|job| Callback::Job(Box::new(job))),
+    }
 }
 
 pub(super) fn batch<'a>(args: &'a str, limits: &Limits) -> Result<BatchCommand<'a>, RequestError> {
@@ -66,12 +83,10 @@ fn new<'a>(args: &'a str, limits: &Limits) -> Result<BatchNew<'a>, RequestError>
         parent_bid: Option<Text<'a>>,
     }
     let wire: Wire<'a> = object(COMMAND, args)?;
-    let callback =
-        |raw: Option<&'a RawValue>| raw.map(|raw| Job::parse(raw.get(), limits.job_bytes_max));
+    let given = |raw: Option<&'a RawValue>| raw.map(|raw| callback(raw.get(), limits));
     let description = wire.description.map_or(Cow::Borrowed(""), |Text(text)| text);
     let parent_bid = wire.parent_bid.map(|Text(bid)| bid).filter(|bid| !bid.is_empty());
-    let (success, complete) =
-        (callback(wire.success).transpose()?, callback(wire.complete).transpose()?);
+    let (success, complete) = (given(wire.success).transpose()?, given(wire.complete).transpose()?);
     if success.is_none() && complete.is_none() {
         return Err(RequestError::Missing { command: COMMAND, field: "success` or `complete" });
     }

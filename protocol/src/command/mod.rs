@@ -12,7 +12,7 @@ use std::{borrow::Cow, str};
 
 use serde::Deserialize;
 
-pub use batch::{BatchCommand, BatchNew};
+pub use batch::{BatchCommand, BatchNew, Callback};
 pub use cron::{CronCommand, CronPut, Missed, Overlap, Timing};
 pub use line::{Decoded, RequestDecoder};
 pub use manage::{

@@ -2,6 +2,8 @@
 //! yet. The engine's payload is the job's own JSON.
 
 use std::{
+    borrow::Cow,
+    collections::BTreeMap,
     ops::Range,
     time::{Duration, SystemTime},
 };
@@ -9,8 +11,8 @@ use std::{
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tickwheel_engine::{Backoff, JobId, NewJob, ReadError, worker::Fetched};
-use tickwheel_protocol::{Edits, Job, Retry, Template};
+use tickwheel_engine::{Backoff, JobId, NewJob, ReadError, Unique, worker::Fetched};
+use tickwheel_protocol::{Edits, Job, Retry, Template, UniqueUntil};
 
 use super::{limits, names};
 
@@ -24,18 +26,13 @@ pub(super) struct Terms {
     pub(super) backoff: Backoff,
 }
 
-/// What the job asks for and the engine does not do yet.
-pub(super) fn not_supported(job: &Job<'_>) -> Option<&'static str> {
-    let custom = &job.custom;
+/// What the job asks for and cannot be.
+pub(super) fn not_possible(job: &Job<'_>) -> Option<Cow<'static, str>> {
     if names::job_of(&job.jid).is_some() {
-        Some("a jid of this form names a job of a schedule; choose another")
-    } else if custom.unique_for.is_some() {
-        Some("`custom.unique_for` is not supported yet; leave it out")
-    } else if custom.bid.is_some() {
-        Some("`custom.bid` is not supported yet, as batches are not; leave it out")
-    } else {
-        None
+        return Some(Cow::Borrowed("a jid of this form is the server's own; choose another"));
     }
+    let bid = job.custom.bid.as_deref()?;
+    names::batch_of(bid).is_none().then(|| Cow::Owned(names::no_such_batch(bid)))
 }
 
 /// The job as the engine takes it, but for its payload, which is appended to `payloads`.
@@ -82,6 +79,18 @@ fn terms_of(job: &Job<'_>, backoff: Backoff) -> NewJob {
     if let Some(priority) = job.priority {
         new = new.priority(priority);
     }
+    if let Some(span) = job.custom.unique_for {
+        // What makes two jobs the same: a zero byte stands in none of the names.
+        let name = [job.queue.as_bytes(), job.jobtype.as_bytes(), job.args.as_bytes()].join(&0);
+        let unique = match job.custom.unique_until {
+            UniqueUntil::Success => Unique::until_end(name),
+            UniqueUntil::Start => Unique::until_start(name),
+        };
+        new = new.unique(unique.at_most(span));
+    }
+    if let Some(batch) = job.custom.bid.as_deref().and_then(names::batch_of) {
+        new = new.batch(batch);
+    }
     match (job.custom.expires_at, job.custom.expires_in) {
         (Some(at), _) => new.expires_at(system_time(at)),
         (None, Some(span)) => new.expires_in(span),
@@ -98,7 +107,8 @@ pub(super) fn append(job: &Fetched, out: &mut Vec<u8>) -> Result<(), ReadError> 
     job.payload.append_to(out)?;
     if job.key.is_none() {
         let raw = std::str::from_utf8(&out[begin..]);
-        if let Some(whole) = raw.ok().and_then(|raw| of_run(job.job, raw)) {
+        let whole = raw.ok().and_then(|raw| of_run(job.job, raw).or_else(|| renamed(job.job, raw)));
+        if let Some(whole) = whole {
             out.truncate(begin);
             out.extend_from_slice(&whole);
         }
@@ -122,6 +132,19 @@ pub(super) fn of_run(id: JobId, raw: &str) -> Option<Vec<u8>> {
     let mut job = Vec::with_capacity(raw.len());
     template.write_job(&names::jid_of(id), Edits::default(), &mut job);
     Some(job)
+}
+
+/// A job without a key that says to have a jid: a callback of a batch that was added while another job had that
+/// jid. It gets one by which it can be told from that; `None` if it has it already.
+fn renamed(id: JobId, raw: &str) -> Option<Vec<u8>> {
+    let own = names::jid_of(id);
+    if Job::jid_of(raw)? == own {
+        return None;
+    }
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(raw).ok()?;
+    let jid = serde_json::value::to_raw_value(&own).ok()?;
+    fields.insert("jid".to_owned(), &jid);
+    serde_json::to_vec(&fields).ok()
 }
 
 /// An instant before 1970 is as good as 1970: it has passed.
@@ -172,6 +195,18 @@ mod tests {
         assert_eq!(at("1950-01-01T00:00:00Z"), SystemTime::UNIX_EPOCH);
         let expected = SystemTime::UNIX_EPOCH + Duration::new(951_868_800, 250_000_000);
         assert_eq!(at("2000-03-01T00:00:00.25Z"), expected);
+    }
+
+    #[test]
+    fn a_callback_whose_jid_was_taken_is_told_by_another() {
+        let raw = r#"{"jobtype":"a","jid":"12345678","args":[1.0],"x":{"y":"\u00e9"}}"#;
+        let own = renamed(JobId(42), raw).unwrap();
+        let own = std::str::from_utf8(&own).unwrap();
+        let expected =
+            r#"{"args":[1.0],"jid":"tw-000000000000002a","jobtype":"a","x":{"y":"\u00e9"}}"#;
+        assert_eq!(own, expected);
+        assert_eq!(renamed(JobId(42), own), None);
+        assert_eq!(renamed(JobId(42), r#"{"args":[]}"#), None);
     }
 
     #[test]

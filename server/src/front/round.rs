@@ -16,6 +16,9 @@ use super::{
     tracks::{End, Track, Tracks},
 };
 
+/// What a client is told whose job is not unique.
+const NOT_UNIQUE: &str = "Job not unique";
+
 /// `reserve_until` of `TRACK SET` reaches so far at the most, as `EXTEND` does.
 const RESERVE_MAX: Duration =
     Duration::from_secs(tickwheel_protocol::limits::RESERVE_SECONDS_MAX as u64);
@@ -106,7 +109,7 @@ impl Round {
     }
 
     pub(super) fn push(&mut self, engine: &Engine, job: &Job<'_>, terms: Terms) {
-        match job::not_supported(job) {
+        match job::not_possible(job) {
             Some(why) => self.refuse(why),
             None => {
                 let (shard, _) = self.add(engine, job, terms);
@@ -120,8 +123,8 @@ impl Round {
         let mut jobs = Vec::with_capacity(batch.jobs.len());
         for job in &batch.jobs {
             match job {
-                Ok(job) => match job::not_supported(job) {
-                    Some(why) => drop(refused.insert(job.jid.to_string(), why.to_owned())),
+                Ok(job) => match job::not_possible(job) {
+                    Some(why) => drop(refused.insert(job.jid.to_string(), why.into_owned())),
                     None => jobs.push(self.add(engine, job, terms)),
                 },
                 Err(bad) => drop(refused.insert(bad.jid.to_string(), error_text(&bad.error))),
@@ -245,6 +248,7 @@ impl Waiting {
                 }
                 Item::Push(shard) => match answers.added(shard) {
                     Ok(()) => reply::ok(out),
+                    Err(why) if why == NOT_UNIQUE => reply::error(out, "NOTUNIQUE", why),
                     Err(why) => reply::error(out, "ERR", why),
                 },
                 Item::PushBatch { jobs, mut refused } => {
@@ -329,6 +333,10 @@ impl Answers<'_> {
         match self.next(shard)? {
             // A client that heard no answer sends the job again.
             OrderReply::Added(Ok(_) | Err(Refusal::KeyHeld(_))) => Ok(()),
+            OrderReply::Added(Err(Refusal::NotUnique(_))) => Err(NOT_UNIQUE.to_owned()),
+            OrderReply::Added(Err(Refusal::NoSuchBatch(batch))) => {
+                Err(names::no_such_batch(&names::bid_of(batch)))
+            }
             OrderReply::Added(Err(refusal)) | OrderReply::Refused(refusal) => {
                 Err(refusal.to_string())
             }

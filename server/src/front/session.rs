@@ -148,7 +148,8 @@ impl Session {
             Command::Track(TrackCommand::Set(set)) => round.progress(engine, &set, terms.now),
             Command::End => return Flow::Ends,
             Command::Hello(_) => round.refuse("HELLO was said already"),
-            other => round.refuse(format_args!("{} is not supported yet", name(&other))),
+            // The others were left to the thread for controls.
+            _ => round.refuse("this command is not supported yet"),
         }
         Flow::Goes
     }
@@ -218,13 +219,5 @@ fn beat(shared: &Shared, worker: &Beat<'_>, round: &mut Round) {
             let state = format!(r#"{{"state":"{}"}}"#, wish.text());
             round.text(|out| reply::bulk(out, state.as_bytes()));
         }
-    }
-}
-
-/// The verb of a command that cannot be carried out.
-fn name(command: &Command<'_>) -> &'static str {
-    match command {
-        Command::Batch(_) => "BATCH",
-        _ => "this command",
     }
 }

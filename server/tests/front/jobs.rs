@@ -104,11 +104,12 @@ fn batches_are_taken_in_part_and_fetched_whole() {
     let mut worker = server.worker("worker-1");
     let mut jobs: Vec<String> = (0..1000).map(|number| job(number, "")).collect();
     jobs[7] = r#"{"jid":"job-no-args","jobtype":"a"}"#.to_owned();
-    jobs[8] = job(8, r#","custom":{"unique_for":60}"#);
+    jobs[8] = job(8, r#","custom":{"bid":"b-none"}"#);
     let refused = worker.push_batch(&jobs).unwrap();
     let refused: std::collections::BTreeMap<String, String> = refused.into_iter().collect();
     assert_eq!(refused.len(), 2, "{refused:?}");
-    assert!(refused["job-no-args"].contains("args") && refused[&jid(8)].contains("not supported"));
+    assert!(refused["job-no-args"].contains("args"));
+    assert_eq!(refused[&jid(8)], "No such batch b-none");
     let mut seen = Vec::new();
     while seen.len() < 998 {
         let got = worker.fetch_batch(&["default"], 256, std::time::Duration::from_secs(2)).unwrap();
@@ -141,13 +142,13 @@ fn leases_are_extended_jobs_cancelled_and_what_is_missing_is_refused_clearly() {
         ("FETCH", "-ERR FETCH takes"),
         ("FLUSH", "-ERR FLUSH is not allowed by the configuration"),
         (r#"MUTATE {"cmd":"clear","target":"living"}"#, "-ERR MUTATE: `target`"),
-        ("BATCH STATUS b-12345678", "-ERR BATCH is not supported yet"),
+        ("BATCH STATUS b-12345678", "-ERR No such batch b-12345678"),
         (r#"TRACK SET {"jid":"12345678","percent":1}"#, "-ERR Job not found 12345678"),
         (r#"HELLO {"v":2}"#, "-ERR HELLO was said already"),
         (r#"BEAT {"wid":"nobody"}"#, "-ERR Unknown worker nobody"),
         (
             r#"PUSH {"jid":"12345678","jobtype":"a","args":[],"custom":{"bid":"b"}}"#,
-            "-ERR `custom.bid` is not",
+            "-ERR No such batch b",
         ),
         (
             r#"PUSH {"jid":"12345678","jobtype":"a","args":[],"reserve_for":86401}"#,

@@ -100,7 +100,8 @@ impl<'a> NewBatch<'a> {
             }
             if job.options.as_ref().is_some_and(|options| options.relates()) {
                 return Err(Refusal::Relation(
-                    "a callback has no key of uniqueness, no needs and no batch of its own: leave them out",
+                    "a callback has no key of uniqueness, no needs and no batch of its own: leave \
+                     them out",
                 ));
             }
         }

@@ -92,8 +92,8 @@ fn put_schedule(engine: &Engine, shared: &Shared, put: &CronPut<'_>) -> Result<(
 
 /// The engine's schedule of what a client put.
 fn schedule(name: String, shared: &Shared, put: &CronPut<'_>) -> Result<Schedule, String> {
-    if let Some(why) = job::not_supported(put.job.job()) {
-        return Err(why.to_owned());
+    if let Some(why) = job::not_possible(put.job.job()) {
+        return Err(why.into_owned());
     }
     let job = job::of_template(&put.job, shared.backoff).payload(put.raw.as_bytes().to_vec());
     if put.zone.is_some() && !matches!(put.timing, protocol::Timing::Cron(_)) {

@@ -1,8 +1,9 @@
 //! Commands that ask the whole engine, or that wait for it: they are carried out one after the other on
 //! a thread of their own, so that an I/O thread never waits. Here is the thread and what each command
 //! leads to; schedules are in `cron`, queues in `queues`, changes to many jobs in
-//! `mutate`.
+//! `mutate`, batches in `batch`.
 
+mod batch;
 mod cron;
 mod mutate;
 mod queues;
@@ -18,7 +19,10 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use tickwheel_engine::Engine;
+use tickwheel_engine::{
+    CallError, Engine,
+    worker::{Order, OrderReply},
+};
 use tickwheel_protocol::{Command, WorkerCommand, reply};
 
 use super::{
@@ -97,6 +101,7 @@ pub(super) fn takes(command: &Command<'_>) -> bool {
             | Command::Worker(_)
             | Command::Mutate(_)
             | Command::Flush
+            | Command::Batch(_)
     )
 }
 
@@ -112,6 +117,7 @@ fn carry_out(engine: &Engine, shared: &Shared, line: &[u8], out: &mut Vec<u8>) {
         Ok(Command::Queue(command)) => queues::carry_out(engine, shared, &command, out),
         Ok(Command::Cron(command)) => cron::carry_out(engine, shared, &command, out),
         Ok(Command::Worker(command)) => worker(shared, command, out),
+        Ok(Command::Batch(command)) => batch::carry_out(engine, shared, &command, out),
         Ok(Command::Mutate(mutation)) => done(out, mutate::mutate(engine, shared, &mutation)),
         Ok(Command::Flush) if shared.allow_flush => done(out, mutate::flush(engine, shared)),
         Ok(Command::Flush) => {
@@ -140,6 +146,16 @@ fn worker(shared: &Shared, command: WorkerCommand<'_>, out: &mut Vec<u8>) {
     } else {
         reply::error(out, "ERR", format_args!("Unknown worker {}", wid.unwrap_or_default()));
     }
+}
+
+/// Gives orders to a shard and waits until they are durable.
+fn order(engine: &Engine, shard: usize, orders: Vec<Order>) -> Result<Vec<OrderReply>, CallError> {
+    let (reply, answer) = crossbeam::channel::bounded(1);
+    engine.order(shard, orders, move |replies| {
+        // Nobody waits any more if this fails.
+        let _ = reply.send(replies);
+    })?;
+    answer.recv().unwrap_or(Err(CallError::ShuttingDown))
 }
 
 /// Replies with `+OK`, or with why not.

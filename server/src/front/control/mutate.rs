@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use tickwheel_engine::{
     CallError, Engine, JobChange, JobEntry, JobFilter, JobState,
-    worker::{Handle, Order, OrderReply},
+    worker::{Handle, Order},
 };
 use tickwheel_protocol::{Filter, Mutation, MutationVerb, Target};
 
-use super::info;
+use super::{info, order};
 use crate::front::{
     job, names,
     shared::{Phase, Shared},
@@ -19,6 +19,10 @@ use crate::serve::CLIENT_PREFIX;
 
 /// Jobs of a page.
 const PAGE: usize = 1000;
+
+/// How often `FLUSH` looks at all jobs at the most: callbacks of batches come while it does, and beside it
+/// clients may push.
+const FLUSH_ROUNDS: u32 = 16;
 
 /// Carries out a `MUTATE`.
 pub(super) fn mutate(
@@ -57,13 +61,14 @@ pub(super) fn mutate(
         let is_meant = is_chosen && filter.glob.as_ref().is_none_or(|glob| fits(entry, glob));
         is_meant.then(|| change.clone())
     })
+    .map(drop)
 }
 
 /// Takes all jobs out of a queue, whatever they wait for. Those that workers have stay.
 pub(super) fn empty(engine: &Engine, shared: &Shared, queue: &str) -> Result<(), CallError> {
     let waiting = [JobState::Blocked, JobState::Scheduled, JobState::Ready];
     let held = JobFilter::new().states(&waiting).queue(queue);
-    change_all(engine, shared, &held, |_| Some(JobChange::cancel()))
+    change_all(engine, shared, &held, |_| Some(JobChange::cancel())).map(drop)
 }
 
 /// Deletes all jobs, those that workers have and dead ones too, and all schedules of clients.
@@ -73,9 +78,16 @@ pub(super) fn flush(engine: &Engine, shared: &Shared) -> Result<(), CallError> {
             engine.remove_schedule(&schedule.name)?;
         }
     }
-    change_all(engine, shared, &JobFilter::new(), |entry| {
-        Some(if entry.state == JobState::Dead { JobChange::discard() } else { JobChange::cancel() })
-    })?;
+    // Batches whose jobs are deleted add callbacks, and so do those that these belong to.
+    for _ in 0..FLUSH_ROUNDS {
+        let changed = change_all(engine, shared, &JobFilter::new(), |entry| {
+            let is_dead = entry.state == JobState::Dead;
+            Some(if is_dead { JobChange::discard() } else { JobChange::cancel() })
+        })?;
+        if changed == 0 {
+            break;
+        }
+    }
     shared.tracks.forget();
     for queue in engine.queues()? {
         shared.hide_queue(&queue.name);
@@ -83,14 +95,14 @@ pub(super) fn flush(engine: &Engine, shared: &Shared) -> Result<(), CallError> {
     Ok(())
 }
 
-/// Changes each job that `filter` takes as `choose` says.
+/// Changes each job that `filter` takes as `choose` says; returns how many were chosen.
 fn change_all(
     engine: &Engine,
     shared: &Shared,
     filter: &JobFilter,
     choose: impl Fn(&JobEntry) -> Option<JobChange>,
-) -> Result<(), CallError> {
-    let mut cursor = None;
+) -> Result<u64, CallError> {
+    let (mut cursor, mut chosen) = (None, 0);
     loop {
         // The end of the server does not wait for millions of jobs; what was changed stays so.
         if shared.phase() == Phase::Ending {
@@ -102,26 +114,18 @@ fn change_all(
             if let (Some(change), Some(shard)) = (choose(entry), engine.shard_of_job(entry.id)) {
                 let order = Order::Change { job: entry.id.into(), change };
                 orders.entry(shard).or_default().push(order);
+                chosen += 1;
             }
         }
         for (shard, orders) in orders {
-            carry_out(engine, shard, orders)?;
+            // What a bound forbids stays as it is.
+            order(engine, shard, orders)?;
         }
         cursor = page.next;
         if cursor.is_none() {
-            return Ok(());
+            return Ok(chosen);
         }
     }
-}
-
-/// Gives orders to a shard and waits until they are durable. What a bound forbids stays as it is.
-fn carry_out(engine: &Engine, shard: usize, orders: Vec<Order>) -> Result<(), CallError> {
-    let (reply, answer) = crossbeam::channel::bounded::<Result<Vec<OrderReply>, CallError>>(1);
-    engine.order(shard, orders, move |replies| {
-        // Nobody waits any more if this fails.
-        let _ = reply.send(replies);
-    })?;
-    answer.recv().unwrap_or(Err(CallError::ShuttingDown)).map(drop)
 }
 
 /// Whether the job's JSON fits a pattern.

@@ -5,6 +5,7 @@
 //! push URL LEDGER FIRST COUNT DELAY_MS FAIL
 //!                             pushes jobs, each until it is taken, and notes their numbers
 //! progress URL LEDGER         pushes a tracked job and follows it to its end
+//! batch URL LEDGER            pushes a batch of two with a callback, works it off, and looks at it meanwhile
 //! ```
 //!
 //! With `tcp+tls` in the URL it speaks TLS and trusts what `SSL_CERT_FILE` names.
@@ -18,7 +19,7 @@ use std::{
 
 use faktory::{
     Client, Error, Job, Worker,
-    ent::{JobState, ProgressUpdate},
+    ent::{Batch, JobState, ProgressUpdate},
     rustls::TlsStream,
 };
 use serde_json::Value;
@@ -35,6 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             push(url, ledger, first..first + count, delay_ms.parse()?, fail == "fail").await?;
         }
         ("progress", []) => progress(url, ledger).await?,
+        ("batch", []) => batch(url, ledger).await?,
         _ => return Err("ROLE URL LEDGER …".into()),
     }
     Ok(())
@@ -172,5 +174,31 @@ async fn progress(url: &str, ledger: &str) -> Result<(), Box<dyn std::error::Err
     worker.run_one(0, &["default"]).await?;
     let after = client.get_progress(jid).await?.ok_or("no progress")?;
     println!("{:?} {:?}", before.state, after.state);
+    Ok(())
+}
+
+async fn batch(url: &str, ledger: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let mut client = connect(url).await?;
+    let callback = Job::new("note", vec![Value::from(9), Value::Bool(false)]);
+    let batch = Batch::builder().description("two").with_success_callback(callback);
+    let mut batch = client.start_batch(batch).await?;
+    for number in 0..2 {
+        batch.add(Job::new("note", vec![Value::from(number), Value::Bool(false)])).await?;
+    }
+    let bid = batch.id().clone();
+    batch.commit().await?;
+    let ledger = ledger.to_owned();
+    let mut worker = Worker::builder::<io::Error>()
+        .register_blocking_fn("note", move |job| note(&ledger, &job))
+        .connect_to(url)
+        .await?;
+    worker.run_one(0, &["default"]).await?;
+    for rest in [0, 2] {
+        for _ in 0..rest {
+            worker.run_one(0, &["default"]).await?;
+        }
+        let status = client.get_batch_status(&bid).await?.ok_or("no batch")?;
+        println!("{} of {}, {:?}", status.pending, status.total, status.success_callback_state);
+    }
     Ok(())
 }
