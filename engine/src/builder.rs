@@ -11,6 +11,7 @@ use crate::{
     error::{CallError, StartError},
     executor::{AsyncAttempt, Attempt, Handle, Handler, Handlers, JobError, Pool, PoolSize, Spawn},
     limits,
+    permits::Commons,
     shard::ShardSetup,
     shards::Slot,
 };
@@ -383,9 +384,14 @@ impl Builder {
                 on_alert: self.on_alert.clone(),
                 queue_guards: self.queue_guards.clone(),
                 schedule_guards: self.schedule_guards.clone(),
+                commons: None,
                 // With fewer processors than shards a pin would only take a choice away.
                 core: (self.pin && shards <= cores.len()).then(|| cores[number]),
             })?);
+        }
+        if shards > 1 {
+            let commons = Commons::new(slots.iter().map(Slot::sleeper));
+            slots.iter().for_each(|slot| slot.share(&commons));
         }
         // Dropping the engine stops what did come up.
         let engine = Engine::new(slots, Arc::clone(&pool), self.paused);

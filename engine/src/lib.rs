@@ -53,6 +53,7 @@ mod keyed;
 pub mod latency;
 pub mod ledger;
 pub mod limits;
+mod permits;
 mod queue;
 mod relations;
 mod route;

@@ -10,8 +10,8 @@ use crate::{engine::Engine, error::CallError, shard::Message};
 
 /// What a queue is limited to: [`Engine::limit_queue`].
 ///
-/// Each limit holds **per shard**: an engine of four shards keeps to four times the concurrency, rate,
-/// burst and length that are given here. Ranges are checked when the limits are set.
+/// Concurrency, rate and length hold for all shards together, exactly; the weight is a share within each
+/// shard. Ranges are checked when the limits are set.
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,10 +77,10 @@ impl QueueLimits {
 }
 
 impl Engine {
-    /// Gives the queue `name` these limits in each shard, in the place of all that it had;
-    /// [`QueueLimits::new`] takes them away. They stay so over a restart. Attempts under way go on,
-    /// and jobs that wait stay, even if there are more than the limits let. `false` when all shards
-    /// had these limits already.
+    /// Gives the queue `name` these limits, in the place of all that it had; [`QueueLimits::new`] takes
+    /// them away. One shard after the other is told: from this call's return on they hold for all. They
+    /// stay so over a restart. Attempts under way go on, and jobs that wait stay, even if there are more
+    /// than the limits let. `false` when all shards had these limits already.
     ///
     /// # Errors
     /// A limit is out of its range, or the call was refused for another reason, or the engine takes

@@ -24,6 +24,7 @@ use crate::{
     executor::Port,
     latency::{self, Latency, Recorder},
     limits,
+    permits::Commons,
     shard::{Bed, Berth, Message, ShardEnd, ShardSetup, Sleeper, Starting, spawn},
 };
 pub(crate) use gate::Gate;
@@ -153,9 +154,11 @@ impl Engine {
     /// Opens all shards at the start of the engine, each on its own thread.
     pub(crate) fn open_all(mut self) -> Result<Self, StartError> {
         let paused = self.paused.load(Ordering::SeqCst);
+        // Before anything begins, all shards have said which attempts are under way: limits count them.
+        let waits = self.slots.len() > 1;
         let mut sum = OpenedShard::default();
         let mut failed = None;
-        let begin = |slot: &Slot| slot.begin(&mut slot.keeper(), paused);
+        let begin = |slot: &Slot| slot.begin(&mut slot.keeper(), paused || waits);
         let opening: Vec<_> = self.slots.iter().map(begin).collect();
         for (slot, opening) in self.slots.iter().zip(opening) {
             let opened = opening.map_err(StartError::from);
@@ -166,6 +169,9 @@ impl Engine {
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }
+        }
+        if waits && !paused && failed.is_none() {
+            self.slots.iter().for_each(|slot| slot.put(Message::Resume));
         }
         self.recovered = sum;
         failed.map_or(Ok(self), Err)
@@ -233,6 +239,15 @@ impl Slot {
             ending: AtomicBool::new(false),
             keeper: Mutex::new(Keeper { setup, running: None }),
         })
+    }
+
+    /// The shard keeps to limits together with the others, from its next opening on.
+    pub(crate) fn share(&self, commons: &Arc<Commons>) {
+        self.keeper().setup.commons = Some(Arc::clone(commons));
+    }
+
+    pub(crate) fn sleeper(&self) -> Arc<Sleeper> {
+        Arc::clone(&self.sleeper)
     }
 
     /// Sends a message; gives it back if the shard is closed.

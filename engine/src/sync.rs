@@ -6,10 +6,10 @@
 #[cfg(loom)]
 pub(crate) use loom::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
-    thread::{Thread, current, park},
+    thread::{Thread, current, park, yield_now},
 };
 #[cfg(not(loom))]
 pub(crate) use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
-    thread::{Thread, current, park},
+    thread::{Thread, current, park, yield_now},
 };

@@ -256,7 +256,7 @@ pub struct QueueInfo {
     pub oldest: Option<SystemTime>,
     /// Whether nothing is taken from it.
     pub is_paused: bool,
-    /// Its limits in each shard.
+    /// Its limits.
     pub limits: QueueLimits,
 }
 

@@ -42,7 +42,10 @@ pub use job::{
     Refusal, Unique, Until, When,
 };
 pub use journal::{Journal, NoRoom, Position};
-pub use queue::{QueueLimits, Rate};
+pub use queue::{
+    QueueLimits, Rate,
+    permits::{Ask, Holding, Permits, SharedQueue, Taken, Wait},
+};
 pub use schedule::{Missed, Overlap, Pause, Schedule, Timing};
 pub use scheduler::{
     Alert, Answer, Attempt, Began, CallerId, Census, CensusError, Change, Changed, CleanError,

@@ -170,6 +170,10 @@ pub const JITTER_NS_MAX: u64 = 86_400 * 1_000_000_000;
 /// Runs that a schedule may catch up at the most.
 pub const CATCH_UP_MAX: u32 = 10_000;
 
+/// What the rate of a queue that shards share has spent is written down each time that its burst is whole
+/// again so much later. After a recovery no more than this is taken as spent beside what was written.
+pub const RATE_NOTE_NS: i64 = 1_000_000_000;
+
 /// When a fire time cannot be written for want of space, the shard looks again after this long.
 pub const NO_ROOM_RETRY_MS: u64 = 1000;
 

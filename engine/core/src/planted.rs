@@ -31,12 +31,17 @@ pub enum Bug {
     RepeatedToken,
     /// After a restart, batches add callbacks again that have not ended.
     DoubleCallback,
+    /// With several shards, one attempt more than its limit lets begins in a queue.
+    LimitOffByOne,
+    /// The place of an attempt that a crash has lost stays taken.
+    QuotaLeak,
 }
 
 impl Scheduler {
     /// Plants `bug`, until this scheduler is dropped.
     pub fn plant(&mut self, bug: Bug) {
         self.planted = Some(bug);
+        self.queues.planted_extra = u32::from(bug == Bug::LimitOffByOne);
     }
 
     pub(crate) fn has_planted(&self, bug: Bug) -> bool {
@@ -68,6 +73,10 @@ impl Scheduler {
         if self.has_planted(Bug::RepeatedToken) {
             self.token_floor = 0;
         }
+    }
+
+    pub(crate) fn planted_leak(&mut self, lost: u32) {
+        self.queues.planted_leak = u32::from(lost > 0 && self.has_planted(Bug::QuotaLeak));
     }
 
     pub(crate) fn planted_clock_set(&mut self, now: Now) {

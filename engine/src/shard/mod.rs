@@ -41,6 +41,7 @@ use crate::{
     job::NewJob,
     latency::{Recorder, Stage},
     limits,
+    permits::News,
     shards::{Gate, Shelf, refuse_left},
 };
 use acks::Acks;
@@ -100,6 +101,8 @@ struct Shard {
     ended: VecDeque<(Lsn, u64)>,
     fetches: Fetches,
     walks: Walks,
+    /// Limited queues of which the other shards have something to tell.
+    news: Option<Arc<News>>,
     drains: Vec<Sender<()>>,
     stale: u64,
     /// Nothing is triggered or dispatched until the program says so.
@@ -167,6 +170,7 @@ impl Shard {
         self.carry_out(now);
         worked |= self.serve_fetches(now);
         worked |= self.step_walks(now);
+        self.core.pass_over();
         self.watch_late(now);
         self.answer_drains();
         worked |= self.keep_log_short(now);
@@ -199,6 +203,7 @@ impl Shard {
         let Some(failure) = self.journal.log.failure() else { return false };
         tracing::error!(%failure, "the log failed: no more work is taken until a restart");
         self.core.step(now, Input::JournalFailed, &mut self.journal, &mut self.out);
+        self.core.begin_no_more();
         // What waits for an executor could not be recorded any more.
         self.port.stops.take_no_more();
         let error = CallError::LogFailed(failure.to_string());
@@ -255,6 +260,7 @@ impl Shard {
                     // Every handle is gone without a shutdown: end as one without grace.
                     let answer = CallError::ShuttingDown;
                     self.stopping.get_or_insert(Stopping { deadline_ns: 0, answer, told: false });
+                    self.core.begin_no_more();
                     self.port.stops.take_no_more();
                     break;
                 }
@@ -404,6 +410,7 @@ impl Shard {
                 let stopping = Stopping { deadline_ns, answer, told: false };
                 let present = self.stopping.get_or_insert(stopping);
                 present.deadline_ns = present.deadline_ns.min(deadline_ns);
+                self.core.begin_no_more();
                 self.port.stops.take_no_more();
             }
         }
@@ -609,7 +616,12 @@ impl Shard {
         let inbox_waits = !self.inbox.is_empty() && !held;
         // A notice that came during the pass woke nobody.
         let log_moved = self.log_events.load(Ordering::SeqCst) != self.log_events_seen;
-        if inbox_waits || self.port.has_ends() || log_moved {
+        // Who begins nothing looks at none.
+        let has_news = self.stopping.is_none()
+            && self.failed.is_none()
+            && !self.paused
+            && self.news.as_ref().is_some_and(|news| news.is_any());
+        if inbox_waits || self.port.has_ends() || log_moved || has_news {
             self.bed.get_up();
             return;
         }
@@ -714,6 +726,7 @@ impl Shard {
     fn end(mut self) -> ShardEnd {
         self.fetches.answer_all();
         let abandoned = u64::from(self.core.running());
+        self.core.leave();
         self.journal.log.commit();
         self.write_last_snapshot();
         let error = self.takes_nothing().unwrap_or(CallError::ShuttingDown);

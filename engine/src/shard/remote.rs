@@ -247,8 +247,8 @@ impl Shard {
                 // A queue is known once a job has named it.
                 entry.queues = self.queues_of(&entry.waiter);
             }
-            let has_jobs = entry.queues.iter().any(|queue| self.core.fetchable(*queue) > 0);
-            if has_jobs && !self.paused && self.serve(now, entry) {
+            let has_jobs = !self.paused && self.core.is_fetchable(now, &entry.queues);
+            if has_jobs && self.serve(now, entry) {
                 served = true;
                 return false;
             }

@@ -28,6 +28,7 @@ use crate::{
     executor::{Pool, Port},
     latency::Recorder,
     limits,
+    permits::Commons,
     shards::{Gate, OpenedShard, Shelf},
 };
 
@@ -58,6 +59,8 @@ pub(crate) struct ShardSetup {
     pub(crate) queue_guards: Vec<(String, u32)>,
     /// The same for schedules.
     pub(crate) schedule_guards: Vec<(String, u32)>,
+    /// What shards share about limited queues; `None`: it is the only shard.
+    pub(crate) commons: Option<Arc<Commons>>,
     /// The core to run on, if the thread is pinned.
     pub(crate) core: Option<CoreId>,
 }
@@ -237,6 +240,11 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
             return Err(StartError::TooManyQueues);
         }
     }
+    let number = usize::from(setup.shard.0);
+    let news = setup.commons.as_ref().map(|commons| commons.news(number));
+    if let Some(commons) = &setup.commons {
+        core.share(commons.of_shard(number));
+    }
     let mut journal = Journal { log };
     let mut out = Outputs::default();
     // Also after a clean end: the one before it may have lost what nothing was written after.
@@ -250,7 +258,10 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
 
     // Last: a start that fails leaves it where it is.
     let bed = shelf.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let bed = bed.ok_or_else(|| io::Error::other("the shard's timers are in use"))?;
+    let Some(bed) = bed else {
+        core.leave();
+        return Err(io::Error::other("the shard's timers are in use").into());
+    };
     let now = clock::now();
     let shard = Shard {
         core,
@@ -276,6 +287,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         ended: std::collections::VecDeque::new(),
         fetches: Fetches::default(),
         walks: super::walks::Walks::default(),
+        news,
         drains: Vec::new(),
         stale: 0,
         paused,

@@ -4,8 +4,8 @@
 
 use tickwheel_core::{
     Backoff, Change, Conflict, Due, Expiry, Filter, JobId, JobOptions, JobState, Key, Membership,
-    Missed, NewBatch, NewJob, Now, Otherwise, Role, Schedule, States, Timing, Unique, Until,
-    WallTime, When, cron::Cron,
+    Missed, NewBatch, NewJob, Now, Otherwise, QueueLimits, Rate, Role, Schedule, States, Timing,
+    Unique, Until, WallTime, When, cron::Cron,
 };
 use tickwheel_tests::random::Random;
 
@@ -29,6 +29,8 @@ pub(crate) enum Command {
     NewBatch(Box<NewBatch<'static>>),
     /// Commit a batch, or open it again.
     SetBatch(JobId, bool),
+    /// Limit a queue, in the place of all limits that it had.
+    Limit(&'static str, QueueLimits),
 }
 
 /// The queues of a world.
@@ -193,6 +195,24 @@ impl Clients {
                 Command::ChangeMany(filter, change)
             }
         }
+    }
+
+    /// Limits of a queue, for all shards.
+    pub(crate) fn limits(random: &mut Random) -> (&'static str, QueueLimits) {
+        let queue = QUEUES[random.within(0..QUEUES.len() as u64) as usize];
+        let mut one_of = |choices: &[u32]| {
+            let drawn = random.within(0..2 * choices.len() as u64) as usize;
+            choices.get(drawn).copied()
+        };
+        let rate = one_of(&[1, 20, 1000]).map(|jobs| Rate {
+            jobs,
+            period_ms: 10_000,
+            burst: one_of(&[1, 3, 7]).unwrap_or(2),
+        });
+        let concurrency = one_of(&[1, 1, 2, 5, 1]);
+        let length = one_of(&[3, 40]);
+        let weight = one_of(&[3]).unwrap_or(1) as u8;
+        (queue, QueueLimits { concurrency, rate, weight, length })
     }
 
     fn template(&mut self, random: &mut Random, due: Due) -> NewJob<'static> {

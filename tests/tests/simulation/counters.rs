@@ -144,6 +144,17 @@ counters! {
     callbacks_complete
     callbacks_success
     callbacks_failure
+    limits_set
+    /// Attempts that began while shards had different limits.
+    limits_on_their_way
+    begun_within_a_concurrency
+    concurrency_reached
+    begun_within_a_rate
+    /// What rates had spent, written down.
+    rates_written
+    refused_for_a_full_queue
+    /// Shards that ended and came back while the others went on.
+    shards_alone
     jobs_with_a_key
     refused_for_a_held_key
     keys_held_over_a_crash

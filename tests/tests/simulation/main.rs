@@ -15,6 +15,7 @@ mod clock;
 mod counters;
 mod journal;
 mod model;
+mod permits;
 mod remotes;
 mod shard;
 mod workers;
@@ -193,6 +194,16 @@ fn a_planted_forgotten_pause_is_found() {
 #[test]
 fn a_planted_forgotten_dead_job_is_found() {
     check_found(Bug::ForgottenDead, 100);
+}
+
+#[test]
+fn a_planted_limit_off_by_one_is_found() {
+    check_found(Bug::LimitOffByOne, 100);
+}
+
+#[test]
+fn a_planted_quota_leak_is_found() {
+    check_found(Bug::QuotaLeak, 150);
 }
 
 #[test]

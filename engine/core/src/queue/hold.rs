@@ -16,17 +16,31 @@ impl Queues {
         full_at_ns: i64,
         now_ns: i64,
     ) {
+        let number = usize::from(queue.0);
+        let bounds = &mut self.bounds[number];
+        if bounds.limits == limits && bounds.shared.is_some() {
+            // Only what its rate has spent is written down.
+            bounds.full_at_ns = full_at_ns;
+            return;
+        }
+        if !limits.has_limit() {
+            self.leave(queue);
+        }
         // Closed, it counts nowhere with its old weight.
         self.change(queue, |queue| queue.is_held = true);
-        let number = usize::from(queue.0);
         let bounds = &mut self.bounds[number];
         self.with_length -= u32::from(bounds.limits.length.is_some());
         self.with_length += u32::from(limits.length.is_some());
         (bounds.limits, bounds.full_at_ns) = (limits, full_at_ns);
         let limited = &mut self.queues[number];
         limited.weight = limits.weight;
-        limited.is_limited = limits.concurrency.is_some() || limits.rate.is_some();
-        self.sleep_if_spent(queue, now_ns);
+        limited.is_limited = limits.holds_back() || limited.is_shared;
+        if limited.is_shared {
+            self.limits_changed(queue);
+        } else {
+            self.sleep_if_spent(queue, now_ns);
+            self.enter(queue, now_ns, 0);
+        }
     }
 
     /// Notes the event at which the queue's limits are written, and its length.
@@ -39,7 +53,11 @@ impl Queues {
 
     /// A job was taken in.
     pub(crate) fn job_added(&mut self, queue: QueueId) {
-        self.queues[usize::from(queue.0)].jobs += 1;
+        let added = &mut self.queues[usize::from(queue.0)];
+        added.jobs += 1;
+        if added.is_shared {
+            self.note_waiting(queue, true);
+        }
     }
 
     /// A job that waits belongs to another queue from now on.
@@ -50,7 +68,11 @@ impl Queues {
 
     /// A job has ended.
     pub(crate) fn job_ended(&mut self, queue: QueueId) {
-        self.queues[usize::from(queue.0)].jobs -= 1;
+        let ended = &mut self.queues[usize::from(queue.0)];
+        ended.jobs -= 1;
+        if ended.is_shared {
+            self.note_waiting(queue, false);
+        }
     }
 
     /// An attempt is under way that began before this process, at a time that no rate counts.
@@ -71,7 +93,11 @@ impl Queues {
             if let Some(rate) = bounds.limits.rate {
                 bounds.full_at_ns = rate.spend(bounds.full_at_ns, at_ns);
             }
-            self.sleep_if_spent(queue, at_ns);
+            // Whether a shared queue is closed was said when it was asked for.
+            match bounds.shared {
+                Some(_) => self.note_waiting(queue, false),
+                None => self.sleep_if_spent(queue, at_ns),
+            }
         }
     }
 
@@ -80,7 +106,10 @@ impl Queues {
         let ended = &mut self.queues[usize::from(queue.0)];
         ended.under_way -= 1;
         if ended.is_limited {
-            self.hold(queue);
+            match ended.is_shared {
+                true => self.release(queue),
+                false => self.hold(queue),
+            }
         }
     }
 
@@ -90,6 +119,7 @@ impl Queues {
         {
             self.asleep.remove(&(at_ns, queue));
             self.bounds[usize::from(queue.0)].asleep_until_ns = None;
+            self.wake(queue);
             self.hold(queue);
         }
     }
@@ -113,9 +143,14 @@ impl Queues {
 
     /// Lets the queue sleep if its rate lets nothing be taken at `now_ns`, else opens it.
     fn sleep_if_spent(&mut self, queue: QueueId, now_ns: i64) {
-        let spent = &mut self.bounds[usize::from(queue.0)];
+        let spent = &self.bounds[usize::from(queue.0)];
         let opens_ns = spent.limits.rate.map(|rate| rate.opens_at(spent.full_at_ns));
-        let until_ns = opens_ns.filter(|opens_ns| *opens_ns > now_ns);
+        self.sleep_until(queue, opens_ns.filter(|opens_ns| *opens_ns > now_ns));
+    }
+
+    /// Keeps the queue closed until that time, or opens it if nothing else keeps it closed.
+    pub(super) fn sleep_until(&mut self, queue: QueueId, until_ns: Option<i64>) {
+        let spent = &mut self.bounds[usize::from(queue.0)];
         let before = core::mem::replace(&mut spent.asleep_until_ns, until_ns);
         if before != until_ns {
             if let Some(at_ns) = before {
@@ -130,9 +165,13 @@ impl Queues {
 
     /// Closes the queue if its limits let nothing be taken, else opens it.
     fn hold(&mut self, queue: QueueId) {
-        let Bounds { limits, asleep_until_ns, .. } = self.bounds[usize::from(queue.0)];
+        let Bounds { limits, asleep_until_ns, shared, waits_for_place, .. } =
+            self.bounds[usize::from(queue.0)];
         self.change(queue, |queue| {
-            let is_busy = limits.concurrency.is_some_and(|max| queue.under_way >= max);
+            let is_busy = match shared {
+                Some(_) => waits_for_place,
+                None => limits.concurrency.is_some_and(|max| queue.under_way >= max),
+            };
             queue.is_held = is_busy || asleep_until_ns.is_some();
         });
     }

@@ -13,7 +13,7 @@ use crate::{
     time::{WallTime, ms_to_ns},
 };
 
-/// What one queue is limited to in one shard.
+/// What one queue is limited to: in all shards that share [`Permits`](super::Permits), else in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct QueueLimits {
     /// Attempts under way, by executors and fetched together. Default: no limit; 1 to 65,536.
@@ -50,6 +50,16 @@ impl QueueLimits {
             return Err(Refusal::QueueLimits("the length must be 1 to 2^30"));
         }
         self.rate.map_or(Ok(()), |rate| rate.check())
+    }
+
+    /// Whether anything is limited; a weight limits nothing.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.concurrency.is_some() || self.rate.is_some() || self.length.is_some()
+    }
+
+    /// Whether attempts may have to wait for others, or for a time.
+    pub(super) fn holds_back(&self) -> bool {
+        self.concurrency.is_some() || self.rate.is_some()
     }
 
     /// Whether a queue that nobody has spoken of is limited like this.
@@ -90,17 +100,20 @@ impl Rate {
     }
 
     /// The share of one job in the period.
-    fn interval_ns(&self) -> u64 {
+    #[must_use]
+    pub fn interval_ns(&self) -> u64 {
         ms_to_ns(u64::from(self.period_ms)).div_ceil(u64::from(self.jobs))
     }
 
     /// How long it takes until the whole burst is there again.
-    pub(super) fn span_ns(&self) -> i64 {
+    #[must_use]
+    pub fn span_ns(&self) -> i64 {
         (self.interval_ns() * u64::from(self.burst)).cast_signed()
     }
 
     /// Attempts that may begin at `now_ns`, when the whole burst is there at `full_at_ns`.
-    pub(super) fn allowed(&self, full_at_ns: i64, now_ns: i64) -> u32 {
+    #[must_use]
+    pub fn allowed(&self, full_at_ns: i64, now_ns: i64) -> u32 {
         let span_ns = self.span_ns();
         let spent_ns = full_at_ns.saturating_sub(now_ns).clamp(0, span_ns);
         // At most the burst.
@@ -112,13 +125,21 @@ impl Rate {
     /// Live, an attempt begins only where it is allowed. On recovery the wall clock may have been
     /// set back between two events: no more than the whole burst is ever spent.
     pub(super) fn spend(&self, full_at_ns: i64, at_ns: i64) -> i64 {
+        self.spend_many(full_at_ns, at_ns, 1)
+    }
+
+    /// The same after `count` attempts that begin at once.
+    #[must_use]
+    pub fn spend_many(&self, full_at_ns: i64, at_ns: i64, count: u32) -> i64 {
         let latest_ns = at_ns.saturating_add(self.span_ns());
         let from_ns = full_at_ns.clamp(at_ns, latest_ns);
-        from_ns.saturating_add(self.interval_ns().cast_signed()).min(latest_ns)
+        let spent_ns = i64::from(count).saturating_mul(self.interval_ns().cast_signed());
+        from_ns.saturating_add(spent_ns).min(latest_ns)
     }
 
     /// From when on one attempt may begin.
-    pub(super) fn opens_at(&self, full_at_ns: i64) -> i64 {
+    #[must_use]
+    pub fn opens_at(&self, full_at_ns: i64) -> i64 {
         full_at_ns.saturating_sub(self.span_ns() - self.interval_ns().cast_signed())
     }
 

@@ -9,9 +9,16 @@
 mod bits;
 mod hold;
 mod limit;
+pub(crate) mod permits;
+mod sharing;
 mod turns;
 
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use crate::{
     id::{Lsn, QueueId, Slot},
@@ -21,6 +28,7 @@ use crate::{
     wheel::{Line, Links, Removed, next_of, push_back, remove},
 };
 pub use limit::{QueueLimits, Rate};
+use permits::{Permits, SharedQueue, Wait};
 use turns::Turns;
 
 /// Lines of one queue, by priority.
@@ -51,6 +59,26 @@ pub(crate) struct Queues {
     plan: u64,
     /// Whether executors serve a queue that nobody has spoken of.
     served_by_default: bool,
+    /// What shards share; without it limits hold in this shard alone.
+    permits: Option<Box<dyn Permits>>,
+    /// The recovery is over: permits are taken and given back.
+    is_live: bool,
+    /// The queues whose limits are shared.
+    by_shared: BTreeMap<SharedQueue, QueueId>,
+    /// Queues that may have been given what they waited for, in this pass.
+    woken: Vec<QueueId>,
+    /// Queues that wait for a permit and may have no use for it any more.
+    idle: Vec<QueueId>,
+    /// Queues with leave for an attempt that a fetch may begin in this pass.
+    in_hand: Vec<QueueId>,
+    /// Queues whose shared rate has to be written down.
+    unwritten: Vec<QueueId>,
+    /// What a planted bug allows beyond the limit.
+    #[cfg(feature = "planted")]
+    pub(crate) planted_extra: u32,
+    /// Attempts that a planted bug counts for ever.
+    #[cfg(feature = "planted")]
+    pub(crate) planted_leak: u32,
 }
 
 /// One queue: what each of its jobs touches. It lies within one cache line.
@@ -76,6 +104,10 @@ pub(crate) struct Queue {
     is_limited: bool,
     /// Its limits let nothing be taken now.
     is_held: bool,
+    /// Its limits hold for all shards together.
+    is_shared: bool,
+    /// It stands among those that wait for a permit.
+    waits: bool,
 }
 
 const _: () = assert!(size_of::<Queue>() == 32);
@@ -84,12 +116,27 @@ const _: () = assert!(size_of::<Queue>() == 32);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     limits: QueueLimits,
-    /// When its rate has its whole burst again.
+    /// When its rate has its whole burst again, as far as this shard knows.
     full_at_ns: i64,
     /// Until when its rate lets nothing be taken: then it is in `asleep`.
     asleep_until_ns: Option<i64>,
     /// The last call of [`Queues::next_many`] that chose jobs of it, and how many.
     planned: (u64, u32),
+    /// Its number in all shards, while its limits are shared.
+    shared: Option<SharedQueue>,
+    /// Shared, what it was told to wait for when it last asked.
+    wait: Wait,
+    /// It is closed until the end of an attempt anywhere.
+    waits_for_place: bool,
+    /// Shared, it may have been given what it waited for, and has not asked since.
+    is_woken: bool,
+    /// Shared, attempts that have leave to begin in this pass.
+    in_hand: u32,
+    /// Shared, jobs that are about to come and have their place in its length already.
+    admitted: u32,
+    /// Shared, when the rate has its whole burst again, and of that what was last written down.
+    shared_full_at_ns: i64,
+    noted_ns: i64,
     /// The event that last gave it limits, and that event's length; 0 if it has none.
     pub(crate) limits_body: Lsn,
     pub(crate) limits_units: u16,
@@ -134,6 +181,11 @@ impl Bounds {
         &self.limits
     }
 
+    /// The same, with a rate that has its whole burst again at `full_at_ns`.
+    pub(crate) fn with_full_at(self, full_at_ns: i64) -> Self {
+        Self { full_at_ns, ..self }
+    }
+
     /// When its rate has its whole burst again, on the wall clock.
     pub(crate) fn full_at(&self, offset_ns: i64) -> WallTime {
         WallTime(self.full_at_ns.saturating_add(offset_ns).max(0).cast_unsigned())
@@ -164,6 +216,17 @@ impl Queues {
             asleep: BTreeSet::new(),
             plan: 0,
             served_by_default,
+            permits: None,
+            is_live: false,
+            by_shared: BTreeMap::new(),
+            woken: Vec::new(),
+            idle: Vec::new(),
+            in_hand: Vec::new(),
+            unwritten: Vec::new(),
+            #[cfg(feature = "planted")]
+            planted_extra: 0,
+            #[cfg(feature = "planted")]
+            planted_leak: 0,
         }
     }
 
@@ -183,12 +246,22 @@ impl Queues {
                 is_served,
                 is_limited: false,
                 is_held: false,
+                is_shared: false,
+                waits: false,
             });
             self.bounds.push(Bounds {
                 limits,
                 full_at_ns: i64::MIN,
                 asleep_until_ns: None,
                 planned: (0, 0),
+                shared: None,
+                wait: Wait::No,
+                waits_for_place: false,
+                is_woken: false,
+                in_hand: 0,
+                admitted: 0,
+                shared_full_at_ns: i64::MIN,
+                noted_ns: i64::MIN,
                 limits_body: Lsn(0),
                 limits_units: 0,
                 body: Lsn(0),
@@ -221,12 +294,6 @@ impl Queues {
 
     pub(crate) fn bounds(&self, queue: QueueId) -> &Bounds {
         &self.bounds[usize::from(queue.0)]
-    }
-
-    /// Why one more job must be refused: the most that may wait in it.
-    pub(crate) fn is_full(&self, queue: QueueId) -> Option<u32> {
-        let waiting = self.get(queue).waiting();
-        self.bounds(queue).limits.length.filter(|max| waiting >= *max)
     }
 
     /// Whether the length of any queue is limited.
@@ -279,6 +346,9 @@ impl Queues {
         let was_open = queue.is_open();
         change(queue);
         let is_open = queue.is_open();
+        if queue.waits && queue.is_paused {
+            self.idle.push(QueueId(number as u16));
+        }
         if was_open == is_open {
             return;
         }
@@ -336,6 +406,9 @@ impl Queues {
         queue.len -= 1;
         self.len -= 1;
         self.open_len -= u32::from(queue.is_open());
+        if queue.len == 0 && queue.waits {
+            self.idle.push(QueueId(number as u16));
+        }
     }
 
     /// Jobs that executors should take next, at most `max` and within limits at `now_ns`; they stay
@@ -360,7 +433,7 @@ impl Queues {
                 let before = slots.len();
                 let most = max.min(before.saturating_add(self.left_in_plan(number, now_ns)));
                 self.take_line(links, number * LINES + priority, most, slots);
-                self.note_planned(number, slots.len() - before);
+                self.settle_taken(number, before, now_ns, slots);
                 if slots.len() == max {
                     return;
                 }
@@ -376,9 +449,9 @@ impl Queues {
                 let before = slots.len();
                 let most = max.min(before + share.min(allowance));
                 let is_cut = self.take_line(links, number * LINES + priority, most, slots);
+                self.settle_taken(number, before, now_ns, slots);
                 let taken = slots.len() - before;
                 was_cut |= is_cut && taken == share;
-                self.note_planned(number, taken);
                 self.open[priority].give_back(&mut round, number, share - taken);
                 if slots.len() == max {
                     return;
@@ -397,24 +470,36 @@ impl Queues {
         if !queue.is_limited {
             return usize::MAX;
         }
+        if queue.is_shared {
+            // It is asked for once it is known how many there are.
+            return usize::MAX;
+        }
         let bounds = &self.bounds[number];
         let (plan, planned) = bounds.planned;
         let planned = if plan == self.plan { planned as usize } else { 0 };
         bounds.allowance(queue.under_way, now_ns).saturating_sub(planned)
     }
 
-    fn note_planned(&mut self, number: usize, taken: usize) {
-        if self.queues[number].is_limited {
+    /// Of the jobs that were chosen of a queue, those from `before` on, leaves as many as its limits let.
+    fn settle_taken(&mut self, number: usize, before: usize, now_ns: i64, slots: &mut Vec<Slot>) {
+        let Queue { is_limited, is_shared, .. } = self.queues[number];
+        if !is_limited {
+            return;
+        }
+        let taken = slots.len() - before;
+        if is_shared {
+            slots.truncate(before + self.take_permits(number, taken, now_ns));
+        } else {
             let bounds = &mut self.bounds[number];
-            let before = if bounds.planned.0 == self.plan { bounds.planned.1 } else { 0 };
-            bounds.planned = (self.plan, before + taken as u32);
+            let earlier = if bounds.planned.0 == self.plan { bounds.planned.1 } else { 0 };
+            bounds.planned = (self.plan, earlier + taken as u32);
         }
     }
 
     /// Jobs that a fetch from `queue` gets next at `now_ns`, until there are `max` in `slots`; they
-    /// stay in line.
+    /// stay in line, and all of them must begin.
     pub(crate) fn first_many(
-        &self,
+        &mut self,
         links: &Links,
         queue: QueueId,
         max: usize,
@@ -422,17 +507,22 @@ impl Queues {
         slots: &mut Vec<Slot>,
     ) {
         let number = usize::from(queue.0);
-        let Queue { mut occupied, is_paused, is_held, is_limited, under_way, .. } =
+        let Queue { mut occupied, is_paused, is_held, is_limited, is_shared, under_way, .. } =
             self.queues[number];
-        let allowance = match is_limited {
+        let allowance = match is_limited && !is_shared {
             true => self.bounds[number].allowance(under_way, now_ns),
             false => usize::MAX,
         };
-        let max = max.min(slots.len().saturating_add(allowance));
+        let before = slots.len();
+        let max = max.min(before.saturating_add(allowance));
         while occupied != 0 && !is_paused && !is_held && slots.len() < max {
             let priority = 15 - occupied.leading_zeros();
             occupied &= !(1 << priority);
             self.take_line(links, number * LINES + priority as usize, max, slots);
+        }
+        if is_limited && is_shared {
+            let taken = slots.len() - before;
+            slots.truncate(before + self.take_permits(number, taken, now_ns));
         }
     }
 

@@ -135,7 +135,9 @@ impl Scheduler {
             return refused(refusal);
         }
         let may = self.may_change(slot, change).and_then(|()| self.room_for_change(1, journal));
-        let written = match may.and_then(|()| change.written(now)) {
+        let written = may.and_then(|()| change.written(now));
+        // The queue last: it keeps a place for a job that comes.
+        let written = match written.and_then(|to| self.admit_changed(slot, change).map(|()| to)) {
             Ok(written) => written,
             Err(refusal) => return refused(refusal),
         };
@@ -145,7 +147,8 @@ impl Scheduler {
         (Answer::Changed(Changed::Done(state)), position.end)
     }
 
-    /// Whether a change that fits the state of the job in `slot` is within all bounds.
+    /// Whether a change that fits the state of the job in `slot` is within all bounds but the length
+    /// of a queue.
     pub(super) fn may_change(&self, slot: Slot, change: &Change) -> Result<(), Refusal> {
         let record = self.table.get(slot);
         match change {
@@ -157,10 +160,9 @@ impl Scheduler {
                 if let Some(holder) = key.and_then(|key| self.keys.find(key)) {
                     return Err(Refusal::KeyHeld(self.table.get(holder).id));
                 }
-                self.queue_takes(self.queues.name(record.queue))
+                Ok(())
             }
-            Change::Queue(name) if self.queues.find(name) == Some(record.queue) => Ok(()),
-            Change::Queue(name) => self.queue_takes(name),
+            Change::Queue(name) if !self.queues.has_room_for(name) => Err(Refusal::TooManyQueues),
             _ => Ok(()),
         }
     }
@@ -174,6 +176,17 @@ impl Scheduler {
         journal: &mut impl Journal,
     ) -> Result<(), Refusal> {
         if *change == Change::Requeue { self.tell_waiting(now, journal) } else { Ok(()) }
+    }
+
+    /// Whether a queue takes the job that a change brings to it, if one does; the change is made then.
+    pub(super) fn admit_changed(&mut self, slot: Slot, change: &Change) -> Result<(), Refusal> {
+        let present = self.table.get(slot).queue;
+        let joined = match change {
+            Change::Requeue => Some(present),
+            Change::Queue(name) => self.queues.find(name).filter(|queue| *queue != present),
+            _ => None,
+        };
+        joined.map_or(Ok(()), |queue| self.queue_admits(queue))
     }
 
     /// Room for an event that changes so many jobs.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     event::{Event, Failure, JobAdded, Terms},
-    id::{JobId, Lsn, Slot},
+    id::{JobId, Lsn, QueueId, Slot},
     job::{
         Clock, JobState, NewJob, Refusal, check_name,
         dead::cut,
@@ -44,6 +44,10 @@ impl Scheduler {
         if let Some(options) = related {
             return self.submit_related(now, job, options, (due, clock), journal);
         }
+        // The queue last: it keeps a place for a job that comes.
+        if let Err(refusal) = self.queue_takes(&job.queue) {
+            return refused(refusal);
+        }
         let added = self.added(now, job, due, clock);
         let id = JobId(added.job);
         let position = self.commit(&Event::Added(added), &job.payload, journal).position;
@@ -53,7 +57,7 @@ impl Scheduler {
         (Answer::Submitted(id), position.end)
     }
 
-    /// Whether one more job of this shape can be taken.
+    /// Whether one more job of this shape can be taken, but for the length of its queue.
     fn admit(&self, job: &NewJob<'_>, journal: &impl Journal) -> Result<(), Refusal> {
         if self.is_full() {
             return Err(Refusal::TooManyJobs { max: self.config.jobs_max });
@@ -61,7 +65,6 @@ impl Scheduler {
         if !self.kinds.has_room_for(&job.kind) {
             return Err(Refusal::TooManyKinds);
         }
-        self.queue_takes(&job.queue)?;
         if let Some(slot) = job.key.and_then(|key| self.keys.find(key)) {
             return Err(Refusal::KeyHeld(self.table.get(slot).id));
         }
@@ -70,16 +73,21 @@ impl Scheduler {
         self.room_for_new(journal, head_bytes + job.payload.len())
     }
 
-    /// Whether a queue takes one more job.
-    pub(super) fn queue_takes(&self, name: &str) -> Result<(), Refusal> {
+    /// Whether a queue takes one more job, which is added then.
+    pub(super) fn queue_takes(&mut self, name: &str) -> Result<(), Refusal> {
         if !self.queues.has_room_for(name) {
             return Err(Refusal::TooManyQueues);
         }
         if !self.queues.limits_lengths() {
             return Ok(());
         }
-        match self.queues.find(name).and_then(|queue| self.queues.is_full(queue)) {
-            Some(max) => Err(Refusal::QueueFull { queue: name.into(), max }),
+        self.queues.find(name).map_or(Ok(()), |queue| self.queue_admits(queue))
+    }
+
+    /// The same of a queue that is known.
+    pub(super) fn queue_admits(&mut self, queue: QueueId) -> Result<(), Refusal> {
+        match self.queues.admit(queue) {
+            Some(max) => Err(Refusal::QueueFull { queue: self.queues.name(queue).into(), max }),
             None => Ok(()),
         }
     }

@@ -52,6 +52,10 @@ impl Scheduler {
         if over.is_empty() {
             return Sifted::Clean;
         }
+        // They are chosen anew, within what they have leave for.
+        for slot in &self.hints {
+            self.queues.keep_leave(self.table.get(*slot).queue);
+        }
         match over.into_iter().all(|slot| self.expire(now, slot, journal)) {
             true => Sifted::Ended,
             false => Sifted::NoRoom,

@@ -358,6 +358,20 @@ impl Scheduler {
         }
     }
 
+    /// Writes down what shared rates have spent, where it is a while since that was last done: a start
+    /// says only what this shard has spent. Without room for that a queue may have its burst again after
+    /// a recovery.
+    pub(super) fn write_shared_rates(&mut self, now: Now, journal: &mut impl Journal) {
+        while let Some((number, full_at_ns)) = self.queues.next_unwritten() {
+            let queue = self.queues.bounds(number).with_full_at(full_at_ns);
+            let need = journal.record_bytes(limits::QUEUE_LIMITS_BYTES_MAX as usize);
+            if self.room_for(journal, need).is_ok() {
+                let name = Arc::clone(&self.queues.names()[usize::from(number.0)]);
+                self.write_limits(now, &name, &queue, journal);
+            }
+        }
+    }
+
     /// Appends a queue's limits as they are now; returns the event's length.
     fn write_limits(
         &mut self,

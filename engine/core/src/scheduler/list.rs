@@ -288,14 +288,23 @@ impl Scheduler {
             }
             true
         });
+        let Chosen { mut left, .. } = chosen;
+        if !slots.is_empty()
+            && let Err(refusal) = self.room_for_change(slots.len(), journal)
+        {
+            self.hints = slots;
+            return refused(refusal);
+        }
+        // Once nothing else can refuse them: queues keep places for jobs that come.
+        slots.retain(|slot| {
+            let is_admitted = self.admit_changed(*slot, change).is_ok();
+            left += u32::from(!is_admitted);
+            is_admitted
+        });
         self.hints = slots;
-        let Chosen { left, .. } = chosen;
         let changed = self.hints.len() as u32;
         if changed == 0 {
             return (Answer::ChangedMany(Piece { changed, left, next }), Lsn(0));
-        }
-        if let Err(refusal) = self.room_for_change(self.hints.len(), journal) {
-            return refused(refusal);
         }
         if *change == Change::Cancel {
             self.stop_hinted(out);

@@ -52,7 +52,7 @@ use crate::{
     journal::{Journal, Position},
     limits,
     names::Names,
-    queue::Queues,
+    queue::{Queues, permits::Permits},
     schedule::table::{ScheduleState, ScheduleTable},
     time::{MonoTime, Now, WallTime},
     wheel::{Links, TICK_NS, Wheel, tick_at_or_after, tick_at_or_before},
@@ -367,12 +367,39 @@ impl Scheduler {
                 lost += 1;
             }
         }
+        #[cfg(feature = "planted")]
+        self.planted_leak(lost);
+        self.queues.go_live(now.mono.signed_ns());
         lost
     }
 
     /// Whether all that has ended was told to whom it concerns.
     fn is_settled(&self) -> bool {
         self.waits.is_settled() && self.batches.is_settled()
+    }
+
+    /// Lets limits of queues hold for all shards that share what `permits` stands for. Call it before
+    /// [`Scheduler::recovered`], from which on permits are taken; without it limits hold in this shard
+    /// alone.
+    pub fn share(&mut self, permits: Box<dyn Permits>) {
+        self.queues.share(permits);
+    }
+
+    /// Call it when a pass is over, after all its steps: permits that this shard waited for, was given
+    /// and did not use in the pass go on to others.
+    pub fn pass_over(&mut self) {
+        self.queues.pass_over();
+    }
+
+    /// No attempt begins from now on: the shard stops. It waits for no permits any more.
+    pub fn begin_no_more(&mut self) {
+        self.queues.wait_no_more();
+    }
+
+    /// The shard is about to close: what it has of shared limits is given back. No more steps after
+    /// this.
+    pub fn leave(&mut self) {
+        self.queues.leave_all();
     }
 
     /// When there is something to do next.
@@ -499,6 +526,13 @@ impl Scheduler {
     #[must_use]
     pub fn fetchable(&self, queue: QueueId) -> u32 {
         self.queues.get(queue).fetchable()
+    }
+
+    /// Whether an [`Input::Fetch`] from `queues` in this pass would get a job. Where limits are shared
+    /// with other shards, leave for one attempt is kept for it until [`Scheduler::pass_over`].
+    pub fn is_fetchable(&mut self, now: Now, queues: &[QueueId]) -> bool {
+        let now_ns = now.mono.signed_ns();
+        queues.iter().any(|queue| self.queues.is_fetchable(*queue, now_ns))
     }
 
     /// All queues that were named since the process began, in the order in which they were.

@@ -52,6 +52,10 @@ impl Scheduler {
             Ok(Related::Existing(holder)) => return (Answer::Existing(holder), Lsn(0)),
             Err(refusal) => return refused(refusal),
         };
+        // The queue last: it keeps a place for a job that comes.
+        if let Err(refusal) = self.queue_takes(&job.queue) {
+            return refused(refusal);
+        }
         let left = met.then(|| self.needs_left(options));
         let job = match &left {
             Some(left) => &NewJob { options: Some(Arc::clone(left)), ..job.clone() },

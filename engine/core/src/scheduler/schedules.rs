@@ -170,24 +170,23 @@ impl Scheduler {
         if self.is_full() {
             return refused(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
-        if let Err(refusal) = self.queue_takes(&state.rule.job.queue) {
-            return refused(refusal);
-        }
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + state.rule.job.payload.len();
         if let Err(refusal) = self.room_for_new(journal, len_bytes) {
             return refused(refusal);
         }
         let rule = Arc::clone(&state.rule);
+        let next = self.next_fire(state).filter(|_| rule.has_runs_left(state.fired + 1));
+        let catch_up_until = state.catch_up_until.0;
+        if let Err(refusal) = self.queue_takes(&rule.job.queue) {
+            return refused(refusal);
+        }
         let added = self.added(now, &rule.job, now.wall, rule.timing.clock());
         let id = JobId(added.job);
         let event = Event::ScheduleFired {
             at: now.wall.0,
             name: &rule.name,
-            next: self
-                .next_fire(state)
-                .filter(|_| rule.has_runs_left(state.fired + 1))
-                .map(|next| next.0),
-            catch_up_until: state.catch_up_until.0,
+            next: next.map(|next| next.0),
+            catch_up_until,
             job: Some(added),
         };
         let position = self.commit(&event, &rule.job.payload, journal).position;
@@ -233,20 +232,21 @@ impl Scheduler {
             due,
             now.wall,
         );
+        let run = decision.run.filter(|_| !state.overlaps());
+        let fired = state.fired + u64::from(run.is_some());
+        // The event borrows the rule while applying it needs the state.
+        let rule = Arc::clone(rule);
         let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
+        // The queue last: it keeps a place for a job that comes.
         if self.room_for_new(journal, len_bytes).is_err()
-            || self.queue_takes(&rule.job.queue).is_err()
             || self.pending() >= self.config.jobs_max
+            || (run.is_some() && self.queue_takes(&rule.job.queue).is_err())
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
             let again = on_clock(now, record.clock()) + ms_to_ns(limits::NO_ROOM_RETRY_MS);
             self.arm(timer, record.clock(), again);
             return;
         }
-        let run = decision.run.filter(|_| !state.overlaps());
-        let fired = state.fired + u64::from(run.is_some());
-        // The event borrows the rule while applying it needs the state.
-        let rule = Arc::clone(rule);
         let clock = record.clock();
         let event = Event::ScheduleFired {
             at: now.wall.0,

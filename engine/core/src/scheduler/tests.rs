@@ -11,6 +11,7 @@ mod random;
 mod related_ends;
 mod relations;
 mod schedules;
+mod shared_limits;
 mod snapshot;
 
 use super::*;

@@ -38,6 +38,7 @@ impl Scheduler {
         if self.failed {
             return;
         }
+        self.queues.take_news();
         self.queues.wake_due(now.mono.signed_ns());
         self.expire_due(now, journal);
         let mut work = limits::TIMER_WORK_PER_STEP;
@@ -121,30 +122,33 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) -> usize {
-        let waiting = loop {
+        loop {
+            if !self.queues.is_any_open() {
+                return 0;
+            }
+            // An attempt begins only if there is room for its beginning and its end. What is chosen
+            // within limits begins.
+            let room = self.attempts_with_room(journal);
+            self.starved = room == 0;
+            if room == 0 {
+                return 0;
+            }
             self.hints.clear();
+            let max = max.min(room);
             self.queues.next_many(&self.links, max, now.mono.signed_ns(), &mut self.hints);
             match self.sift_expired(now, journal) {
-                Sifted::Clean => break self.hints.len(),
+                Sifted::Clean => break,
                 Sifted::Ended => {}
                 Sifted::NoRoom => {
                     self.starved = true;
                     return 0;
                 }
             }
-        };
-        if waiting == 0 {
-            return 0;
         }
-        // An attempt begins only if there is room for its beginning and its end.
-        let room = self.attempts_with_room(journal).min(waiting);
-        self.starved = room < waiting;
-        if room == 0 {
-            return 0;
-        }
-        self.hints.truncate(room);
+        let begun = self.hints.len();
         self.start_hinted(now, By::Executor, journal, &mut out.dispatches);
-        room
+        self.write_shared_rates(now, journal);
+        begun
     }
 
     /// Hands what is ready in `queues` to a worker.
@@ -167,6 +171,7 @@ impl Scheduler {
             }
         }
         self.start_hinted(now, By::Worker, journal, &mut out.fetched);
+        self.write_shared_rates(now, journal);
     }
 
     /// Sets `self.hints` to what goes first in `queues`, at most `most`.

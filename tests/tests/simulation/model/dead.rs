@@ -65,6 +65,12 @@ impl Model {
             ensure(self.state.jobs.len() < self.jobs_max as usize, || "too many".to_owned())?;
         }
         let has_related = self.state.relations.is_related(id);
+        let joined = match change {
+            JobChange::Requeued => Some(job.terms.queue.clone()),
+            JobChange::Queue(name) if **name != *job.terms.queue => Some((*name).to_owned()),
+            _ => None,
+        };
+        joined.map_or(Ok(()), |queue| self.check_length(&queue))?;
         let counters = &mut self.counters;
         match change {
             JobChange::Cancelled if is_blocked => counters.blocked_cancelled_by_a_change += 1,

@@ -308,7 +308,10 @@ impl Model {
         ensure(!self.state.paused.contains(&job.terms.queue), || {
             format!("queue {} is paused", job.terms.queue)
         })?;
+        let queue = job.terms.queue.clone();
+        self.check_begins_within(&queue, now)?;
         self.check_token_is_new(id, token)?;
+        let job = self.known(id)?;
         ensure(job.state == JobIs::Waiting, || format!("an attempt is under way: {job:?}"))?;
         ensure(token > job.token, || format!("the token does not rise: {job:?}"))?;
         ensure(job.attempts < job.terms.attempts_max, || format!("no attempt is left: {job:?}"))?;

@@ -8,6 +8,7 @@
 mod dead;
 mod due;
 mod jobs;
+mod limits;
 mod relations;
 mod remote;
 mod schedules;
@@ -15,8 +16,8 @@ mod schedules;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tickwheel_core::{
-    Attempt, Began, Change, DeadLimits, Filter, JobId, JobState, NewJob, Now, Outcome, Schedule,
-    Scheduler,
+    Attempt, Began, Change, DeadLimits, Filter, JobId, JobState, NewJob, Now, Outcome, QueueLimits,
+    Schedule, Scheduler,
     event::{Attempts, Event, Listed},
 };
 
@@ -24,6 +25,7 @@ use crate::{Verdict, counters::Counters, journal::Written, shard::Settings};
 use dead::DeadJob;
 use due::Due;
 pub(crate) use jobs::{Job, JobIs};
+pub(crate) use limits::{Meters, Seen};
 use relations::Relations;
 pub(crate) use relations::needs;
 use remote::Remote;
@@ -52,6 +54,7 @@ pub(crate) enum Cause<'a> {
     Pause(&'a str, bool),
     NewBatch,
     SetBatch(JobId, bool),
+    Limit(&'a str, QueueLimits),
     Time,
     Clean,
     Recovery,
@@ -117,7 +120,9 @@ struct State {
     keys: BTreeMap<[u8; 16], JobId>,
     /// Queues that are paused.
     paused: BTreeSet<String>,
-    /// End of the last event about the pause of each queue.
+    /// Limits of queues that were ever limited.
+    limits: BTreeMap<String, QueueLimits>,
+    /// End of the last event about the pause or the limits of each queue.
     set: BTreeMap<String, u64>,
     totals: Totals,
     relations: Relations,
@@ -152,13 +157,16 @@ pub(crate) struct Model {
     remote: Remote,
     /// The latest that the wall clock has ever shown.
     wall_max: u64,
+    /// Queues of the other open shards.
+    others: BTreeMap<String, Vec<Seen>>,
+    meters: Meters,
     pub(crate) counters: Counters,
     /// Stands for all that happened.
     pub(crate) trace: u64,
 }
 
 impl Model {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, meters: Meters) -> Self {
         let Settings { running_max, jobs_max, dead, serves, .. } = *settings;
         Self {
             entries: Vec::new(),
@@ -173,6 +181,8 @@ impl Model {
             serves,
             remote: Remote::default(),
             wall_max: 0,
+            others: BTreeMap::new(),
+            meters,
             counters: Counters::default(),
             trace: 0,
         }
@@ -194,6 +204,7 @@ impl Model {
         if let Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } = &event {
             let id = JobId(added.job);
             ensure(self.issued.insert(id), || format!("id {id} was given out twice"))?;
+            self.check_length(added.terms.queue)?;
         }
         for single in one_by_one(event, payload)? {
             let told = || format!("{single:?} of {cause:?}");
@@ -227,6 +238,7 @@ impl Model {
                 let id = single.job.ok_or("a change of no job")?;
                 self.check_changed(id, change, cause, now)
             }
+            Event::QueueLimits { name, limits, .. } => self.check_limits_set(name, *limits, cause),
             Event::SchedulePut { .. }
             | Event::ScheduleFired { .. }
             | Event::ScheduleRemoved { .. }
@@ -533,6 +545,7 @@ impl State {
         self.take_job(index, end, single, payload);
         self.take_queue(end, &single.event);
         self.take_relation(end, &single.event, payload);
+        self.take_limits(end, &single.event);
     }
 }
 

@@ -194,6 +194,10 @@ impl Model {
             ensure(queue.paused == is_paused, || {
                 format!("queue {} is paused: {}, expected {is_paused}", queue.name, queue.paused)
             })?;
+            let limits = self.state.limits.get(&*queue.name).copied().unwrap_or_default();
+            ensure(queue.limits == limits, || {
+                format!("queue {} has {:?}, expected {limits:?}", queue.name, queue.limits)
+            })?;
             let counters = &mut self.counters;
             counters.ready_in_a_paused_queue += u64::from(is_paused && queue.ready > 0);
         }

@@ -165,6 +165,7 @@ impl Shard {
         }
         self.pass_time(now, world)?;
         self.serve_fetch(now, world)?;
+        self.core.pass_over();
         self.carry_out(now, world)?;
         self.keep_log_short(now, world)?;
         self.publish(world)
@@ -232,6 +233,7 @@ impl Shard {
         }
         world.model.counters.failed_logs += 1;
         self.is_failed = true;
+        self.core.begin_no_more();
         self.step(now, Input::JournalFailed, Cause::Time, world)?;
         // Whoever waits is told that the log failed: what was asked may have happened.
         world.model.counters.answers_indeterminate += self.unheard();
@@ -380,6 +382,11 @@ impl Shard {
                 let input = Input::SetBatch { caller, batch, is_open };
                 self.step(now, input, Cause::SetBatch(batch, is_open), world)?;
                 Told::Done
+            }
+            Command::Limit(name, limits) => {
+                let input = Input::LimitQueue { caller, name, limits: &limits };
+                self.step(now, input, Cause::Limit(name, limits), world)?;
+                Told::Queue(name, world.model.queue_end(name))
             }
             Command::Pause(name, paused) => {
                 let input = Input::PauseQueue { caller, name, paused };
@@ -561,6 +568,7 @@ fn refused(refusal: &Refusal, key: Option<Key>, model: &mut Model) -> Verdict {
         Refusal::TooManyJobs { .. } => model.counters.refused_for_too_many_jobs += 1,
         // A dead job's: it is not asked for by its key.
         Refusal::KeyHeld(_) if key.is_none() => {}
+        Refusal::QueueFull { queue, max } => return model.check_full(queue, *max),
         Refusal::KeyHeld(holder) => return model.check_held(key, *holder),
         _ => {}
     }

@@ -122,7 +122,7 @@ impl Shard {
             return Ok(());
         };
         let ids: Vec<QueueId> = queues.iter().filter_map(|name| self.core.queue(name)).collect();
-        if self.is_failed || ids.iter().all(|queue| self.core.fetchable(*queue) == 0) {
+        if self.is_failed || !self.core.is_fetchable(now, &ids) {
             return Ok(());
         }
         let input = Input::Fetch { queues: &ids, max };
@@ -162,6 +162,8 @@ impl Shard {
     /// Whether a worker that is not held up would find something.
     pub(super) fn has_fetchable(&self) -> bool {
         let mut queues = self.core.queues().into_iter();
-        queues.any(|queue| queue.ready > 0 && !queue.paused)
+        queues.any(|queue| {
+            self.core.queue(&queue.name).is_some_and(|queue| self.core.fetchable(queue) > 0)
+        })
     }
 }

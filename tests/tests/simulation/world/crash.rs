@@ -5,7 +5,7 @@ use tickwheel_wal::{Durability, simulation::Cut};
 use super::{Place, World};
 use crate::{
     Verdict,
-    clock::{HOUR, MS, SECOND},
+    clock::{HOUR, MS, SECOND, Shape},
     model::Left,
     shard,
 };
@@ -42,6 +42,12 @@ impl World {
                     && self.habits.settings.durability != Durability::Sync,
             });
         }
+        let is_lossless = |place: &Place| place.left.is_some_and(|left| left.safe > 0);
+        let is_told = cut == Cut::Kill && self.places.iter().all(is_lossless);
+        let is_exact = self.clocks.shape == Shape::Steady && self.habits.faults_of_256 == 0;
+        if !is_told || !is_exact {
+            self.meters.forget();
+        }
         self.come_back(cut == Cut::Power)
     }
 
@@ -50,28 +56,56 @@ impl World {
         let now = self.clocks.now();
         self.note_clocks(now);
         self.tell("an end");
-        for place in &mut self.places {
-            let Some(mut shard) = place.shard.take() else { continue };
-            let Place { model, workers, remotes, .. } = place;
-            model.counters.answers_indeterminate += shard.unheard();
-            workers.give_back(now.mono.0);
-            let random = &mut self.random;
-            let world = &mut shard::World { model, workers, remotes, random };
-            shard.take_completions(now, world)?;
-            shard.journal.log.commit();
-            let mut durable = shard.journal.log.durable().0;
-            let appended = shard.journal.log.appended().0;
-            let closed = shard.journal.log.close();
-            let is_clean = closed.is_ok() && !place.disk.is_down();
-            if is_clean {
-                place.model.counters.clean_ends += 1;
-                durable = appended;
-            }
-            let is_sync = self.habits.settings.durability == Durability::Sync;
-            let may_break_promises = !is_clean && !is_sync;
-            place.left = Some(Left { durable, safe: 0, may_break_promises });
+        for place in 0..self.places.len() {
+            self.close(place)?;
         }
+        self.meters.forget();
         self.come_back(false)
+    }
+
+    /// One shard ends in order while the others go on, and comes back.
+    pub(super) fn end_one(&mut self) -> Verdict {
+        let now = self.clocks.now();
+        let place = self.limiting.within(0..self.places.len() as u64) as usize;
+        self.note_clocks(now);
+        self.note_others(place);
+        self.tell(&format!("the end of shard {place}"));
+        self.close(place)?;
+        self.counters.shards_alone += 1;
+        self.places[place].workers.lose();
+        if self.places[place].disk.is_down() {
+            self.places[place].disk.restart();
+        }
+        self.open_one(place)?;
+        self.note_others(place);
+        self.begin(place)
+    }
+
+    /// Closes the log of one shard.
+    fn close(&mut self, place: usize) -> Verdict {
+        let now = self.clocks.now();
+        let place = &mut self.places[place];
+        let Some(mut shard) = place.shard.take() else { return Ok(()) };
+        let Place { model, workers, remotes, .. } = place;
+        model.counters.answers_indeterminate += shard.unheard();
+        workers.give_back(now.mono.0);
+        let random = &mut self.random;
+        let world = &mut shard::World { model, workers, remotes, random };
+        shard.core.begin_no_more();
+        shard.take_completions(now, world)?;
+        shard.core.leave();
+        shard.journal.log.commit();
+        let mut durable = shard.journal.log.durable().0;
+        let appended = shard.journal.log.appended().0;
+        let closed = shard.journal.log.close();
+        let is_clean = closed.is_ok() && !place.disk.is_down();
+        if is_clean {
+            place.model.counters.clean_ends += 1;
+            durable = appended;
+        }
+        let is_sync = self.habits.settings.durability == Durability::Sync;
+        place.left = Some(Left { durable, safe: 0, may_break_promises: !is_clean && !is_sync });
+        Ok(())
     }
 
     /// The next life begins.

@@ -1,5 +1,6 @@
 //! The end of a world: faults end, what is due must begin, and then all work is drained.
 
+use tickwheel_core::QueueLimits;
 use tickwheel_wal::simulation::Cut;
 
 use super::{Place, World};
@@ -7,6 +8,7 @@ use crate::{
     Verdict,
     clients::{Command, QUEUES},
     clock::MS,
+    shard::Shard,
 };
 
 /// Rounds until what is due must have begun, and until nothing is left.
@@ -33,6 +35,11 @@ impl World {
             for queue in QUEUES {
                 if let Some(shard) = &mut place.shard {
                     shard.ask(Command::Pause(queue, false));
+                    let limits = QueueLimits {
+                        concurrency: place.model.concurrency(queue),
+                        ..QueueLimits::default()
+                    };
+                    shard.ask(Command::Limit(queue, limits));
                 }
             }
             place.model.counters.due_at_the_healing += place.model.due_jobs(now);
@@ -42,7 +49,15 @@ impl World {
             if self.places.iter().all(|place| place.model.overdue(now).is_none()) {
                 return Ok(());
             }
-            self.clocks.advance(5 * MS);
+            // Where attempts have to wait for one another, the lease of a worker that is gone may
+            // have to end first, and that may have been extended.
+            let until_wake = || {
+                let wake_ns = self.wake_ns().filter(|_| !self.is_busy());
+                wake_ns.map_or(0, |wake_ns| wake_ns.saturating_sub(self.clocks.now().mono.0))
+            };
+            let span_ns =
+                if self.habits.limits_of_64 == 0 { 5 * MS } else { until_wake().max(60 * MS) };
+            self.clocks.advance(span_ns);
         }
         if self.is_told {
             for place in &self.places {
@@ -59,6 +74,16 @@ impl World {
         }
         let late = self.places.iter().find_map(|place| place.model.overdue(now));
         Err(format!("due at {now:?} and not begun: {}", late.unwrap_or_default()))
+    }
+
+    /// Whether any shard would not sleep.
+    fn is_busy(&self) -> bool {
+        let is_busy = |(number, place): (usize, &Place)| {
+            let Place { workers, remotes, .. } = place;
+            let has_work = |shard: &Shard| shard.has_work(workers, remotes);
+            place.shard.as_ref().is_some_and(has_work) || self.hall.has_news(number)
+        };
+        self.places.iter().enumerate().any(is_busy)
     }
 
     /// Every shard does what it can without more time.
@@ -87,12 +112,8 @@ impl World {
         for _ in 0..DRAINING_ROUNDS_MAX {
             self.step += 1;
             self.round()?;
-            let is_busy = |place: &Place| {
-                let Place { workers, remotes, .. } = place;
-                place.shard.as_ref().is_some_and(|shard| shard.has_work(workers, remotes))
-            };
             let pending: usize = self.places.iter().map(|place| place.model.pending()).sum();
-            if self.places.iter().any(is_busy) {
+            if self.is_busy() {
                 self.tell("busy");
                 self.clocks.advance(MS);
                 continue;

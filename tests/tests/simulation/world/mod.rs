@@ -7,11 +7,12 @@ mod healing;
 mod opening;
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
-use tickwheel_core::{DeadLimits, Now, planted::Bug};
+use tickwheel_core::{DeadLimits, Now, QueueLimits, planted::Bug};
 use tickwheel_tests::random::Random;
 use tickwheel_wal::{
     Durability,
@@ -20,10 +21,11 @@ use tickwheel_wal::{
 
 use crate::{
     Verdict,
-    clients::{Clients, Command},
+    clients::{Clients, Command, QUEUES},
     clock::{Clocks, HOUR, MS, SECOND, Shape},
     counters::Counters,
-    model::{Left, Model, Serves, ensure},
+    model::{Left, Meters, Model, Seen, Serves, ensure},
+    permits::Hall,
     remotes::Remotes,
     shard::{self, Settings, Shard},
     workers::Workers,
@@ -66,6 +68,8 @@ struct Habits {
     schedules_of_16: u64,
     /// Whether jobs have to do with others.
     relates: bool,
+    /// Of 64 steps that many limit a queue.
+    limits_of_64: u64,
 }
 
 struct World {
@@ -74,6 +78,11 @@ struct World {
     clients: Clients,
     habits: Habits,
     places: Vec<Place>,
+    /// What the shards of this life share.
+    hall: Hall,
+    meters: Meters,
+    /// Draws what is about limits, so that worlds without them stay as they were.
+    limiting: Random,
     bug: Option<Bug>,
     counters: Counters,
     is_told: bool,
@@ -99,6 +108,7 @@ impl World {
     fn new(seed: u64, bug: Option<Bug>, is_told: bool) -> Self {
         let mut random = Random::new(seed);
         let clocks = Clocks::draw(&mut random);
+        let mut limiting = Random::new(seed ^ 0x0011_3175);
         let mut of = |choices: &[u64]| choices[random.within(0..choices.len() as u64) as usize];
         // Cleaning leaves room for what runs, so many attempts need many segments.
         let (ready_segments, running_max) = match of(&[0, 1, 2, 3, 4]) {
@@ -140,6 +150,7 @@ impl World {
             calls_of_16: of(&[3, 6, 10]),
             schedules_of_16: of(&[0, 2, 6]),
             relates: of(&[0, 1]) == 1,
+            limits_of_64: [0, 2, 8][limiting.within(0..3) as usize],
         };
         let (shards, hands) = (of(&[1, 1, 2, 3]), of(&[1, 2, 4]));
         let fetched_max = match settings.serves {
@@ -147,9 +158,10 @@ impl World {
             Serves::All if of(&[0, 1]) == 0 => 0,
             _ => settings.running_max,
         };
+        let meters = Meters::default();
         let places = (0..shards).map(|_| Place {
             disk: SimulatedDisk::new(random.draw()),
-            model: Model::new(&settings),
+            model: Model::new(&settings, meters.clone()),
             workers: Workers::new(hands),
             remotes: Remotes::new(fetched_max),
             shard: None,
@@ -163,7 +175,21 @@ impl World {
             worlds_without_executors: u64::from(settings.serves == Serves::Nothing),
             ..Counters::default()
         };
-        Self { random, clocks, clients, habits, places, bug, counters, is_told, step: 0 }
+        let hall = Hall::default();
+        Self {
+            random,
+            clocks,
+            clients,
+            habits,
+            places,
+            hall,
+            meters: meters.clone(),
+            limiting,
+            bug,
+            counters,
+            is_told,
+            step: 0,
+        }
     }
 
     fn outcome(mut self) -> Outcome {
@@ -223,6 +249,15 @@ impl World {
         if self.random.within(0..256) < clock {
             self.disturb_clock();
         }
+        if self.limiting.within(0..64) < self.habits.limits_of_64 {
+            self.limit();
+        }
+        if self.habits.limits_of_64 > 0
+            && self.places.len() > 1
+            && self.limiting.within(0..256) < crashes
+        {
+            return self.end_one();
+        }
         if self.random.within(0..256) < crashes {
             return match self.random.within(0..8) {
                 0 => self.end_cleanly(),
@@ -248,6 +283,29 @@ impl World {
             _ => return self.pass_one(),
         }
         Ok(())
+    }
+
+    /// A queue is limited in all shards, each of which hears of it in its own time.
+    fn limit(&mut self) {
+        let (queue, limits) = Clients::limits(&mut self.limiting);
+        for shard in self.places.iter_mut().filter_map(|place| place.shard.as_mut()) {
+            shard.ask(Command::Limit(queue, limits));
+        }
+        self.tell("a queue is limited");
+    }
+
+    /// Tells the model of one shard what the others have.
+    fn note_others(&mut self, place: usize) {
+        if self.places.len() == 1 || self.habits.limits_of_64 == 0 {
+            return;
+        }
+        let others = |(number, other): &(usize, &Place)| *number != place && other.shard.is_some();
+        let seen = |queue: &str| -> Vec<Seen> {
+            let places = self.places.iter().enumerate().filter(others);
+            places.map(|(_, other)| other.model.seen(queue)).collect()
+        };
+        let seen = QUEUES.iter().map(|queue| ((*queue).to_owned(), seen(queue))).collect();
+        self.places[place].model.note_others(seen);
     }
 
     fn any_place(&mut self) -> usize {
@@ -429,6 +487,7 @@ impl World {
 
     fn pass(&mut self, place: usize) -> Verdict {
         let now = self.clocks.now();
+        self.note_others(place);
         let Place { model, workers, remotes, shard, disk, .. } = &mut self.places[place];
         let Some(shard) = shard else { return Ok(()) };
         if matches!(self.clocks.shape, Shape::Drifting(_)) {
@@ -446,10 +505,35 @@ impl World {
 
     fn compare(&mut self, place: usize) -> Verdict {
         let Place { model, shard, disk, .. } = &mut self.places[place];
-        match shard {
-            Some(shard) if !disk.is_down() => model.compare(&shard.core),
-            _ => Ok(()),
+        if let Some(shard) = shard
+            && !disk.is_down()
+        {
+            model.compare(&shard.core)?;
         }
+        self.compare_shared()
+    }
+
+    /// Between two passes, what shards share tells exactly what they have.
+    fn compare_shared(&self) -> Verdict {
+        if self.bug.is_some() {
+            return Ok(()); // It is to be found by what comes of it.
+        }
+        let shards = self.places.iter().filter_map(|place| place.shard.as_ref());
+        let mut sums = BTreeMap::<String, (i64, i64)>::new();
+        for queue in shards.flat_map(|shard| shard.core.queues()) {
+            let QueueLimits { concurrency, rate, length, .. } = queue.limits;
+            if concurrency.is_some() || rate.is_some() || length.is_some() {
+                let sum = sums.entry(queue.name.into()).or_default();
+                sum.0 += queue.running as i64;
+                sum.1 += queue.waiting as i64;
+            }
+        }
+        self.hall.counts().into_iter().try_for_each(|(queue, shared)| {
+            let sum = sums.get(&queue).copied().unwrap_or_default();
+            ensure(shared == sum, || {
+                format!("{queue}: {shared:?} are shared, under way and waiting are {sum:?}")
+            })
+        })
     }
 }
 

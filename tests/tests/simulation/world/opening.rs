@@ -14,6 +14,7 @@ use crate::{
     Verdict,
     journal::Journal,
     model::{Cause, Model, Serves},
+    permits::Hall,
     shard::{self, Shard},
 };
 
@@ -23,17 +24,35 @@ const OPENING_FAULTS_MAX: u64 = 3;
 
 impl World {
     pub(super) fn open(&mut self) -> Verdict {
+        // The process is another, and so is what its shards share.
+        self.hall = Hall::default();
         for place in 0..self.places.len() {
-            let mut faults = self.random.within(0..OPENING_FAULTS_MAX + 1);
-            if self.habits.faults_of_256 == 0 {
-                faults = 0;
-            }
-            while !self.open_once(place, faults > 0)? {
-                faults = faults.saturating_sub(1);
-            }
-            self.compare(place)?;
+            self.open_one(place)?;
+        }
+        // Before anything begins, all of them have said what is under way.
+        (0..self.places.len()).try_for_each(|place| self.begin(place))
+    }
+
+    pub(super) fn open_one(&mut self, place: usize) -> Verdict {
+        let mut faults = self.random.within(0..OPENING_FAULTS_MAX + 1);
+        if self.habits.faults_of_256 == 0 {
+            faults = 0;
+        }
+        while !self.open_once(place, faults > 0)? {
+            faults = faults.saturating_sub(1);
         }
         Ok(())
+    }
+
+    /// The first pass of a shard.
+    pub(super) fn begin(&mut self, place: usize) -> Verdict {
+        let now = self.clocks.now();
+        self.note_others(place);
+        let Place { model, workers, remotes, shard, .. } = &mut self.places[place];
+        let Some(shard) = shard else { return Ok(()) };
+        let random = &mut self.random;
+        shard.pass(now, &mut shard::World { model, workers, remotes, random })?;
+        self.compare(place)
     }
 
     /// False: the opening failed, and is to be tried again.
@@ -118,8 +137,8 @@ impl World {
         end: u64,
     ) -> Verdict {
         let settings = self.habits.settings;
-        let Place { disk, model, workers, remotes, shard, failed_syncs, left } =
-            &mut self.places[place];
+        let shards = self.places.len();
+        let Place { disk, model, shard, failed_syncs, left, .. } = &mut self.places[place];
         if let Some(left) = left.take() {
             model.recover(end, left, now)?;
         }
@@ -134,6 +153,9 @@ impl World {
             let (recovery, counts) = (log.recovery(), core.counts());
             println!("shard {place} is open up to {end}: {recovery:?}, {counts:?}");
         }
+        if shards > 1 {
+            core.share(self.hall.of_shard(place));
+        }
         let epoch = log.recovery().epoch;
         let mut journal = Journal { log, written: Vec::new() };
         let mut out = Outputs::default();
@@ -144,10 +166,9 @@ impl World {
         for written in std::mem::take(&mut journal.written) {
             model.take(Cause::Recovery, now, written)?;
         }
-        let opened = shard.insert(Shard::new(core, journal, settings, disk.clone()));
+        *shard = Some(Shard::new(core, journal, settings, disk.clone()));
         *failed_syncs = disk.stats().failed_syncs;
-        let random = &mut self.random;
-        opened.pass(now, &mut shard::World { model, workers, remotes, random })
+        Ok(())
     }
 }
 
