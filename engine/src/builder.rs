@@ -335,8 +335,9 @@ impl Builder {
         self
     }
 
-    /// Called when a queue or schedule was paused after too many failures, on a shard's thread: it must be
-    /// quick and must not call the engine. What it tells may not be durable yet.
+    /// Called when a queue or schedule was paused after too many failures, and when a schedule has missed a fire
+    /// time by more than its grace, on a shard's thread: it must be quick and must not call the engine. What it
+    /// tells may not be durable yet.
     #[must_use]
     pub fn on_alert(mut self, on_alert: impl Fn(&Alert) + Send + Sync + 'static) -> Self {
         self.on_alert = Some(Arc::new(on_alert));

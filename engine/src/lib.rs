@@ -89,7 +89,7 @@ pub use shutdown::ShutdownReport;
 pub use ticket::{BatchTicket, Ticket};
 pub use tickwheel_core::{
     Alert, Changed, Counts, Fired, JobId, JobState, Key, Next, Notice as JobEvent, OutcomeKind,
-    Overlap, Refusal, ShardId, When, cron,
+    Overlap, Refusal, ShardId, WallTime, When, cron,
 };
 pub use tickwheel_wal::{Durability, ReadError};
 #[cfg(feature = "json")]

@@ -540,7 +540,7 @@ impl Shard {
             }
         }
         for alert in out.alerts.drain(..) {
-            tracing::warn!(?alert, "paused after too many failures in a row");
+            tracing::warn!(?alert, "someone should have a look");
             if let Some(on_alert) = &self.on_alert {
                 guarded("alert callback", || on_alert(&alert));
             }

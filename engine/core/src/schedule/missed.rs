@@ -15,6 +15,8 @@ pub(crate) struct Decision {
     pub(crate) next: Option<WallTime>,
     /// Fire times up to here run however late they are.
     pub(crate) catch_up_until: WallTime,
+    /// It was later than the grace, and not known to be.
+    pub(crate) is_missed: bool,
 }
 
 /// Decides on fire time `due` of a rule, at `now` (both on the same scale).
@@ -28,12 +30,18 @@ pub(crate) fn decide(
 ) -> Decision {
     let in_time = now.0.saturating_sub(due.0) <= ms_to_ns(u64::from(grace_ms));
     if in_time || due <= catch_up_until {
-        return Decision { run: Some(due), next: fires.next_after(due), catch_up_until };
+        let next = fires.next_after(due);
+        return Decision { run: Some(due), next, catch_up_until, is_missed: false };
     }
+    let is_missed = true;
     match missed {
-        Missed::Skip => Decision { run: None, next: first_after(fires, due, now), catch_up_until },
+        Missed::Skip => {
+            let next = first_after(fires, due, now);
+            Decision { run: None, next, catch_up_until, is_missed }
+        }
         Missed::One => {
-            Decision { run: Some(due), next: first_after(fires, due, now), catch_up_until }
+            let next = first_after(fires, due, now);
+            Decision { run: Some(due), next, catch_up_until, is_missed }
         }
         Missed::All { limit, window_ns } => {
             let kept = newest(fires, due, now, limit, window_ns);
@@ -42,8 +50,12 @@ pub(crate) fn decide(
                     run: Some(*first),
                     next: fires.next_after(*first),
                     catch_up_until: *last,
+                    is_missed,
                 },
-                _ => Decision { run: None, next: first_after(fires, due, now), catch_up_until },
+                _ => {
+                    let next = first_after(fires, due, now);
+                    Decision { run: None, next, catch_up_until, is_missed }
+                }
             }
         }
     }

@@ -249,7 +249,7 @@ pub struct Outputs {
     pub lateness_ns: Vec<u64>,
     /// Attempts that ended, for whoever observes them; filled only if the configuration asks.
     pub notices: Vec<Notice>,
-    /// What was paused by itself; see [`Scheduler::guard_queue`](super::Scheduler::guard_queue).
+    /// What whoever looks after the scheduler should know.
     pub alerts: Vec<Alert>,
     /// The end of the last event that ended an attempt in this step, if one did.
     pub completed_end: Option<Lsn>,
@@ -274,6 +274,17 @@ pub enum Alert {
         schedule: Box<str>,
         /// How many.
         failures: u32,
+    },
+    /// A schedule was later than its grace: the process was down, the schedule was paused, the disk was full,
+    /// or the machine slept. It is told once for all that one gap has missed; the schedule's rule for missed
+    /// runs says what follows.
+    FireMissed {
+        /// Its name.
+        schedule: Box<str>,
+        /// The first fire time that was missed.
+        due: WallTime,
+        /// When that was seen.
+        at: WallTime,
     },
 }
 

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use super::{
     Scheduler,
     decide::{Answered, refused},
-    io::{Answer, Outputs},
+    io::{Alert, Answer, Outputs},
     trigger::on_clock,
 };
 use crate::{
@@ -256,6 +256,10 @@ impl Scheduler {
             job: run.map(|due| self.added(now, &rule.job, due, clock)),
         };
         self.commit(&event, &rule.job.payload, journal);
+        if decision.is_missed {
+            let schedule = rule.name.as_ref().into();
+            out.alerts.push(Alert::FireMissed { schedule, due, at: now.wall });
+        }
         // The job is ready at once: its trigger was this timer's.
         out.lateness_ns.extend(run.map(|due| now.wall.0.saturating_sub(due.0)));
     }

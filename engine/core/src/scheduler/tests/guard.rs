@@ -83,3 +83,36 @@ fn what_is_lost_or_put_off_is_no_failure_and_without_room_nothing_is_paused() {
     fail(&mut world);
     assert!(world.core.queues()[0].paused);
 }
+
+#[test]
+fn a_missed_fire_time_is_told_once_for_each_gap() {
+    let missed = [
+        Missed::Skip,
+        Missed::One,
+        Missed::All { limit: 3, window_ns: 1000 * SECOND },
+        Missed::All { limit: 3, window_ns: SECOND / 2 },
+    ];
+    for missed in missed {
+        let mut world = World::new();
+        let start = world.now.wall.0;
+        let schedule = Schedule::new("pulse", Timing::Every(10 * SECOND), job());
+        world.put(&Schedule { missed, grace_ms: 1000, ..schedule });
+        // In time, and late by less than the grace.
+        world.pass(10 * SECOND + TICK_NS);
+        world.pass(10 * SECOND + SECOND / 2);
+        assert_eq!(world.out.alerts, [], "{missed:?}");
+        world.pass(100 * SECOND);
+        let seen = world.now.wall;
+        world.pass(SECOND / 4);
+        let [Alert::FireMissed { schedule, due, at }] = &core::mem::take(&mut world.out.alerts)[..]
+        else {
+            panic!("{missed:?} is told once");
+        };
+        assert_eq!(&**schedule, "pulse");
+        assert_eq!((due.0, *at), (start + 30 * SECOND, seen), "the first of them");
+        // After a crash in the same gap nothing is told again.
+        let mut world = world.restart(0);
+        world.pass(SECOND / 4);
+        assert!(world.out.alerts.is_empty(), "{missed:?}");
+    }
+}

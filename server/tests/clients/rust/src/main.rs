@@ -117,7 +117,8 @@ async fn push(
                 Ok(()) => break,
                 Err(error) => {
                     println!("again: {error:?}");
-                    client = None;
+                    // The crate says END when a client is dropped, and panics where that cannot be sent.
+                    std::mem::forget(client.take());
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
