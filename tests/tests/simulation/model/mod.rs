@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tickwheel_core::{
     Attempt, Began, Change, DeadLimits, Filter, JobId, JobState, NewJob, Now, Outcome, QueueLimits,
-    Schedule, Scheduler,
+    Role, Schedule, Scheduler,
     event::{Attempts, Event, Listed},
 };
 
@@ -204,7 +204,11 @@ impl Model {
         if let Event::Added(added) | Event::ScheduleFired { job: Some(added), .. } = &event {
             let id = JobId(added.job);
             ensure(self.issued.insert(id), || format!("id {id} was given out twice"))?;
-            self.check_length(added.terms.queue)?;
+            // Nobody can be refused where a batch adds its callback.
+            let membership = added.terms.options.batch;
+            if membership.is_none_or(|membership| membership.role == Role::Member) {
+                self.check_length(added.terms.queue)?;
+            }
         }
         for single in one_by_one(event, payload)? {
             let told = || format!("{single:?} of {cause:?}");
