@@ -49,7 +49,7 @@
 //! | 4 | length of the event below |
 //! | 2 + 2 | length of its record in the journal in units of 16 bytes, zeros |
 //! | 8 | position of its record in the journal |
-//! | … | an [`Event::ScheduleKept`](crate::event::Event::ScheduleKept) with its payload |
+//! | … | an [`Event::ScheduleKept`] with its payload |
 //!
 //! | bytes | each job, 60 bytes |
 //! |---|---|
@@ -100,7 +100,7 @@
 //! | 4 | length of the event below |
 //! | 2 + 2 | length of its record in the journal in units of 16 bytes, zeros |
 //! | 8 | position of its record in the journal |
-//! | … | an [`Event::BatchPut`](crate::event::Event::BatchPut) with its callbacks |
+//! | … | an [`Event::BatchPut`] with its callbacks |
 //!
 //! | bytes | each lease, 16 bytes: one of each job that is running and fetched |
 //! |---|---|
