@@ -63,6 +63,27 @@ fn fill(engine: &Engine, queue: &'static str, of_each: usize) {
 }
 
 #[test]
+fn a_faster_rate_holds_from_the_call_on_however_much_a_slower_one_had_spent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, seen) = start(&dir, Duration::ZERO);
+    engine.limit_queue("work", &QueueLimits::new().rate(1, Duration::from_secs(3600), 1)).unwrap();
+    fill(&engine, "work", 5);
+    let begun = || seen.starts.lock().unwrap().len();
+    let deadline = Instant::now() + PATIENCE;
+    while begun() < 1 {
+        assert!(Instant::now() < deadline, "the first begins");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(begun(), 1);
+    engine.limit_queue("work", &QueueLimits::new().rate(1000, Duration::from_secs(1), 10)).unwrap();
+    while begun() < 5 * SHARDS {
+        assert!(Instant::now() < deadline, "{} have begun", begun());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    engine.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
 fn attempts_of_all_shards_together_stay_within_a_concurrency_and_all_jobs_run() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, seen) = start(&dir, Duration::from_micros(300));

@@ -195,7 +195,8 @@ impl Permits for OfShard {
         let shared = self.commons.queue(queue);
         let max = max_of(concurrency);
         let waited = self.waits.remove(&queue);
-        let (places, waits) = shared.places.take(self.shard, waited, want, max);
+        let mut wake = |shard| self.commons.wake(queue, shard);
+        let (places, waits) = shared.places.take(self.shard, waited, want, max, &mut wake);
         if waits {
             self.waits.insert(queue);
         }
@@ -216,7 +217,7 @@ impl Permits for OfShard {
         };
         // The time comes first: no place is held for it.
         if self.waits.remove(&queue) {
-            self.commons.wake_given(queue, shared.places.withdraw(self.shard, max));
+            shared.places.withdraw(self.shard, max, &mut |shard| self.commons.wake(queue, shard));
         }
         self.give_back(queue, places - granted, max);
         Taken { granted, wait: Wait::Until(until_ns), full_at_ns }
@@ -230,16 +231,19 @@ impl Permits for OfShard {
         let shared = self.commons.queue(queue);
         match wait {
             Wait::Place if self.waits.remove(&queue) => {
-                let given = shared.places.withdraw(self.shard, max_of(concurrency));
-                self.commons.wake_given(queue, given);
+                let wake = &mut |shard| self.commons.wake(queue, shard);
+                shared.places.withdraw(self.shard, max_of(concurrency), wake);
             }
             Wait::Until(_) => self.commons.leave_pace(queue, self.shard),
             Wait::No | Wait::Place => {}
         }
     }
 
-    fn raised(&mut self, queue: SharedQueue, concurrency: Option<u32>) {
+    fn changed(&mut self, queue: SharedQueue, concurrency: Option<u32>, latest_ns: Option<i64>) {
         let shared = self.commons.queue(queue);
+        if let Some(latest_ns) = latest_ns {
+            shared.pace.settle(latest_ns);
+        }
         while let Some(shard) = shared.places.give_free(max_of(concurrency)) {
             self.commons.wake(queue, shard);
         }

@@ -9,6 +9,9 @@ use tickwheel_core::Rate;
 use super::shards::Shards;
 use crate::sync::{AtomicU64, Ordering};
 
+/// More than what two shards' clocks are apart, each read once in a pass.
+const CLOCKS_APART_NS: i64 = 1_000_000_000;
+
 /// The rate of one queue.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -97,6 +100,17 @@ impl Pace {
         };
         // An error says that it is spent already.
         let _ = self.full_at_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+    }
+
+    /// The rate has changed, and no more is spent than lets the whole burst be there at `latest_ns`. Shards
+    /// read their clocks apart from each other, and what one has begun under the new rate stays spent.
+    pub(super) fn settle(&self, latest_ns: i64) {
+        let earlier = |present: u64| {
+            let is_beyond = present.cast_signed() > latest_ns.saturating_add(CLOCKS_APART_NS);
+            is_beyond.then_some(latest_ns.cast_unsigned())
+        };
+        // An error says that no more is spent.
+        let _ = self.full_at_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, earlier);
     }
 
     pub(super) fn full_at_ns(&self) -> i64 {

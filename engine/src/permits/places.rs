@@ -6,10 +6,11 @@
 //! them. A place that becomes free while shards wait stays taken and is given to the next of them, so
 //! no shard that comes later can take it.
 //!
-//! Which shards wait is kept beside the word. A shard is in that set before it is counted, and whoever
-//! counts one less takes one out of the set. So each place finds a shard, or the one that was counted
-//! has withdrawn and the place goes on. It may find one that is not counted yet: that one counts
-//! itself for the other, which is still in the set.
+//! Which shards wait is kept beside the word. A shard is in that set before it is counted, and is counted
+//! out before it leaves: whoever gives a place counts one less, and then takes one out of the set, which is
+//! never empty for it. It may find one that is not counted yet, or whose count another has used up: the
+//! count is then put back for the other, which is still in the set, and a place that had become free
+//! meanwhile goes to it.
 //!
 //! It must not know queues, nor how a shard is woken.
 
@@ -51,9 +52,17 @@ impl Places {
 
     /// A shard takes up to `want` places, 1 or more, where at most `max` may be taken. `waits` says
     /// whether it waited, as the last call told it: then what it was given meanwhile is among them, or is
-    /// given back if more than `max` are taken. True if it waits from now on.
-    pub(super) fn take(&self, shard: usize, waits: bool, want: u32, max: u32) -> (u32, bool) {
-        let mut granted = u32::from(waits && self.was_given(shard));
+    /// given back if more than `max` are taken. True if it waits from now on. Calls `wake` for each shard that
+    /// has a place now.
+    pub(super) fn take(
+        &self,
+        shard: usize,
+        waits: bool,
+        want: u32,
+        max: u32,
+        wake: &mut dyn FnMut(usize),
+    ) -> (u32, bool) {
+        let mut granted = u32::from(waits && self.was_given(shard, max, wake));
         let mut is_listed = false;
         let mut word = self.word.load(Ordering::Acquire);
         // Whoever gave it may not have heard of a lower limit yet.
@@ -82,7 +91,7 @@ impl Places {
         }
         if is_listed && !self.waiting.remove(shard) {
             // A place is on its way here that was meant for another who waits.
-            self.word.fetch_add(ONE_WAITS, Ordering::AcqRel);
+            self.count_again(max, wake);
             return (granted, true);
         }
         (granted, false)
@@ -119,24 +128,40 @@ impl Places {
         None
     }
 
-    /// A shard that waits does so no more. The shard that has the place
-    /// now, if there was one: it must be woken.
-    pub(super) fn withdraw(&self, shard: usize, max: u32) -> Option<usize> {
-        if self.was_given(shard) { self.release(max) } else { None }
+    /// A shard that waits does so no more. Calls `wake` for each shard that has a place now.
+    pub(super) fn withdraw(&self, shard: usize, max: u32, wake: &mut dyn FnMut(usize)) {
+        if self.was_given(shard, max, wake)
+            && let Some(next) = self.release(max)
+        {
+            wake(next);
+        }
     }
 
     /// Takes out of the line a shard that waits: whether it had been given a place.
-    fn was_given(&self, shard: usize) -> bool {
-        loop {
+    fn was_given(&self, shard: usize, max: u32, wake: &mut dyn FnMut(usize)) -> bool {
+        while !self.given.remove(shard) {
+            let word = self.word.load(Ordering::Acquire);
+            // Without a count a place is on its way, here or to one that counts itself again: between two
+            // instructions of another shard.
+            if waiting(word) == 0 || self.swap(word, word - ONE_WAITS).is_err() {
+                yield_now();
+                continue;
+            }
             if self.waiting.remove(shard) {
-                self.count_one_less();
                 return false;
             }
-            if self.given.remove(shard) {
-                return true;
-            }
-            // A place is on its way here: between two instructions of whoever gives it.
+            // It was the count of another: this shard is being given a place.
+            self.count_again(max, wake);
             yield_now();
+        }
+        true
+    }
+
+    /// Puts back the count of a shard that is in the set. While it was missing, a place may have become free.
+    fn count_again(&self, max: u32, wake: &mut dyn FnMut(usize)) {
+        self.word.fetch_add(ONE_WAITS, Ordering::AcqRel);
+        if let Some(shard) = self.give_free(max) {
+            wake(shard);
         }
     }
 
@@ -158,17 +183,6 @@ impl Places {
         self.turn.store(shard as u64, Ordering::Relaxed);
         self.given.insert(shard);
         Some(shard)
-    }
-
-    fn count_one_less(&self) {
-        let mut word = self.word.load(Ordering::Acquire);
-        // If nobody is counted, a place was on its way: it finds nobody, or the next.
-        while waiting(word) > 0 {
-            match self.swap(word, word - ONE_WAITS) {
-                Ok(_) => return,
-                Err(present) => word = present,
-            }
-        }
     }
 
     fn swap(&self, word: u64, next: u64) -> Result<u64, u64> {

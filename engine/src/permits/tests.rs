@@ -18,6 +18,16 @@ mod threads {
 
     use super::*;
 
+    fn take(places: &Places, shard: usize, waits: bool, want: u32, max: u32) -> (u32, bool) {
+        places.take(shard, waits, want, max, &mut |shard| panic!("{shard} has no place to come"))
+    }
+
+    fn withdraw(places: &Places, shard: usize, max: u32) -> Option<usize> {
+        let mut woken = None;
+        places.withdraw(shard, max, &mut |shard| woken = Some(shard));
+        woken
+    }
+
     #[test]
     fn a_set_of_shards_gives_them_in_a_ring() {
         let shards = Shards::new();
@@ -35,25 +45,25 @@ mod threads {
     #[test]
     fn a_place_that_becomes_free_is_given_to_those_who_wait_in_turn() {
         let places = Places::new();
-        assert_eq!(places.take(0, false, 5, 2), (2, true));
-        assert_eq!(places.take(1, false, 1, 2), (0, true));
-        assert_eq!(places.take(2, false, 1, 2), (0, true));
+        assert_eq!(take(&places, 0, false, 5, 2), (2, true));
+        assert_eq!(take(&places, 1, false, 1, 2), (0, true));
+        assert_eq!(take(&places, 2, false, 1, 2), (0, true));
         // In a ring, after the one that was given a place last.
         let given: Vec<_> = (0..2).map(|_| places.release(2)).collect();
         assert_eq!(given, [Some(1), Some(2)]);
         // Who comes later gets none of these, and who was given one has it.
-        assert_eq!(places.take(3, false, 1, 2), (0, true));
+        assert_eq!(take(&places, 3, false, 1, 2), (0, true));
         assert_eq!(
-            (places.take(1, true, 1, 2), places.take(2, true, 1, 2)),
+            (take(&places, 1, true, 1, 2), take(&places, 2, true, 1, 2)),
             ((1, false), (1, false))
         );
         assert_eq!(places.release(2), Some(3));
         assert_eq!(places.release(2), Some(0));
         // One that withdraws leaves what it was given to the next.
-        assert_eq!(places.take(4, false, 1, 2), (0, true));
-        assert_eq!(places.withdraw(0, 2), Some(4));
+        assert_eq!(take(&places, 4, false, 1, 2), (0, true));
+        assert_eq!(withdraw(&places, 0, 2), Some(4));
         assert_eq!(
-            (places.take(4, true, 1, 2), places.take(3, true, 1, 2)),
+            (take(&places, 4, true, 1, 2), take(&places, 3, true, 1, 2)),
             ((1, false), (1, false))
         );
         assert_eq!((places.release(2), places.release(2), places.taken()), (None, None, 0));
@@ -63,13 +73,13 @@ mod threads {
     fn a_limit_that_is_lowered_or_raised_holds_from_then_on() {
         let places = Places::new();
         places.enter(4);
-        assert_eq!(places.take(0, false, 2, 2), (0, true));
+        assert_eq!(take(&places, 0, false, 2, 2), (0, true));
         assert_eq!([places.release(2), places.release(2)], [None, None]);
         assert_eq!(places.release(2), Some(0));
-        assert_eq!(places.take(0, true, 9, 2), (1, true));
+        assert_eq!(take(&places, 0, true, 9, 2), (1, true));
         assert_eq!(places.give_free(2), None);
         assert_eq!(places.give_free(3), Some(0));
-        assert_eq!(places.take(0, true, 1, 3), (1, false));
+        assert_eq!(take(&places, 0, true, 1, 3), (1, false));
         assert_eq!(places.taken(), 3);
     }
 
@@ -77,12 +87,12 @@ mod threads {
     fn a_place_that_a_shard_with_a_higher_limit_gave_does_not_go_beyond_a_lower_one() {
         let places = Places::new();
         places.enter(3);
-        assert_eq!(places.take(1, false, 1, 1), (0, true));
+        assert_eq!(take(&places, 1, false, 1, 1), (0, true));
         // The other shard has not heard of the limit.
         assert_eq!(places.release(u32::MAX), Some(1));
-        assert_eq!((places.take(1, true, 1, 1), places.taken()), ((0, true), 2));
+        assert_eq!((take(&places, 1, true, 1, 1), places.taken()), ((0, true), 2));
         assert_eq!((places.release(1), places.release(1)), (None, Some(1)));
-        assert_eq!((places.take(1, true, 1, 1), places.taken()), ((1, false), 1));
+        assert_eq!((take(&places, 1, true, 1, 1), places.taken()), ((1, false), 1));
     }
 
     /// Threads that take and give back as fast as they can: never more than there are, and all have
@@ -100,12 +110,15 @@ mod threads {
                 thread::spawn(move || {
                     start.wait();
                     let mut waits = false;
+                    // Nobody sleeps here.
+                    let wake = &mut |_| ();
                     for round in 0..ROUNDS {
                         if waits && round % 7 == 0 {
-                            places.withdraw(shard, max);
+                            withdraw(&places, shard, max);
                             waits = false;
                         }
-                        let (granted, again) = places.take(shard, waits, 1 + round % 3, max);
+                        let want = 1 + round % 3;
+                        let (granted, again) = places.take(shard, waits, want, max, wake);
                         waits = again;
                         assert!(inside.fetch_add(granted, Ordering::SeqCst) + granted <= max);
                         for _ in 0..granted {
@@ -114,7 +127,7 @@ mod threads {
                         }
                     }
                     if waits {
-                        places.withdraw(shard, max);
+                        withdraw(&places, shard, max);
                     }
                 })
             };
@@ -149,6 +162,21 @@ mod threads {
             assert!(within <= 4 + 10, "{within} from {first} on");
         }
         assert!(begun.iter().all(|begun| (30..=40).contains(begun)), "{begun:?}");
+    }
+
+    #[test]
+    fn what_a_slower_rate_has_spent_does_not_hold_up_a_faster_one() {
+        let slow = Rate { jobs: 1, period_ms: 3_600_000, burst: 10 };
+        let fast = Rate { jobs: 1000, period_ms: 1000, burst: 10 };
+        let pace = Pace::new();
+        assert_eq!(pace.take(0, 10, slow, 0), (10, None));
+        pace.settle(fast.span_ns());
+        // Spent is spent, up to the new burst; another shard that hears of it later changes nothing.
+        assert_eq!(pace.take(0, 1, fast, 0).0, 0);
+        assert!(pace.withdraw(0));
+        assert_eq!(pace.take(1, 10, fast, fast.span_ns()), (10, None));
+        pace.settle(fast.span_ns());
+        assert_eq!(pace.take(0, 1, fast, fast.span_ns()).0, 0);
     }
 
     #[test]
@@ -216,10 +244,11 @@ mod loom_models {
             let mut waits = false;
             loop {
                 let granted;
-                (granted, waits) = self.places.take(shard, waits, 1, 1);
+                (granted, waits) =
+                    self.places.take(shard, waits, 1, 1, &mut |shard| self.wake(Some(shard)));
                 if granted == 1 {
                     if waits {
-                        self.wake(self.places.withdraw(shard, 1));
+                        self.places.withdraw(shard, 1, &mut |shard| self.wake(Some(shard)));
                     }
                     break;
                 }
@@ -272,9 +301,10 @@ mod loom_models {
             world.places.enter(1);
             let other = Arc::clone(&world);
             let withdraws = thread::spawn(move || {
-                let (granted, waits) = other.places.take(1, false, 1, 1);
+                let (granted, waits) =
+                    other.places.take(1, false, 1, 1, &mut |shard| other.wake(Some(shard)));
                 if waits {
-                    other.wake(other.places.withdraw(1, 1));
+                    other.places.withdraw(1, 1, &mut |shard| other.wake(Some(shard)));
                 }
                 for _ in 0..granted {
                     other.wake(other.places.release(1));
@@ -285,6 +315,42 @@ mod loom_models {
             world.wake(world.places.release(1));
             withdraws.join().unwrap();
             waits.join().unwrap();
+            assert_eq!(world.places.taken(), 0);
+        });
+    }
+
+    /// One withdraws while the other begins again and again: the count that it takes away is its own.
+    #[test]
+    fn one_that_withdraws_takes_no_other_out_of_the_line() {
+        check(|| {
+            let world = World::new(2);
+            world.places.enter(1);
+            let other = Arc::clone(&world);
+            let withdraws = thread::spawn(move || {
+                let wake = &mut |shard| other.wake(Some(shard));
+                let (granted, waits) = other.places.take(1, false, 1, 1, wake);
+                if waits {
+                    other.places.withdraw(1, 1, wake);
+                }
+                for _ in 0..granted {
+                    other.wake(other.places.release(1));
+                }
+            });
+            let wake = &mut |shard| world.wake(Some(shard));
+            world.wake(world.places.release(1));
+            let (granted, mut waits) = world.places.take(0, false, 2, 1, wake);
+            for _ in 0..granted {
+                world.wake(world.places.release(1));
+            }
+            while waits {
+                world.sleep(0);
+                let (granted, again) = world.places.take(0, true, 1, 1, wake);
+                for _ in 0..granted {
+                    world.wake(world.places.release(1));
+                }
+                waits = again;
+            }
+            withdraws.join().unwrap();
             assert_eq!(world.places.taken(), 0);
         });
     }

@@ -162,7 +162,11 @@ impl Permits for OfShard {
         }
     }
 
-    fn raised(&mut self, queue: SharedQueue, concurrency: Option<u32>) {
+    fn changed(&mut self, queue: SharedQueue, concurrency: Option<u32>, latest_ns: Option<i64>) {
+        if let Some(latest_ns) = latest_ns {
+            let cell = &mut self.hall.cells().queues[usize::from(queue.0)];
+            cell.full_at_ns = cell.full_at_ns.min(latest_ns);
+        }
         self.hall.cells().give(queue, max_of(concurrency));
     }
 

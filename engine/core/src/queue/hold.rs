@@ -35,11 +35,13 @@ impl Queues {
         let limited = &mut self.queues[number];
         limited.weight = limits.weight;
         limited.is_limited = limits.holds_back() || limited.is_shared;
-        if limited.is_shared {
-            self.limits_changed(queue);
-        } else {
+        if !limited.is_shared {
             self.sleep_if_spent(queue, now_ns);
             self.enter(queue, now_ns, 0);
+        }
+        // Others may have spent what limits of long ago let.
+        if self.queues[number].is_shared {
+            self.limits_changed(queue, now_ns);
         }
     }
 

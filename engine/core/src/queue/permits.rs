@@ -91,8 +91,9 @@ pub trait Permits: Debug + Send {
     /// to the next.
     fn withdraw(&mut self, queue: SharedQueue, wait: Wait, concurrency: Option<u32>);
 
-    /// The limit of attempts under way may have risen: shards that wait are given what is free.
-    fn raised(&mut self, queue: SharedQueue, concurrency: Option<u32>);
+    /// The limits have changed. That of attempts under way may have risen: shards that wait are given what is
+    /// free. Of a rate no more is spent than lets the whole burst be there at `latest_ns`.
+    fn changed(&mut self, queue: SharedQueue, concurrency: Option<u32>, latest_ns: Option<i64>);
 
     /// Calls `visit` for each queue whose wait may be over since the last call.
     fn news(&mut self, visit: &mut dyn FnMut(SharedQueue));

@@ -226,11 +226,12 @@ impl Queues {
     }
 
     /// The limits of a queue that is shared have changed.
-    pub(super) fn limits_changed(&mut self, queue: QueueId) {
+    pub(super) fn limits_changed(&mut self, queue: QueueId, now_ns: i64) {
         self.withdraw(queue);
         let bounds = &self.bounds[usize::from(queue.0)];
         if let (Some(permits), Some(shared)) = (&mut self.permits, bounds.shared) {
-            permits.raised(shared, bounds.limits.concurrency);
+            let latest_ns = bounds.limits.rate.map(|rate| now_ns.saturating_add(rate.span_ns()));
+            permits.changed(shared, bounds.limits.concurrency, latest_ns);
         }
         self.open_up(queue);
     }

@@ -97,6 +97,11 @@ impl Scheduler {
         }
         let Some(unique) = options.unique else { return Ok(Related::New { replaces: None, met }) };
         match self.admit_unique(now, unique)? {
+            Related::New { replaces: Some(job), .. }
+                if options.needs.iter().any(|need| need.job == job) =>
+            {
+                Err(Refusal::Relation("a job cannot wait for the one whose place it takes"))
+            }
             Related::New { replaces, .. } => Ok(Related::New { replaces, met }),
             existing => Ok(existing),
         }

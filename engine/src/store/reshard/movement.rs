@@ -232,7 +232,7 @@ impl Movement {
             if queue.paused && !paused.contains(&queue.name) {
                 paused.push(queue.name.clone());
             }
-            // Limits are the same in all shards, and hold per shard.
+            // Limits are the same in all shards.
             if queue.limits != QueueLimits::default() {
                 limited.insert(queue.name, queue.limits);
             }

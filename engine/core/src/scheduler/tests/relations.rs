@@ -207,6 +207,18 @@ fn a_conflict_is_refused_replaced_or_answered_with_the_holder() {
 }
 
 #[test]
+fn a_job_cannot_wait_for_the_one_whose_place_it_takes() {
+    let mut world = World::new();
+    let first = world.submit(&unique(Until::End, None, Conflict::Replace));
+    let mut options = (*unique(Until::End, None, Conflict::Replace).options.unwrap()).clone();
+    options.needs = Needs::new(&[Need { job: first, when: When::Done }]);
+    let second = NewJob { options: Some(options.into()), ..job() };
+    assert!(matches!(refusal(&mut world, &second), Refusal::Relation(_)));
+    assert_eq!(world.state(first), Some(JobState::Ready));
+    world.core.census().unwrap();
+}
+
+#[test]
 fn a_job_waits_until_all_that_it_needs_have_ended_as_they_have_to() {
     let mut world = World::new();
     let [a, b] = [0, 0].map(|_| world.submit(&NewJob { attempts_max: 1, ..job() }));

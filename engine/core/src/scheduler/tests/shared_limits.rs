@@ -119,7 +119,7 @@ impl Permits for OfShard {
         });
     }
 
-    fn raised(&mut self, queue: SharedQueue, concurrency: Option<u32>) {
+    fn changed(&mut self, queue: SharedQueue, concurrency: Option<u32>, _: Option<i64>) {
         self.cell(queue, |cell| cell.give(concurrency));
     }
 
