@@ -112,8 +112,19 @@ impl<'a> TermOptions<'a> {
         Self { expires_at: expires_at.map(|at| at.0), expires_after: None, unique, ..self }
     }
 
-    /// What is held of them; `None` if there are none.
-    pub(crate) fn options(self) -> Option<Arc<JobOptions>> {
+    /// What is held of them; `None` if there are none, as for most jobs.
+    #[inline]
+    pub(crate) fn options(&self) -> Option<Arc<JobOptions>> {
+        let is_any = self.expires_at.is_some()
+            || self.expires_after.is_some()
+            || self.unique.is_some()
+            || !self.needs.is_empty()
+            || self.batch.is_some();
+        if is_any { self.held() } else { None }
+    }
+
+    #[inline(never)]
+    fn held(&self) -> Option<Arc<JobOptions>> {
         let at = self.expires_at.map(|at| Expiry::At(WallTime(at)));
         let unique = self.unique.map(|unique| Unique {
             key: unique.key,
