@@ -13,7 +13,6 @@ use tickwheel_bench::{
         herd::Herd,
         lateness::{Lateness, bare_sleeper},
         overload::{Load, Overload},
-        pending::Pending,
         saturated::completed_per_second,
     },
     handover, path_counts,
@@ -250,17 +249,6 @@ fn pages_are_listed_and_many_are_cancelled_beside_other_callers() {
     let run = Bulk::run(dir.path(), 20_000, 3, 5000).unwrap();
     assert_eq!((run.common_ns.len(), run.rare_ns.len()), (3, 3));
     assert!(run.cancel > Duration::ZERO && !run.alone_ns.is_empty(), "{run:?}");
-}
-
-#[test]
-fn pending_jobs_are_there_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let jobs = 20_000;
-    let run = Pending::run(dir.path(), jobs, Duration::from_millis(10)).unwrap();
-    assert!(run.filled.resident_bytes >= run.filled.anonymous_bytes);
-    // Other tests of this process take and give back memory meanwhile.
-    assert!(run.bytes_per_job(jobs).is_finite(), "{run:?}");
-    assert!(run.serving > Duration::ZERO);
 }
 
 #[test]

@@ -112,19 +112,24 @@ impl<'a> TermOptions<'a> {
         Self { expires_at: expires_at.map(|at| at.0), expires_after: None, unique, ..self }
     }
 
-    /// What is held of them; `None` if there are none, as for most jobs.
+    /// Whether anything is held of them; of most jobs nothing is.
     #[inline]
-    pub(crate) fn options(&self) -> Option<Arc<JobOptions>> {
-        let is_any = self.expires_at.is_some()
+    pub(crate) fn is_any(&self) -> bool {
+        self.expires_at.is_some()
             || self.expires_after.is_some()
             || self.unique.is_some()
             || !self.needs.is_empty()
-            || self.batch.is_some();
-        if is_any { self.held() } else { None }
+            || self.batch.is_some()
+    }
+
+    /// What is held of them; `None` if there is nothing.
+    #[inline]
+    pub(crate) fn options(&self) -> Option<Arc<JobOptions>> {
+        self.is_any().then(|| self.held())
     }
 
     #[inline(never)]
-    fn held(&self) -> Option<Arc<JobOptions>> {
+    fn held(&self) -> Arc<JobOptions> {
         let at = self.expires_at.map(|at| Expiry::At(WallTime(at)));
         let unique = self.unique.map(|unique| Unique {
             key: unique.key,
@@ -132,16 +137,16 @@ impl<'a> TermOptions<'a> {
             span_ns: None,
             conflict: Conflict::default(),
         });
+        // That they can be read was checked where they were decoded.
         let needs = Needs::read(self.needs).unwrap_or_default();
         let runs = self.otherwise_run && !needs.is_empty();
-        let options = JobOptions {
+        Arc::new(JobOptions {
             expires: at.or(self.expires_after.map(Expiry::After)),
             unique,
             needs,
             otherwise: if runs { Otherwise::Run } else { Otherwise::Cancel },
             batch: self.batch,
-        };
-        (!options.is_default()).then(|| Arc::new(options))
+        })
     }
 
     /// Encodes them to the end of `out`, with their length before them.

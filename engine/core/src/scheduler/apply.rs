@@ -435,7 +435,7 @@ impl Scheduler {
             payload_offset: body.payload_offset,
             attempt: 0,
             attempts_max: AttemptsMax::new(added.terms.attempts_max)
-                .with_options(added.terms.options.options().is_some())
+                .with_options(added.terms.options.is_any())
                 .keeping_dead(added.terms.keeps_dead),
             queue,
             state: JobState::Scheduled,

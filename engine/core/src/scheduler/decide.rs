@@ -42,16 +42,31 @@ impl Scheduler {
         };
         let related = job.options.as_ref().filter(|options| options.relates());
         if let Some(options) = related {
-            return self.submit_related(now, job, options, (due, clock), journal);
+            return self.submit_related(now, job, options, (due, clock), journal, out);
         }
+        self.add(now, job, None, (due, clock), journal, out)
+    }
+
+    /// Adds a job that is within all bounds but the length of its queue, in the place of another if need be.
+    pub(super) fn add(
+        &mut self,
+        now: Now,
+        job: &NewJob<'_>,
+        replaces: Option<JobId>,
+        (due, clock): (WallTime, Clock),
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> Answered {
         // The queue last: it keeps a place for a job that comes.
         if let Err(refusal) = self.queue_takes(&job.queue) {
             return refused(refusal);
         }
-        let added = self.added(now, job, due, clock);
+        let mut added = self.added(now, job, due, clock);
+        added.terms.options.replaces = replaces.map(|job| job.0);
         let id = JobId(added.job);
+        let is_blocked = !added.terms.options.needs.is_empty();
         let position = self.commit(&Event::Added(added), &job.payload, journal).position;
-        if due <= now.wall {
+        if due <= now.wall && !is_blocked {
             out.lateness_ns.push(now.wall.0 - due.0);
         }
         (Answer::Submitted(id), position.end)

@@ -157,7 +157,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A job was taken in: it holds its key of uniqueness, and waits if it is blocked.
+    /// A job was taken in: it holds its key of uniqueness.
     pub(super) fn relate(&mut self, record: &Record, options: TermOptions<'_>) {
         if let Some(UniqueWritten { key, until, free_at }) = options.unique {
             self.uniques.hold(Held {

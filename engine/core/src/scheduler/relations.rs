@@ -9,16 +9,19 @@ use alloc::{string::String, sync::Arc};
 use super::{
     Scheduler,
     decide::{Answered, refused},
-    io::Answer,
+    io::{Answer, Outputs},
     keep::Cleaned,
 };
 use crate::{
     batch::{
         BatchCounts, BatchEnd, BatchState, BatchView, Callback, Fired, Membership, NewBatch, Role,
     },
-    event::{BatchWritten, Event, TermOptions, callback_bytes},
+    event::{BatchWritten, Event, TermOptions, UniqueWritten, callback_bytes},
     id::{JobId, Key, Lsn},
-    job::{Clock, Conflict, JobOptions, JobState, NewJob, Refusal, Unique, When, unique::Held},
+    job::{
+        Clock, Conflict, JobOptions, JobState, NewJob, Otherwise, Refusal, Unique, Until, When,
+        unique::Held,
+    },
     journal::Journal,
     limits,
     time::{Now, WallTime},
@@ -44,28 +47,21 @@ impl Scheduler {
         now: Now,
         job: &NewJob<'_>,
         options: &JobOptions,
-        (due, clock): (WallTime, Clock),
+        due: (WallTime, Clock),
         journal: &mut impl Journal,
+        out: &mut Outputs,
     ) -> Answered {
         let (replaces, met) = match self.admit_related(now, options) {
             Ok(Related::New { replaces, met }) => (replaces, met),
             Ok(Related::Existing(holder)) => return (Answer::Existing(holder), Lsn(0)),
             Err(refusal) => return refused(refusal),
         };
-        // The queue last: it keeps a place for a job that comes.
-        if let Err(refusal) = self.queue_takes(&job.queue) {
-            return refused(refusal);
-        }
         let left = met.then(|| self.needs_left(options));
         let job = match &left {
             Some(left) => &NewJob { options: Some(Arc::clone(left)), ..job.clone() },
             None => job,
         };
-        let mut added = self.added(now, job, due, clock);
-        added.terms.options.replaces = replaces.map(|job| job.0);
-        let id = JobId(added.job);
-        let position = self.commit(&Event::Added(added), &job.payload, journal).position;
-        (Answer::Submitted(id), position.end)
+        self.add(now, job, replaces, due, journal, out)
     }
 
     /// Whether a job with these options may be added, and in the place of which one.
@@ -113,9 +109,7 @@ impl Scheduler {
         // A timer frees it at the next tick after its time.
         let held = held.filter(|held| held.until.is_none_or(|until| until > now.wall));
         let Some(Held { job, units, .. }) = held else {
-            if unique.until == crate::job::Until::Time
-                && self.uniques.lasting() >= limits::UNIQUE_LASTING_MAX
-            {
+            if unique.until == Until::Time && self.uniques.lasting() >= limits::UNIQUE_LASTING_MAX {
                 return Err(Refusal::TooManyUniqueKeys);
             }
             return Ok(free);
@@ -147,7 +141,7 @@ impl Scheduler {
             }
         }
         if left.needs.is_empty() {
-            left.otherwise = crate::job::Otherwise::default();
+            left.otherwise = Otherwise::default();
         }
         Arc::new(left)
     }
@@ -163,7 +157,7 @@ impl Scheduler {
         let held = options.unique.and_then(|unique| {
             let held = self.uniques.find(unique.key).filter(|held| held.job == job)?;
             let free_at = held.until.map(|until| until.0);
-            Some(crate::event::UniqueWritten { key: unique.key, until: unique.until, free_at })
+            Some(UniqueWritten { key: unique.key, until: unique.until, free_at })
         });
         TermOptions { unique: held, ..written }
     }

@@ -207,6 +207,15 @@ fn a_conflict_is_refused_replaced_or_answered_with_the_holder() {
 }
 
 #[test]
+fn a_job_that_is_ready_at_once_counts_as_triggered_and_a_blocked_one_does_not() {
+    let mut world = World::new();
+    let first = world.submit(&unique(Until::End, None, Conflict::Reject));
+    assert_eq!(core::mem::take(&mut world.out.lateness_ns), [0]);
+    world.submit(&needing(&[(first, When::Done)], Otherwise::Cancel));
+    assert!(world.out.lateness_ns.is_empty());
+}
+
+#[test]
 fn a_job_cannot_wait_for_the_one_whose_place_it_takes() {
     let mut world = World::new();
     let first = world.submit(&unique(Until::End, None, Conflict::Replace));
