@@ -170,6 +170,12 @@ pub const JITTER_NS_MAX: u64 = 86_400 * 1_000_000_000;
 /// Runs that a schedule may catch up at the most.
 pub const CATCH_UP_MAX: u32 = 10_000;
 
+/// Runs of a schedule that may wait for each other at the most. Each time that one ends, as many fire times
+/// are looked at.
+pub const OVERLAP_QUEUE_MAX: u32 = 1000;
+/// Jobs of a schedule that one step cancels at the most because another replaces them.
+pub const REPLACED_PER_STEP: usize = 64;
+
 /// What the rate of a queue that shards share has spent is written down each time that its burst is whole
 /// again so much later. After a recovery no more than this is taken as spent beside what was written.
 pub const RATE_NOTE_NS: i64 = 1_000_000_000;

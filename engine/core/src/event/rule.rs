@@ -45,8 +45,8 @@ pub struct RuleOptions<'a> {
     /// Since when the schedule is paused, and why. It belongs to the schedule's state, not to its
     /// rule: only where a schedule is written again whole is it ever there.
     pub paused: Option<(u64, &'a str)>,
-    /// Nothing is added while a job of the schedule has not ended.
-    pub skips_overlap: bool,
+    /// What is done while a job of the schedule has not ended.
+    pub overlap: RuleOverlap,
     /// Window of the jitter; 0 for none.
     pub jitter_ns: u64,
     /// No fire time before.
@@ -55,6 +55,21 @@ pub struct RuleOptions<'a> {
     pub ends: Option<u64>,
     /// Jobs that it adds at the most.
     pub runs_max: Option<u32>,
+}
+
+/// [`Overlap`] as it is written: two of its values have a bit of the options' first byte, the others
+/// follow as a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum RuleOverlap {
+    /// Another is added. Never written.
+    #[default]
+    Allow,
+    /// Nothing is added. Written as a bit alone.
+    Skip,
+    /// What waits runs afterwards: so many fire times at the most.
+    Queue(u32),
+    /// The job is cancelled.
+    Replace,
 }
 
 /// In the byte of the policy for missed fire times: options follow.
@@ -71,8 +86,11 @@ const HAS_START: u8 = 0x08;
 const HAS_END: u8 = 0x10;
 /// In the same byte: a limit of runs follows.
 const HAS_RUNS_MAX: u8 = 0x20;
+/// In the same byte: another rule for runs that overlap follows.
+const HAS_OVERLAP: u8 = 0x40;
 /// All bits of that byte that this version knows.
-const KNOWN: u8 = IS_PAUSED | SKIPS_OVERLAP | HAS_JITTER | HAS_START | HAS_END | HAS_RUNS_MAX;
+const KNOWN: u8 =
+    IS_PAUSED | SKIPS_OVERLAP | HAS_JITTER | HAS_START | HAS_END | HAS_RUNS_MAX | HAS_OVERLAP;
 
 /// [`Timing`] as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -149,13 +167,15 @@ impl<'de, Context> BorrowDecode<'de, Context> for Rule<'de> {
 impl Encode for RuleOptions<'_> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let jitter_ns = Some(self.jitter_ns).filter(|window| *window > 0);
+        let has_overlap = matches!(self.overlap, RuleOverlap::Queue(_) | RuleOverlap::Replace);
         let bits = [
             (self.paused.is_some(), IS_PAUSED),
-            (self.skips_overlap, SKIPS_OVERLAP),
+            (self.overlap == RuleOverlap::Skip, SKIPS_OVERLAP),
             (jitter_ns.is_some(), HAS_JITTER),
             (self.starts.is_some(), HAS_START),
             (self.ends.is_some(), HAS_END),
             (self.runs_max.is_some(), HAS_RUNS_MAX),
+            (has_overlap, HAS_OVERLAP),
         ];
         let set = bits.iter().filter(|(is_set, _)| *is_set);
         set.fold(0_u8, |first, (_, bit)| first | bit).encode(encoder)?;
@@ -165,7 +185,10 @@ impl Encode for RuleOptions<'_> {
         for number in [jitter_ns, self.starts, self.ends].into_iter().flatten() {
             number.encode(encoder)?;
         }
-        self.runs_max.map_or(Ok(()), |max| max.encode(encoder))
+        if let Some(max) = self.runs_max {
+            max.encode(encoder)?;
+        }
+        if has_overlap { self.overlap.encode(encoder) } else { Ok(()) }
     }
 }
 
@@ -187,13 +210,17 @@ impl<'de, Context> BorrowDecode<'de, Context> for RuleOptions<'de> {
         };
         Ok(Self {
             paused,
-            skips_overlap: first & SKIPS_OVERLAP != 0,
             jitter_ns: number(HAS_JITTER)?.unwrap_or(0),
             starts: number(HAS_START)?,
             ends: number(HAS_END)?,
             runs_max: match first & HAS_RUNS_MAX {
                 0 => None,
                 _ => Some(u32::borrow_decode(decoder)?),
+            },
+            overlap: match (first & HAS_OVERLAP, first & SKIPS_OVERLAP) {
+                (0, 0) => RuleOverlap::Allow,
+                (0, _) => RuleOverlap::Skip,
+                _ => RuleOverlap::borrow_decode(decoder)?,
             },
         })
     }
@@ -218,7 +245,12 @@ impl<'a> Rule<'a> {
             terms: Terms::of(&schedule.job),
             options: RuleOptions {
                 paused: None,
-                skips_overlap: schedule.overlap == Overlap::Skip,
+                overlap: match schedule.overlap {
+                    Overlap::Allow => RuleOverlap::Allow,
+                    Overlap::Skip => RuleOverlap::Skip,
+                    Overlap::Queue { limit } => RuleOverlap::Queue(limit),
+                    Overlap::Replace => RuleOverlap::Replace,
+                },
                 jitter_ns: schedule.jitter_ns,
                 starts: schedule.starts.map(|at| at.0),
                 ends: schedule.ends.map(|at| at.0),
@@ -264,7 +296,12 @@ impl<'a> Rule<'a> {
         job.options = self.terms.options.options();
         job.keeps_dead = self.terms.keeps_dead;
         let name = Cow::Owned(self.name.into());
-        let overlap = if self.options.skips_overlap { Overlap::Skip } else { Overlap::Allow };
+        let overlap = match self.options.overlap {
+            RuleOverlap::Allow => Overlap::Allow,
+            RuleOverlap::Skip => Overlap::Skip,
+            RuleOverlap::Queue(limit) => Overlap::Queue { limit },
+            RuleOverlap::Replace => Overlap::Replace,
+        };
         let schedule = Schedule {
             name,
             timing,

@@ -3,7 +3,7 @@
 
 use alloc::collections::VecDeque;
 
-use super::{Fires, Missed, Timing};
+use super::{Fires, Missed, Overlap, Timing};
 use crate::time::{WallTime, ms_to_ns};
 
 /// What follows from a timer that fired.
@@ -23,12 +23,22 @@ pub(crate) struct Decision {
 pub(crate) fn decide(
     fires: &Fires<'_>,
     missed: Missed,
+    overlap: Overlap,
     grace_ms: u32,
     catch_up_until: WallTime,
     due: WallTime,
     now: WallTime,
 ) -> Decision {
     let in_time = now.0.saturating_sub(due.0) <= ms_to_ns(u64::from(grace_ms));
+    if let Overlap::Queue { limit } = overlap
+        && due <= catch_up_until
+    {
+        // It has waited for a job to end. Those that wait with it are as many as may, the newest.
+        let kept = newest(fires, due, now, limit, u64::MAX);
+        let run = kept.front().copied().unwrap_or(due);
+        let next = fires.next_after(run);
+        return Decision { run: Some(run), next, catch_up_until, is_missed: run != due };
+    }
     if in_time || due <= catch_up_until {
         let next = fires.next_after(due);
         return Decision { run: Some(due), next, catch_up_until, is_missed: false };
@@ -159,7 +169,8 @@ mod tests {
         let mut due = Some(at(due));
         let mut until = at(0);
         while let Some(time) = due.filter(|time| time.0 <= now) {
-            let decision = decide(&always(timing), missed, 60_000, until, time, at(now));
+            let decision =
+                decide(&always(timing), missed, Overlap::Allow, 60_000, until, time, at(now));
             ran.extend(decision.run.map(|t| (t.0 - START) / MINUTE));
             due = decision.next;
             until = decision.catch_up_until;
@@ -221,8 +232,8 @@ mod tests {
     fn a_short_interval_after_a_long_outage_is_counted_not_walked() {
         let every = Timing::Every(Timing::EVERY_NS_MIN);
         let all = Missed::All { limit: 2, window_ns: 1000 * HOUR };
-        let decision =
-            decide(&always(&every), all, 60_000, at(0), at(START), at(START + 1000 * HOUR));
+        let now = at(START + 1000 * HOUR);
+        let decision = decide(&always(&every), all, Overlap::Allow, 60_000, at(0), at(START), now);
         assert_eq!(decision.run, Some(at(START + 1000 * HOUR - Timing::EVERY_NS_MIN)));
     }
 }

@@ -66,6 +66,14 @@ pub enum Overlap {
     Allow,
     /// The fire time is let go. A job that waits for its next attempt has not ended.
     Skip,
+    /// The fire time waits until that job has ended, and so do those after it: their jobs run one after
+    /// the other.
+    Queue {
+        /// Fire times that wait at the most, 1 to 1,000: the oldest beyond that are let go.
+        limit: u32,
+    },
+    /// That job is cancelled, running or not, and another is added.
+    Replace,
 }
 
 /// A schedule does not fire until it is resumed.
@@ -172,6 +180,13 @@ impl<'a> Schedule<'a> {
             _ => {}
         }
         self.check_bounds()?;
+        if let Overlap::Queue { limit } = self.overlap
+            && !(1..=limits::OVERLAP_QUEUE_MAX).contains(&limit)
+        {
+            return Err(Refusal::Schedule(
+                "the number of runs that may wait for each other must be 1 to 1000",
+            ));
+        }
         match self.missed {
             Missed::All { limit, .. } if limit == 0 || limit > limits::CATCH_UP_MAX => {
                 Err(Refusal::Schedule("the limit of missed runs must be 1 to 10000"))

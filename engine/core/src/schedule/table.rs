@@ -1,12 +1,12 @@
 //! The schedules of a shard, by number and by name.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 use hashbrown::HashTable;
 
 use super::{Overlap, Pause, Schedule};
 use crate::{
-    id::{Slot, hash_text},
+    id::{JobId, Slot, hash_text},
     limits,
     scheduler::ScheduleView,
     time::WallTime,
@@ -24,7 +24,9 @@ pub(crate) struct ScheduleState {
     /// Set while it must not fire. Its timer is in no wheel then.
     pub(crate) paused: Option<Pause>,
     /// Jobs that it added and that have not ended. It follows from the jobs and is not written.
-    pub(crate) pending: u32,
+    pub(crate) pending: BTreeSet<JobId>,
+    /// Its time has come, and it waits for the last of those jobs to end. Its timer is in no wheel then.
+    pub(crate) waits: bool,
     /// Jobs added so far.
     pub(crate) fired: u64,
     /// The slot whose timer stands for the schedule; its record says which event holds the
@@ -33,9 +35,10 @@ pub(crate) struct ScheduleState {
 }
 
 impl ScheduleState {
-    /// Whether a run now would overlap with another, against the rule.
+    /// Whether a job more must not be added now, because one has not ended.
     pub(crate) fn overlaps(&self) -> bool {
-        self.rule.overlap == Overlap::Skip && self.pending > 0
+        let is_alone = matches!(self.rule.overlap, Overlap::Skip | Overlap::Queue { .. });
+        is_alone && !self.pending.is_empty()
     }
 
     /// What a caller sees of it.
@@ -44,7 +47,7 @@ impl ScheduleState {
             rule: Schedule::clone(&self.rule),
             next: self.next,
             paused: self.paused.clone(),
-            pending: self.pending,
+            pending: self.pending.len() as u32,
             fired: self.fired,
         }
     }

@@ -5,7 +5,7 @@ mod schedules;
 
 use alloc::boxed::Box;
 
-use super::{Scheduler, dead::kept as kept_message, io::Counts, relate::Ending, replay::Census};
+use super::{Scheduler, dead::kept as kept_message, relate::Ending, replay::Census};
 use crate::{
     event::{Attempts, DecodeEventError, Event, JobAdded, JobKept, KeptState, Listed, Terms},
     id::{JobId, KindId, Lsn, Slot, Token},
@@ -153,16 +153,17 @@ impl Scheduler {
                 self.queues.set_limits_body(queue, body.lsn, units);
                 Ok(())
             }
-            Event::Succeeded { job, .. } => self.apply_succeeded(JobId(*job), self.hint(0)),
-            Event::SucceededMany { count, .. } => {
-                let apply =
-                    |core: &mut Self, listed: Listed, hint| core.apply_succeeded(listed.job, hint);
+            Event::Succeeded { job, at } => {
+                self.apply_succeeded(JobId(*job), WallTime(*at), self.hint(0))
+            }
+            Event::SucceededMany { at, count } => {
+                let apply = |core: &mut Self, listed: Listed, hint| {
+                    core.apply_succeeded(listed.job, WallTime(*at), hint)
+                };
                 self.apply_list(Attempts::new(*count, payload), apply)
             }
-            Event::Cancelled { job, .. } => {
-                self.end(JobId(*job), JobState::Cancelled, self.hint(0), |counts| {
-                    &mut counts.cancelled
-                })
+            Event::Cancelled { job, at } => {
+                self.end(JobId(*job), JobState::Cancelled, self.hint(0), WallTime(*at))
             }
             Event::NeedSettled { .. }
             | Event::UniqueKept { .. }
@@ -170,8 +171,8 @@ impl Scheduler {
             | Event::BatchSet { .. }
             | Event::BatchCount { .. }
             | Event::BatchOver { .. } => self.apply_relation(event, payload, body),
-            Event::Expired { job, .. } => {
-                self.end(JobId(*job), JobState::Expired, self.hint(0), |counts| &mut counts.expired)
+            Event::Expired { job, at } => {
+                self.end(JobId(*job), JobState::Expired, self.hint(0), WallTime(*at))
             }
             Event::Failed { job, at, retry_at: Some(retry_at), .. } => {
                 let slot = self.leave_running(JobId(*job), JobState::Scheduled, self.hint(0))?;
@@ -186,9 +187,9 @@ impl Scheduler {
                 self.wait_for_due(slot, retry_at <= at);
                 Ok(())
             }
-            Event::Failed { job, retry_at: None, .. } => {
+            Event::Failed { job, at, retry_at: None, .. } => {
                 self.counts.failed_attempts += 1;
-                self.end(JobId(*job), JobState::Dead, self.hint(0), |counts| &mut counts.dead)
+                self.end(JobId(*job), JobState::Dead, self.hint(0), WallTime(*at))
             }
             Event::Buried { job, at, failure, message } => {
                 let death = Death { at: WallTime(*at), failure: *failure, message };
@@ -248,6 +249,7 @@ impl Scheduler {
                 };
                 let since = state.paused.as_ref().map_or(WallTime(*at), |pause| pause.since);
                 state.paused = Some(Pause { since, note: (*note).into() });
+                state.waits = false;
                 let timer = state.timer;
                 self.disarm(timer);
                 Ok(())
@@ -366,8 +368,13 @@ impl Scheduler {
         }
     }
 
-    fn apply_succeeded(&mut self, job: JobId, hint: Option<Slot>) -> Result<(), ReplayError> {
-        self.end(job, JobState::Succeeded, hint, |counts| &mut counts.succeeded)
+    fn apply_succeeded(
+        &mut self,
+        job: JobId,
+        at: WallTime,
+        hint: Option<Slot>,
+    ) -> Result<(), ReplayError> {
+        self.end(job, JobState::Succeeded, hint, at)
     }
 
     /// Where the job of the event to be applied, or the `number`th of its list, probably lies.
@@ -387,8 +394,8 @@ impl Scheduler {
             record.state = JobState::Blocked;
         }
         if let Some(replaced) = added.terms.options.replaces {
-            let cancelled = self
-                .end(JobId(replaced), JobState::Cancelled, None, |counts| &mut counts.cancelled);
+            let at = WallTime(added.at);
+            let cancelled = self.end(JobId(replaced), JobState::Cancelled, None, at);
             match cancelled {
                 // It was added before the journal's beginning.
                 Ok(()) | Err(ReplayError::UnknownJob(_)) => {}
@@ -617,12 +624,19 @@ impl Scheduler {
         job: JobId,
         state: JobState,
         hint: Option<Slot>,
-        count: impl Fn(&mut Counts) -> &mut u64,
+        at: WallTime,
     ) -> Result<(), ReplayError> {
         let slot = self.slot_of(job, hint)?;
         let was = self.table.get(slot).state;
         self.enter(job, state, Some(slot))?;
-        *count(&mut self.counts) += 1;
+        let ended = match state {
+            JobState::Succeeded => &mut self.counts.succeeded,
+            JobState::Cancelled => &mut self.counts.cancelled,
+            JobState::Expired => &mut self.counts.expired,
+            JobState::Dead => &mut self.counts.dead,
+            state => unreachable!("{state} is no end"),
+        };
+        *ended += 1;
         self.queues.job_ended(self.table.get(slot).queue);
         let is_keyed = self.table.get(slot).is_keyed();
         #[cfg(feature = "planted")]
@@ -637,8 +651,9 @@ impl Scheduler {
         if !self.waits.is_empty() {
             self.waits.end(job, state == JobState::Succeeded);
         }
-        if let Some(state) = self.schedules.get_mut(self.table.get(slot).schedule) {
-            state.pending -= 1;
+        let schedule = self.table.get(slot).schedule;
+        if schedule != NO_SCHEDULE {
+            self.schedule_job_ends(schedule, job, at);
         }
         self.table.remove(slot);
         Ok(())
@@ -658,8 +673,8 @@ impl Scheduler {
             return Err(ReplayError::KeyTaken(record.id));
         }
         let slot = self.take_in_uncounted(record);
-        if let Some(state) = self.schedules.get_mut(record.schedule) {
-            state.pending += 1;
+        if record.schedule != NO_SCHEDULE {
+            self.schedule_job_begins(record.schedule, record.id);
         }
         self.queues.job_added(record.queue);
         if let Some(key) = key {

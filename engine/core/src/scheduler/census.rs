@@ -107,7 +107,9 @@ impl Scheduler {
                     census.schedules += 1;
                     let state = self.schedules.get(record.schedule);
                     let next = state
-                        .filter(|state| state.timer == slot && state.paused.is_none())
+                        .filter(|state| {
+                            state.timer == slot && state.paused.is_none() && !state.waits
+                        })
                         .and_then(|state| state.next);
                     next.map_or(Place::Nowhere, |_| Place::Wheel(record.clock()))
                 }
@@ -154,7 +156,7 @@ impl Scheduler {
         }
         for (number, state) in self.schedules.numbered() {
             let counted = of_schedules.remove(&number).unwrap_or(0);
-            same("jobs of a schedule", state.pending.into(), counted.into())?;
+            same("jobs of a schedule", state.pending.len() as u64, counted.into())?;
         }
         same("jobs of schedules that are not there", 0, of_schedules.len() as u64)?;
         self.compare(&census)?;

@@ -221,9 +221,7 @@ impl Scheduler {
     ) -> Result<(), ReplayError> {
         let job = listed.job;
         match change {
-            JobChange::Cancelled => {
-                self.end(job, JobState::Cancelled, hint, |counts| &mut counts.cancelled)
-            }
+            JobChange::Cancelled => self.end(job, JobState::Cancelled, hint, at),
             JobChange::Discarded => {
                 let slot = self.dead_slot(job, hint)?;
                 self.forget_dead(slot);
@@ -323,9 +321,7 @@ impl Scheduler {
         // A recovery may have begun behind its death: the totals come with the next base then.
         self.counts.dead = self.counts.dead.saturating_sub(1);
         self.queues.job_added(queue);
-        if let Some(state) = self.schedules.get_mut(schedule) {
-            state.pending += 1;
-        }
+        self.schedule_job_begins(schedule, job);
         if let Some(key) = key {
             self.keys.insert(key, slot);
         }

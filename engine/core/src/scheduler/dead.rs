@@ -84,9 +84,7 @@ impl Scheduler {
         self.counts.dead += 1;
         let record = *self.table.get(slot);
         self.queues.job_ended(record.queue);
-        if let Some(state) = self.schedules.get_mut(record.schedule) {
-            state.pending -= 1;
-        }
+        self.schedule_job_ends(record.schedule, record.id, death.at);
         if record.has_options() {
             self.relate_ended(Ending { slot, was, state: JobState::Dead });
             self.options.remove(slot);

@@ -245,9 +245,7 @@ impl Scheduler {
             return;
         }
         let record = *record;
-        if let Some(state) = self.schedules.get_mut(record.schedule) {
-            state.pending += 1;
-        }
+        self.schedule_job_begins(record.schedule, record.id);
         self.queues.job_added(record.queue);
         if record.state == JobState::Blocked {
             // What it waits for wakes it.

@@ -125,7 +125,7 @@ impl Scheduler {
         let Some(options) = self.options.of(slot).map(Arc::clone) else { return Ok(()) };
         let left = options.needs.without(on);
         if !met && options.otherwise == Otherwise::Cancel {
-            return self.end(job, JobState::Cancelled, Some(slot), |counts| &mut counts.cancelled);
+            return self.end(job, JobState::Cancelled, Some(slot), at);
         }
         if met && !left.is_empty() {
             self.options.set(slot, Arc::new(JobOptions { needs: left, ..(*options).clone() }));

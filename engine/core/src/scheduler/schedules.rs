@@ -2,7 +2,7 @@
 //!
 //! Which fire times run is for `schedule/missed.rs`; how the state changes is for `apply.rs`.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     Scheduler,
@@ -16,7 +16,7 @@ use crate::{
     job::{Clock, Refusal},
     journal::Journal,
     limits,
-    schedule::{self, Fires, Schedule, table::ScheduleState},
+    schedule::{self, Fires, Overlap, Schedule, table::ScheduleState},
     time::{MonoTime, Now, WallTime, ms_to_ns},
 };
 
@@ -177,6 +177,14 @@ impl Scheduler {
         let rule = Arc::clone(&state.rule);
         let next = self.next_fire(state).filter(|_| rule.has_runs_left(state.fired + 1));
         let catch_up_until = state.catch_up_until.0;
+        let Some(number) = self.schedules.find(name) else {
+            return (Answer::ScheduleRun(None), Lsn(0));
+        };
+        if !self.make_way(now, number, journal, out) {
+            return refused(Refusal::Schedule(
+                "more of its jobs have not ended than are cancelled at a time: try again",
+            ));
+        }
         if let Err(refusal) = self.queue_takes(&rule.job.queue) {
             return refused(refusal);
         }
@@ -192,6 +200,30 @@ impl Scheduler {
         let position = self.commit(&event, &rule.job.payload, journal).position;
         out.lateness_ns.push(0);
         (Answer::ScheduleRun(Some(id)), position.end)
+    }
+
+    /// Cancels the jobs of a schedule that the next one replaces, if that is its rule. Whether all are
+    /// gone: else there was no room in the journal, or they are more than are cancelled at a time.
+    fn make_way(
+        &mut self,
+        now: Now,
+        number: u16,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(state) = self.schedules.get(number) else { return true };
+        if state.rule.overlap != Overlap::Replace {
+            return true;
+        }
+        let jobs: Vec<JobId> =
+            state.pending.iter().copied().take(limits::REPLACED_PER_STEP).collect();
+        for job in jobs {
+            let (answer, _) = self.cancel(now, job, journal, out);
+            if !matches!(answer, Answer::Cancelled(Some(_))) {
+                return false;
+            }
+        }
+        self.schedules.get(number).is_none_or(|state| state.pending.is_empty())
     }
 
     /// Writes an event about a schedule that is there, with `text_bytes` of text.
@@ -227,11 +259,20 @@ impl Scheduler {
         let decision = schedule::decide(
             &Fires::of(rule),
             rule.missed,
+            rule.overlap,
             rule.grace_ms,
             state.catch_up_until,
             due,
             now.wall,
         );
+        if state.overlaps() && matches!(rule.overlap, Overlap::Queue { .. }) {
+            // The end of the last of its jobs brings the timer back.
+            self.schedules
+                .get_mut(record.schedule)
+                .into_iter()
+                .for_each(|state| state.waits = true);
+            return;
+        }
         let run = decision.run.filter(|_| !state.overlaps());
         let fired = state.fired + u64::from(run.is_some());
         // The event borrows the rule while applying it needs the state.
@@ -240,6 +281,7 @@ impl Scheduler {
         // The queue last: it keeps a place for a job that comes.
         if self.room_for_new(journal, len_bytes).is_err()
             || self.pending() >= self.config.jobs_max
+            || (run.is_some() && !self.make_way(now, record.schedule, journal, out))
             || (run.is_some() && self.queue_takes(&rule.job.queue).is_err())
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.

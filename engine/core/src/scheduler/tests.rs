@@ -6,6 +6,7 @@ mod expire;
 mod fetch;
 mod guard;
 mod keep;
+mod overlap;
 mod queue_limits;
 mod random;
 mod related_ends;

@@ -1,18 +1,18 @@
 //! What events about schedules change.
 
-use alloc::sync::Arc;
+use alloc::{collections::BTreeSet, sync::Arc};
 
 use super::{ReplayError, StateKept};
 use crate::{
     Schedule,
     event::Rule,
-    id::Slot,
+    id::{JobId, Slot},
     job::{
         Clock,
         record::{NO_SCHEDULE, Record, Role, Traits},
         table::Body,
     },
-    schedule::table::ScheduleState,
+    schedule::{Overlap, table::ScheduleState},
     scheduler::Scheduler,
     time::WallTime,
 };
@@ -53,13 +53,15 @@ impl Scheduler {
             return Err(ReplayError::TooManySchedules);
         }
         let number = self.schedules.next_number();
-        let mut pending = 0;
+        let mut pending = BTreeSet::new();
         for job in self.memory.take_awaiting(&rule.name) {
             // Those that have ended since are not there any more.
             if let Some(slot) = self.table.find(job) {
                 let record = self.table.get_mut(slot);
                 record.schedule = number;
-                pending += u32::from(!record.is_dead());
+                if !record.is_dead() {
+                    pending.insert(job);
+                }
             }
         }
         let timer = self.table.insert(Record {
@@ -76,6 +78,7 @@ impl Scheduler {
             catch_up_until,
             paused: None,
             pending,
+            waits: false,
             fired: 0,
             timer,
         };
@@ -119,6 +122,7 @@ impl Scheduler {
             return;
         };
         state.next = next;
+        state.waits = false;
         let (timer, clock) = (state.timer, state.rule.timing.clock());
         let is_paused = state.paused.is_some();
         self.disarm(timer);
@@ -136,10 +140,41 @@ impl Scheduler {
         }
     }
 
+    /// A job that a schedule added has begun to be one that has not ended, unless it belongs to none.
+    pub(in crate::scheduler) fn schedule_job_begins(&mut self, number: u16, job: JobId) {
+        if let Some(state) = self.schedules.get_mut(number) {
+            state.pending.insert(job);
+        }
+    }
+
+    /// It has ended at `at`. What waited for the last of them goes on.
+    pub(in crate::scheduler) fn schedule_job_ends(
+        &mut self,
+        number: u16,
+        job: JobId,
+        at: WallTime,
+    ) {
+        let Some(state) = self.schedules.get_mut(number) else { return };
+        state.pending.remove(&job);
+        let is_queue = matches!(state.rule.overlap, Overlap::Queue { .. });
+        if !is_queue || !state.pending.is_empty() || state.paused.is_some() {
+            return;
+        }
+        // Fire times that passed meanwhile have waited, however late they are now.
+        state.catch_up_until = state.catch_up_until.max(at);
+        if core::mem::take(&mut state.waits) {
+            let timer = state.timer;
+            let record = self.table.get(timer);
+            let (clock, due_ns) = (record.clock(), record.due_ns);
+            self.arm(timer, clock, due_ns);
+        }
+    }
+
     /// A schedule is not paused any more: its timer goes on with the fire time that it had.
     pub(super) fn resume(&mut self, number: u16) {
         let Some(state) = self.schedules.get_mut(number) else { return };
         let was_paused = state.paused.take().is_some();
+        state.waits = false;
         let (timer, next) = (state.timer, state.next);
         if was_paused && next.is_some() {
             let record = self.table.get(timer);

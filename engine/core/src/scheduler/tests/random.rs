@@ -133,7 +133,12 @@ pub(super) fn run(
         }
         Op::Put { name, every_s } => {
             let name = format!("schedule {name}");
-            let overlap = if every_s % 2 == 0 { Overlap::Skip } else { Overlap::Allow };
+            let overlap = match every_s % 4 {
+                0 => Overlap::Skip,
+                1 => Overlap::Allow,
+                2 => Overlap::Queue { limit: 3 },
+                _ => Overlap::Replace,
+            };
             let rule = Schedule::new(name, Timing::Every(every_s * SECOND), job());
             world.put(&Schedule { overlap, ..rule });
         }

@@ -6,11 +6,11 @@ use crate::schedule::{Overlap, Pause};
 const HOUR: u64 = 3600 * SECOND;
 
 impl World {
-    fn pause_schedule(&mut self, name: &str, note: &str) -> Answer {
+    pub(super) fn pause_schedule(&mut self, name: &str, note: &str) -> Answer {
         self.answer(Input::PauseSchedule { caller: CallerId(0), name, note })
     }
 
-    fn resume_schedule(&mut self, name: &str) -> Answer {
+    pub(super) fn resume_schedule(&mut self, name: &str) -> Answer {
         self.answer(Input::ResumeSchedule { caller: CallerId(0), name })
     }
 
@@ -27,12 +27,12 @@ impl World {
         ran
     }
 
-    fn the_schedule(&self) -> ScheduleView {
+    pub(super) fn the_schedule(&self) -> ScheduleView {
         self.core.schedules().remove(0)
     }
 
     /// The same after a restart from the journal, from a cleaned journal, and from a snapshot.
-    fn each_start(self, down_ns: u64) -> [World; 3] {
+    pub(super) fn each_start(self, down_ns: u64) -> [World; 3] {
         let copy = |world: &World| {
             let now = world.now;
             let mut copy = World::with(world.journal.clone(), now.mono.0, now.wall.0);
