@@ -499,7 +499,7 @@ impl Engine {
         self.next_shard.fetch_add(1, Ordering::Relaxed) % self.slots.len()
     }
 
-    fn shard_of_name(&self, name: &str) -> usize {
+    pub(crate) fn shard_of_name(&self, name: &str) -> usize {
         route::shard_of_name(name, self.slots.len())
     }
 

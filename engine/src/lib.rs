@@ -39,6 +39,7 @@
 compile_error!("tickwheel-engine needs Linux: it uses timerfd, eventfd and fallocate");
 
 mod affinity;
+mod backfill;
 mod builder;
 mod clock;
 mod data_dir;
@@ -68,6 +69,7 @@ mod ticket;
 mod typed;
 pub mod worker;
 
+pub use backfill::Backfill;
 pub use builder::Builder;
 pub use bytes::Bytes;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo, SyncClasses};

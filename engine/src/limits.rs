@@ -16,6 +16,9 @@ pub const FLOW_STEPS_MAX: usize = 1024;
 /// Fire times that one question about what is upcoming lists at the most.
 pub const UPCOMING_MAX: usize = 10_000;
 
+/// Fire times that one backfill adds jobs for at the most.
+pub const BACKFILL_MAX: usize = 10_000;
+
 /// Commands that a shard decides in one pass before it looks at the time again.
 pub const PASS_COMMANDS_MAX: usize = 512;
 

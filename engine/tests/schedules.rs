@@ -100,3 +100,29 @@ fn a_schedule_runs_as_often_as_its_limit_says_and_not_before_its_start() {
     let info = world.engine.schedules().unwrap().remove(0);
     assert_eq!((info.next, info.fired), (None, 3));
 }
+
+#[test]
+fn a_window_of_the_past_is_run_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::start(&dir);
+    let hourly = Cron::parse("0 * * * *").unwrap();
+    world.engine.put_schedule(Schedule::cron("hourly", hourly, text("hourly"))).unwrap();
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let window = start..=start + 3 * HOUR;
+    let times = world.engine.backfill_preview("hourly", &window).unwrap().unwrap();
+    assert_eq!(times.len(), 3);
+    let done = world.engine.backfill("hourly", window).unwrap().unwrap();
+    assert_eq!((done.added, done.stopped), (3, None));
+    for _ in 0..3 {
+        assert_eq!(world.run(), "hourly");
+        world.let_go.send(()).unwrap();
+    }
+    let none = world.engine.backfill("none", start..=start).unwrap();
+    assert_eq!((none, world.engine.backfill_preview("none", &(start..=start))), (None, Ok(None)));
+    // More than one call takes, or a window that is turned round: nothing is added.
+    for window in [start - 10_001 * HOUR..=start, start..=start - HOUR] {
+        let refused = world.engine.backfill("hourly", window);
+        assert!(matches!(refused, Err(CallError::Refused(Refusal::Schedule(_)))), "{refused:?}");
+    }
+    assert!(world.engine.drain(PATIENCE));
+}

@@ -173,6 +173,8 @@ pub const CATCH_UP_MAX: u32 = 10_000;
 /// Runs of a schedule that may wait for each other at the most. Each time that one ends, as many fire times
 /// are looked at.
 pub const OVERLAP_QUEUE_MAX: u32 = 1000;
+/// Jobs that one step of a backfill adds at the most.
+pub const BACKFILL_PER_STEP: u32 = 256;
 /// Jobs of a schedule that one step cancels at the most because another replaces them.
 pub const REPLACED_PER_STEP: usize = 64;
 

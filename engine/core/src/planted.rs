@@ -7,7 +7,7 @@ use crate::{
     Clock, Fired, Now, Scheduler,
     id::{JobId, Lsn, QueueId, Slot},
     job::record::Role,
-    schedule::Fires,
+    schedule::{Fires, Missed},
 };
 
 /// A bug that a scheduler may have.
@@ -35,6 +35,10 @@ pub enum Bug {
     LimitOffByOne,
     /// The place of an attempt that a crash has lost stays taken.
     QuotaLeak,
+    /// What schedules let go by their rule for missed runs is run once all the same.
+    IgnoredMissed,
+    /// Fire times that have waited for a job to end are judged as late.
+    ForgottenWait,
 }
 
 impl Scheduler {
@@ -73,6 +77,11 @@ impl Scheduler {
         if self.has_planted(Bug::RepeatedToken) {
             self.token_floor = 0;
         }
+    }
+
+    pub(crate) fn planted_missed(&self, missed: Missed) -> Missed {
+        let is_ignored = self.has_planted(Bug::IgnoredMissed);
+        if is_ignored && missed == Missed::Skip { Missed::One } else { missed }
     }
 
     pub(crate) fn planted_leak(&mut self, lost: u32) {

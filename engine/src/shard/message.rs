@@ -2,8 +2,8 @@
 
 use crossbeam::channel::Sender;
 use tickwheel_core::{
-    BatchView, Change, Changed, Counts, DeadView, JobId, JobState, JobView, QueueLimits, QueueView,
-    Refusal, Schedule, ScheduleView, WallTime,
+    Backfilled, BatchView, Change, Changed, Counts, DeadView, JobId, JobState, JobView,
+    QueueLimits, QueueView, Refusal, Schedule, ScheduleView, WallTime,
 };
 
 use super::{guarded, remote::answer as answer_fetch, walks::Walk};
@@ -40,6 +40,13 @@ pub(crate) enum Message {
     PauseSchedule { name: String, note: Option<String>, reply: Sender<Result<bool, CallError>> },
     /// Add the job of a schedule now.
     RunSchedule { name: String, reply: Sender<Result<Option<JobId>, CallError>> },
+    /// Add jobs of a schedule for fire times that are past, a piece of them.
+    Backfill {
+        name: String,
+        from: WallTime,
+        to: WallTime,
+        reply: Sender<Result<Option<Backfilled>, CallError>>,
+    },
     /// Look at a schedule.
     Schedule { name: String, reply: Sender<Option<ScheduleView>> },
     /// Change a job.

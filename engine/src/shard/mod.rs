@@ -341,6 +341,13 @@ impl Shard {
                     _ => None,
                 });
             }
+            Message::Backfill { name, from, to, reply } => {
+                let input = Input::Backfill { caller: CALLER, name: &name, from, to };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::Backfilled(done) => Some(done),
+                    _ => None,
+                });
+            }
             Message::Schedule { name, reply } => {
                 let _ = reply.send(self.core.schedule(&name));
             }

@@ -31,6 +31,10 @@ pub const SHUTDOWN_GRACE: (Duration, Duration) = (Duration::ZERO, minutes(60));
 pub const MISSED_WINDOW: (Duration, Duration) = (Duration::from_secs(1), days(366));
 /// Fewest and most runs that `missed = { all = … }` makes up for.
 pub const MISSED_RUNS: (u64, u64) = (1, 10_000);
+/// Fewest and most runs that wait for each other with `overlap = { queue = … }`.
+pub const OVERLAP_QUEUE: (u64, u64) = (1, 1000);
+/// How many do with `overlap = "queue"`.
+pub const OVERLAP_QUEUE_DEFAULT: u32 = 100;
 /// Fewest and most `retries`.
 pub const RETRIES: (u64, u64) = (0, 1000);
 /// Lowest and highest `priority`.

@@ -3,21 +3,27 @@
 use std::time::Duration;
 
 use tickwheel_engine::Overlap;
+use toml::de::{DeTable, DeValue};
 
 use super::entry::instant;
 use super::limits;
 use super::reader::{self, Report, Reported, Section};
 use super::settings::duration_in;
-use super::value::{self, rule};
+use super::value::{self, ValueError, rule};
 use crate::plan::Rules;
 
 pub(super) fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Result<Rules, Reported> {
-    let overlap = section.field(report, "overlap", r#"overlap = "skip""#, |value| {
-        match reader::text(value)? {
+    let overlap = section.field(report, "overlap", r#"overlap = "skip""#, |value| match value {
+        DeValue::Table(table) => overlap_queue(table),
+        value => match reader::text(value)? {
             "allow" => Ok(Overlap::Allow),
             "skip" => Ok(Overlap::Skip),
-            other => Err(rule(format!("{other:?} is not a way to treat runs that overlap"))),
-        }
+            "queue" => Ok(Overlap::Queue { limit: limits::OVERLAP_QUEUE_DEFAULT }),
+            "replace" => Ok(Overlap::Replace),
+            other => Err(rule(format!(
+                "{other:?} is not a way to treat runs that overlap: allow, skip, queue or replace"
+            ))),
+        },
     });
     let jitter = section.field(report, "jitter", r#"jitter = "10m""#, |value| {
         duration_in(value, (Duration::ZERO, limits::JITTER_MAX))
@@ -37,4 +43,13 @@ pub(super) fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Result
         runs: runs?,
         paused: paused?.unwrap_or_default(),
     })
+}
+
+/// `{ queue = 10 }`.
+fn overlap_queue(table: &DeTable<'_>) -> Result<Overlap, ValueError> {
+    let (Some(limit), 1) = (table.get("queue"), table.len()) else {
+        return Err(rule("the table may hold `queue`, a number of runs, and nothing else"));
+    };
+    let limit = value::number_within(reader::number(limit.get_ref())?, limits::OVERLAP_QUEUE)?;
+    Ok(Overlap::Queue { limit: u32::try_from(limit).map_err(rule)? })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::command::Program;
 use crate::plan::{Missed, Task, Timing};
-use tickwheel_engine::{Durability, QueueLimits};
+use tickwheel_engine::{Durability, Overlap, QueueLimits};
 
 fn good(text: &str) -> Config {
     parse(Path::new("/etc/tw/t.toml"), text).unwrap_or_else(|error| panic!("{error}"))
@@ -315,9 +315,19 @@ kind = "k"
     );
     let rules = &digest.rules;
     assert_eq!((rules.jitter.as_secs(), rules.runs, rules.paused), (300, Some(9), true));
-    assert!(rules.overlap == tickwheel_engine::Overlap::Skip && rules.starts < rules.ends);
+    assert!(rules.overlap == Overlap::Skip && rules.starts < rules.ends);
     let Task::Worker(job) = &once.task else { panic!("{once:?}") };
     assert_eq!((&*job.queue, job.reserve.as_secs()), ("default", 1800));
+    for (text, overlap) in [
+        ("\"allow\"", Overlap::Allow),
+        ("\"replace\"", Overlap::Replace),
+        ("\"queue\"", Overlap::Queue { limit: 100 }),
+        ("{ queue = 7 }", Overlap::Queue { limit: 7 }),
+    ] {
+        let entry =
+            format!("[[schedule]]\nname = \"n\"\nevery = \"1m\"\nkind = \"k\"\noverlap = {text}\n");
+        assert_eq!(good(&entry).entries[0].rules.overlap, overlap);
+    }
 
     let worker = "[[schedule]]\nname = \"n\"\nevery = \"1m\"\nkind = \"k\"\n";
     for (line, part) in [
@@ -327,7 +337,9 @@ kind = "k"
         ("timeout = \"30s\"", "a worker may keep a job for 1m to 1d, not 30s"),
         ("queue = \"a b\"", "no white space"),
         ("args = \"a\"", "expected an array"),
-        ("overlap = \"queue\"", "\"queue\" is not a way"),
+        ("overlap = \"never\"", "\"never\" is not a way"),
+        ("overlap = { queue = 0 }", "0 is out of range"),
+        ("overlap = { later = 3 }", "the table may hold `queue`"),
         ("runs = 0", "0 is out of range"),
     ] {
         check_refused(&format!("{worker}{line}\n"), &["t.toml:5", part]);

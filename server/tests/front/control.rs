@@ -108,7 +108,7 @@ fn schedules_that_make_no_sense_are_refused_and_change_nothing() {
         (r#""cron":"61 * * * *""#, "-ERR"),
         (r#""cron":"* * * * *","zone":"Mars""#, "-ERR"),
         (r#""every_ms":5,"zone":"UTC""#, "-ERR `zone` belongs to `cron`"),
-        (r#""every_ms":5,"overlap":"queue""#, "-ERR `overlap` queue"),
+        (r#""every_ms":5,"overlap":"never""#, "-ERR CRON PUT: `overlap`"),
         (r#""every_ms":5,"runs":0"#, "-ERR CRON PUT: `runs`"),
         (r#""every_ms":5,"starts":"tomorrow""#, "-ERR CRON PUT: `starts`"),
         (r#""every_ms":5,"jid":"12345678""#, "-ERR a schedule has no `jid`"),

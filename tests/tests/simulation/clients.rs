@@ -4,8 +4,8 @@
 
 use tickwheel_core::{
     Backoff, Change, Conflict, Due, Expiry, Filter, JobId, JobOptions, JobState, Key, Membership,
-    Missed, NewBatch, NewJob, Now, Otherwise, QueueLimits, Rate, Role, Schedule, States, Timing,
-    Unique, Until, WallTime, When, cron::Cron,
+    Missed, NewBatch, NewJob, Now, Otherwise, Overlap, QueueLimits, Rate, Role, Schedule, States,
+    Timing, Unique, Until, WallTime, When, cron::Cron,
 };
 use tickwheel_tests::random::Random;
 
@@ -266,7 +266,14 @@ impl Clients {
         let name = self.name(random);
         let job = self.template(random, Due::After(0));
         let grace_ms = random.within(0..60_000) as u32;
-        Command::Put(Box::new(Schedule { missed, grace_ms, ..Schedule::new(name, timing, job) }))
+        let overlap = match random.within(0..8) {
+            0..=3 => Overlap::Allow,
+            4 => Overlap::Skip,
+            5..=6 => Overlap::Queue { limit: random.within(1..5) as u32 },
+            _ => Overlap::Replace,
+        };
+        let rule = Schedule::new(name, timing, job);
+        Command::Put(Box::new(Schedule { missed, overlap, grace_ms, ..rule }))
     }
 
     pub(crate) fn removal(&self, random: &mut Random) -> Command {

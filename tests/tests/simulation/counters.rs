@@ -164,6 +164,9 @@ counters! {
     fires
     fires_let_go
     fires_caught_up
+    fires_that_waited
+    fires_let_go_by_overlap
+    jobs_replaced_by_their_schedule
     clock_steps_forward_while_jobs_wait
     clock_steps_back_while_jobs_wait
     suspends_while_jobs_wait

@@ -207,6 +207,16 @@ fn a_planted_quota_leak_is_found() {
 }
 
 #[test]
+fn a_planted_ignored_rule_for_missed_runs_is_found() {
+    check_found(Bug::IgnoredMissed, 100);
+}
+
+#[test]
+fn a_planted_forgotten_wait_is_found() {
+    check_found(Bug::ForgottenWait, 100);
+}
+
+#[test]
 fn a_planted_repeated_token_is_found() {
     check_found(Bug::RepeatedToken, 100);
 }

@@ -61,6 +61,32 @@ impl<'a> Fires<'a> {
         self.bounded(next)
     }
 
+    /// The fire times from `from` to `to`, both included. Those of an interval are counted from `next`, one of
+    /// them; without it there are none.
+    pub(crate) fn within(
+        self,
+        from: WallTime,
+        to: WallTime,
+        next: Option<WallTime>,
+    ) -> impl Iterator<Item = WallTime> {
+        let from = from.max(self.starts);
+        let first = match self.timing {
+            Timing::Cron(_) => self.next_after(WallTime(from.0.saturating_sub(1))),
+            Timing::Every(every_ns) => next.and_then(|next| {
+                let first = match next.0.checked_sub(from.0) {
+                    Some(before_ns) => next.0 - before_ns / every_ns * every_ns,
+                    None => next.0.checked_add((from.0 - next.0).div_ceil(*every_ns) * every_ns)?,
+                };
+                self.bounded(first)
+            }),
+            Timing::Once(at) => at.and_then(|at| self.bounded(at.0.checked_add(self.offset_ns)?)),
+        };
+        core::iter::successors(first.filter(|first| *first >= from), move |last| {
+            self.next_after(*last)
+        })
+        .take_while(move |time| *time <= to)
+    }
+
     fn bounded(&self, next: u64) -> Option<WallTime> {
         (next <= limits::DUE_WALL_NS_MAX && next <= self.ends.0).then_some(WallTime(next))
     }

@@ -96,6 +96,18 @@ pub enum Input<'a> {
         /// Its name.
         name: &'a str,
     },
+    /// Add the jobs of a schedule for fire times that are past, the oldest first, beside those that it
+    /// fires at itself: a piece of them, see [`Answer::Backfilled`].
+    Backfill {
+        /// Who waits for [`Answer::Backfilled`].
+        caller: CallerId,
+        /// Its name.
+        name: &'a str,
+        /// The first fire time that is meant.
+        from: WallTime,
+        /// The last one; what is in the future is left out.
+        to: WallTime,
+    },
     /// An attempt has ended.
     Complete {
         /// The attempt, as it was dispatched.
@@ -318,6 +330,8 @@ pub enum Answer {
     ScheduleSet(bool),
     /// The job that the schedule added; `None` when there is no schedule of that name.
     ScheduleRun(Option<JobId>),
+    /// How far [`Input::Backfill`] came; `None` if there is no such schedule.
+    Backfilled(Option<Backfilled>),
     /// Whether the attempt was under way: its lease lasts longer now, or less long.
     Extended(bool),
     /// Whether that is another state of the queue than before.
@@ -474,6 +488,17 @@ pub struct QueueView {
     pub limits: QueueLimits,
 }
 
+/// How far a piece of a backfill came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backfilled {
+    /// Jobs added.
+    pub added: u32,
+    /// The first fire time that is still to be added: ask again from there. `None` when all are.
+    pub next: Option<WallTime>,
+    /// Why the job of that time was not added, if it was refused.
+    pub refused: Option<Refusal>,
+}
+
 /// A schedule as a caller sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleView {
@@ -504,6 +529,13 @@ impl ScheduleView {
         let count =
             left.and_then(|left| usize::try_from(left).ok()).map_or(count, |n| n.min(count));
         times.take(count).collect()
+    }
+
+    /// The fire times from `from` to `to`, both included, the oldest first, at most `count`: those that a
+    /// backfill of that window would add jobs for, if runs are left.
+    #[must_use]
+    pub fn within(&self, from: WallTime, to: WallTime, count: usize) -> Vec<WallTime> {
+        Fires::of(&self.rule).within(from, to, self.next).take(count).collect()
     }
 }
 

@@ -29,8 +29,8 @@ pub use census::{Census, CensusError, Place};
 pub use changes::{Change, Changed};
 pub use dead::{DeadLimits, DeadView};
 pub use io::{
-    Alert, Answer, Attempt, Began, CallerId, Counts, Dispatch, Input, JobView, Next, Notice,
-    Outcome, OutcomeKind, Outputs, QueueView, Reply, ScheduleView, Wake,
+    Alert, Answer, Attempt, Backfilled, Began, CallerId, Counts, Dispatch, Input, JobView, Next,
+    Notice, Outcome, OutcomeKind, Outputs, QueueView, Reply, ScheduleView, Wake,
 };
 pub use keep::{CleanError, Cleaned};
 pub use list::{Filter, Piece, States, WalkBudget, WalkPlace};
@@ -270,6 +270,10 @@ impl Scheduler {
             }
             Input::RunSchedule { caller, name } => {
                 let answer = self.run_schedule(now, name, journal, out);
+                reply(out, caller, answer);
+            }
+            Input::Backfill { caller, name, from, to } => {
+                let answer = self.backfill(now, name, from, to, journal, out);
                 reply(out, caller, answer);
             }
             Input::Complete { attempt, outcome } => {

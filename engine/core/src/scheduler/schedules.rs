@@ -7,7 +7,7 @@ use alloc::{sync::Arc, vec::Vec};
 use super::{
     Scheduler,
     decide::{Answered, refused},
-    io::{Alert, Answer, Outputs},
+    io::{Alert, Answer, Backfilled, Outputs},
     trigger::on_clock,
 };
 use crate::{
@@ -156,39 +156,101 @@ impl Scheduler {
         let Some(state) = self.schedules.find(name).and_then(|n| self.schedules.get(n)) else {
             return (Answer::ScheduleRun(None), Lsn(0));
         };
+        let rule = Arc::clone(&state.rule);
+        match self.add_run(now, &rule, now.wall, journal, out) {
+            Ok((id, end)) => (Answer::ScheduleRun(Some(id)), end),
+            Err(refusal) => refused(refusal),
+        }
+    }
+
+    /// Adds jobs of a schedule for its fire times from `from` to `to`, as many as one step may.
+    pub(super) fn backfill(
+        &mut self,
+        now: Now,
+        name: &str,
+        from: WallTime,
+        to: WallTime,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> Answered {
+        let Some(state) = self.schedules.find(name).and_then(|n| self.schedules.get(n)) else {
+            return (Answer::Backfilled(None), Lsn(0));
+        };
+        let reason = if from > to {
+            "the window of a backfill begins after its end: check the two"
+        } else if state.rule.overlap != Overlap::Allow {
+            "its runs do not overlap, and a backfill adds many at once: put it with the overlap `allow` \
+             first"
+        } else {
+            ""
+        };
+        if !reason.is_empty() {
+            return refused(Refusal::Schedule(reason));
+        }
+        // What is to come the schedule fires at itself.
+        let to = to.min(now.wall);
+        let rule = Arc::clone(&state.rule);
+        let next = self.next_fire(state);
+        let mut done = Backfilled::default();
+        let mut end = Lsn(0);
+        for time in Fires::of(&rule).within(from, to, next) {
+            done.next = Some(time);
+            if done.added == limits::BACKFILL_PER_STEP {
+                return (Answer::Backfilled(Some(done)), end);
+            }
+            match self.add_run(now, &rule, time, journal, out) {
+                Ok((_, after)) => end = after,
+                Err(refusal) => {
+                    done.refused = Some(refusal);
+                    return (Answer::Backfilled(Some(done)), end);
+                }
+            }
+            done.added += 1;
+        }
+        done.next = None;
+        (Answer::Backfilled(Some(done)), end)
+    }
+
+    /// Adds the job of a schedule, due at `due`, beside its fire times.
+    fn add_run(
+        &mut self,
+        now: Now,
+        rule: &Schedule<'_>,
+        due: WallTime,
+        journal: &mut impl Journal,
+        out: &mut Outputs,
+    ) -> Result<(JobId, Lsn), Refusal> {
+        let number = self.schedules.find(&rule.name);
+        let Some((number, state)) = number.and_then(|n| Some((n, self.schedules.get(n)?))) else {
+            unreachable!("the caller has found it");
+        };
         if state.overlaps() {
-            return refused(Refusal::Schedule(
+            return Err(Refusal::Schedule(
                 "a job of it has not ended and it does not overlap: wait for that job's end, or \
                  cancel it",
             ));
         }
-        if !state.rule.has_runs_left(state.fired) {
-            return refused(Refusal::Schedule(
+        if !rule.has_runs_left(state.fired) {
+            return Err(Refusal::Schedule(
                 "its runs are used up: put it again with a higher limit, or without one",
             ));
         }
         if self.is_full() {
-            return refused(Refusal::TooManyJobs { max: self.config.jobs_max });
+            return Err(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
-        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + state.rule.job.payload.len();
-        if let Err(refusal) = self.room_for_new(journal, len_bytes) {
-            return refused(refusal);
-        }
-        let rule = Arc::clone(&state.rule);
+        let len_bytes = limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len();
+        self.room_for_new(journal, len_bytes)?;
         let next = self.next_fire(state).filter(|_| rule.has_runs_left(state.fired + 1));
         let catch_up_until = state.catch_up_until.0;
-        let Some(number) = self.schedules.find(name) else {
-            return (Answer::ScheduleRun(None), Lsn(0));
-        };
         if !self.make_way(now, number, journal, out) {
-            return refused(Refusal::Schedule(
+            return Err(Refusal::Schedule(
                 "more of its jobs have not ended than are cancelled at a time: try again",
             ));
         }
-        if let Err(refusal) = self.queue_takes(&rule.job.queue) {
-            return refused(refusal);
-        }
-        let added = self.added(now, &rule.job, now.wall, rule.timing.clock());
+        self.queue_takes(&rule.job.queue)?;
+        // A fire time of before the boot has no place on the monotonic clock.
+        let clock = if due < now.wall { Clock::Wall } else { rule.timing.clock() };
+        let added = self.added(now, &rule.job, due, clock);
         let id = JobId(added.job);
         let event = Event::ScheduleFired {
             at: now.wall.0,
@@ -199,7 +261,7 @@ impl Scheduler {
         };
         let position = self.commit(&event, &rule.job.payload, journal).position;
         out.lateness_ns.push(0);
-        (Answer::ScheduleRun(Some(id)), position.end)
+        Ok((id, position.end))
     }
 
     /// Cancels the jobs of a schedule that the next one replaces, if that is its rule. Whether all are
@@ -256,9 +318,12 @@ impl Scheduler {
             panic!("a timer fired for a schedule that does not fire any more");
         };
         let rule = &state.rule;
+        let missed = rule.missed;
+        #[cfg(feature = "planted")]
+        let missed = self.planted_missed(missed);
         let decision = schedule::decide(
             &Fires::of(rule),
-            rule.missed,
+            missed,
             rule.overlap,
             rule.grace_ms,
             state.catch_up_until,

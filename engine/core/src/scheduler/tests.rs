@@ -1,5 +1,6 @@
 //! Lives of jobs and schedules through the public boundary, with a journal in memory.
 
+mod backfill;
 mod changes;
 mod dead;
 mod expire;

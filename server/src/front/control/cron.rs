@@ -15,6 +15,7 @@ use tickwheel_protocol::{self as protocol, CronCommand, CronPut, Job, reply};
 
 use super::{done, info};
 use crate::{
+    config::limits::OVERLAP_QUEUE_DEFAULT,
     front::{
         job::{self, system_time},
         shared::Shared,
@@ -123,9 +124,8 @@ fn schedule(name: String, shared: &Shared, put: &CronPut<'_>) -> Result<Schedule
     schedule = schedule.overlap(match put.overlap {
         protocol::Overlap::Allow => Overlap::Allow,
         protocol::Overlap::Skip => Overlap::Skip,
-        protocol::Overlap::Queue | protocol::Overlap::Replace => {
-            return Err("`overlap` queue and replace are not supported yet".to_owned());
-        }
+        protocol::Overlap::Queue => Overlap::Queue { limit: OVERLAP_QUEUE_DEFAULT },
+        protocol::Overlap::Replace => Overlap::Replace,
     });
     schedule = schedule.jitter(Duration::from_millis(put.jitter_ms.into()));
     if let Some(starts) = put.starts {

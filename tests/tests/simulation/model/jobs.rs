@@ -261,6 +261,10 @@ impl Model {
                 self.counters.cancels_of_waiting_jobs += u64::from(!is_running);
                 Ok(())
             }
+            (Event::Cancelled { job, at }, Cause::Time) => {
+                ensure(*at == now.wall.0, || format!("it is {now:?}"))?;
+                self.check_replaced(JobId(*job), now)
+            }
             (Event::Kept(kept), Cause::Clean | Cause::Rewrite(..))
                 if matches!(kept.state, KeptState::Dead { .. }) =>
             {

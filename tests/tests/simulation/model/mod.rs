@@ -444,8 +444,11 @@ impl Model {
         let lapsed = |job: &&Job| job.has_lapsed(now.wall.0.saturating_sub(TICK_SLACK_NS));
         let job = jobs.rfind(late_job).or(self.state.jobs.values().rfind(lapsed));
         let rules = self.state.schedules.iter();
-        let late = |rule: &Rule| self.entries[rule.entry].next.as_ref().is_some_and(is_overdue);
-        let rule = rules.filter(|(_, rule)| late(rule)).map(|(name, _)| name).next_back();
+        let late = |(name, rule): &(&String, &Rule)| {
+            let next = self.entries[rule.entry].next.as_ref();
+            next.is_some_and(is_overdue) && !self.is_waiting(name, rule)
+        };
+        let rule = rules.filter(late).map(|(name, _)| name).next_back();
         job.map(|job| format!("{job:?}, {:?}", self.entries[job.due].due))
             .or(rule.map(|name| format!("schedule {name}")))
             .or(self.overdue_lease(now))
@@ -546,10 +549,18 @@ impl State {
     /// Takes in an event that was found to be right.
     fn take(&mut self, index: usize, end: u64, single: &Single<'_>, payload: &[u8]) {
         self.take_schedule(index, end, &single.event, payload);
+        let ending = schedules::ending(&single.event, single.job);
+        let ending =
+            ending.and_then(|(id, at)| Some((id, self.jobs.get(&id)?.schedule.clone()?, at)));
         self.take_job(index, end, single, payload);
         self.take_queue(end, &single.event);
         self.take_relation(end, &single.event, payload);
         self.take_limits(end, &single.event);
+        if let Some((id, schedule, at)) = ending
+            && !self.jobs.contains_key(&id)
+        {
+            self.note_end(&schedule, at);
+        }
     }
 }
 

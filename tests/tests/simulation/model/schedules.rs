@@ -4,8 +4,8 @@
 //! their times are multiples.
 
 use tickwheel_core::{
-    Clock, Now, Schedule, ScheduleView, Timing,
-    event::{Event, JobAdded, RuleMissed, RuleTiming},
+    Clock, JobId, Now, Schedule, ScheduleView, Timing,
+    event::{Event, JobAdded, RuleMissed, RuleOverlap, RuleTiming},
 };
 
 use super::{Cause, Due, Model, State, digest, ensure, jobs::OwnTerms};
@@ -29,6 +29,7 @@ enum Fires {
 pub(super) struct Rule {
     fires: Fires,
     missed: RuleMissed,
+    overlap: RuleOverlap,
     grace_ms: u32,
     kind: String,
     terms: OwnTerms,
@@ -84,10 +85,24 @@ impl Rule {
         }
     }
 
+    /// The fire times from `due` to `now` that are not before `oldest`.
+    fn times(&self, due: u64, oldest: u64, now: u64) -> Vec<u64> {
+        let all = std::iter::successors(Some(due), |at| self.next_after(*at));
+        all.take_while(|at| *at <= now).filter(|at| *at >= oldest).collect()
+    }
+
     /// What is right when the timer for `due` fires at `now`.
     fn decide(&self, due: u64, now: u64) -> Decision {
         let until = self.catch_up_until;
         let plain = Decision { run: Some(due), next: self.next_after(due), catch_up_until: until };
+        if let RuleOverlap::Queue(limit) = self.overlap
+            && due <= until
+        {
+            let waiting = self.times(due, due, now);
+            let run = waiting[waiting.len().saturating_sub(limit as usize)..].first().copied();
+            let run = run.unwrap_or(due);
+            return Decision { run: Some(run), next: self.next_after(run), ..plain };
+        }
         if now.saturating_sub(due) <= u64::from(self.grace_ms) * MS || due <= until {
             return plain;
         }
@@ -97,14 +112,7 @@ impl Rule {
             RuleMissed::One => Decision { run: Some(due), ..dropped },
             RuleMissed::All(limit, window_ns) => {
                 let oldest = due.max(now.saturating_sub(window_ns));
-                let mut times = Vec::new();
-                let mut time = Some(due);
-                while let Some(at) = time.filter(|at| *at <= now) {
-                    if at >= oldest {
-                        times.push(at);
-                    }
-                    time = self.next_after(at);
-                }
+                let times = self.times(due, oldest, now);
                 let kept = &times[times.len().saturating_sub(limit as usize)..];
                 let [first, ..] = kept else { return dropped };
                 let last = *kept.last().unwrap_or(first);
@@ -170,6 +178,7 @@ impl Model {
                 };
                 let same = known.fires == Rule::fires_of(&rule.timing)
                     && known.missed == rule.missed
+                    && known.overlap == rule.options.overlap
                     && known.digest == digest(payload)
                     && (known.catch_up_until, known.fired) == (*catch_up_until, *fired)
                     && self.may_be_next(known, *next, now);
@@ -236,6 +245,15 @@ impl Model {
         let Some(rule) = self.state.schedules.get(name) else {
             return Err("it is not there".to_owned());
         };
+        let is_busy = self.state.is_at_work(name);
+        let adds = found.run.is_some();
+        let overlaps = match rule.overlap {
+            RuleOverlap::Allow => false,
+            RuleOverlap::Skip | RuleOverlap::Replace => is_busy && adds,
+            RuleOverlap::Queue(_) => is_busy,
+        };
+        ensure(!overlaps, || format!("a job of it has not ended: {rule:?}"))?;
+        let is_let_go = is_busy && rule.overlap == RuleOverlap::Skip;
         let due = self.entries[rule.entry].next.ok_or("it does not fire any more")?;
         ensure(due.may_be_due(now), || format!("it fires early, at {now:?}: {rule:?}"))?;
         if let Some(job) = job {
@@ -255,15 +273,18 @@ impl Model {
             .flatten()
             .filter(|time| within(time) || Some(*time) == rule.next)
             .collect();
-        let is_right = readings.iter().any(|time| rule.decide(*time, now.wall.0) == found);
+        let right = |time: &u64| {
+            let decision = rule.decide(*time, now.wall.0);
+            Decision { run: decision.run.filter(|_| !is_let_go), ..decision }
+        };
+        let is_right = readings.iter().any(|time| right(time) == found);
         // Where readings differ, the phase of what was let go cannot be told.
         let is_open = first != last
             && matches!(rule.fires, Fires::Every(_))
             && found.next.is_some_and(|next| next > now.wall.0)
             && found.catch_up_until >= rule.catch_up_until;
         ensure(is_right || is_open, || {
-            let expected: Vec<Decision> =
-                readings.iter().map(|time| rule.decide(*time, now.wall.0)).collect();
+            let expected: Vec<Decision> = readings.iter().map(right).collect();
             format!("{found:?} at {now:?}, expected one of {expected:?} by {rule:?}")
         })?;
         let late = now.wall.0.saturating_sub(found.run.unwrap_or(now.wall.0));
@@ -271,6 +292,10 @@ impl Model {
         self.counters.fires += u64::from(job.is_some());
         self.counters.fires_let_go += u64::from(job.is_none());
         self.counters.fires_caught_up += u64::from(is_caught_up);
+        let waited = matches!(rule.overlap, RuleOverlap::Queue(_))
+            && found.run.is_some_and(|run| run <= rule.catch_up_until);
+        self.counters.fires_that_waited += u64::from(waited);
+        self.counters.fires_let_go_by_overlap += u64::from(is_let_go);
         Ok(())
     }
 
@@ -284,14 +309,64 @@ impl Model {
                 return Err(format!("schedule {} is there", view.rule.name));
             };
             let is_same = rule.fired == view.fired && rule.digest == digest(&view.rule.job.payload);
-            let is_next = rule.next.is_some() == view.next.is_some();
+            let is_next = rule.next.is_some() == view.next.is_some()
+                && self.state.is_at_work(&view.rule.name) == (view.pending > 0);
             ensure(is_same && is_next, || format!("{view:?}, expected {rule:?}"))?;
         }
         Ok(())
     }
 }
 
+impl Model {
+    /// A job may be cancelled because the next one of its schedule is due and replaces it.
+    pub(super) fn check_replaced(&mut self, id: JobId, now: Now) -> Verdict {
+        let job = self.known(id)?;
+        let rule = job.schedule.as_ref().and_then(|name| self.state.schedules.get(name));
+        let rule = rule.ok_or("nothing asked for this")?;
+        let due = self.entries[rule.entry].next.ok_or("its schedule does not fire any more")?;
+        let is_replaced = rule.overlap == RuleOverlap::Replace && due.may_be_due(now);
+        ensure(is_replaced, || format!("nothing replaces it: {rule:?}"))?;
+        self.counters.jobs_replaced_by_their_schedule += 1;
+        Ok(())
+    }
+
+    /// Whether a schedule waits for a job of its own to end.
+    pub(super) fn is_waiting(&self, name: &str, rule: &Rule) -> bool {
+        matches!(rule.overlap, RuleOverlap::Queue(_)) && self.state.is_at_work(name)
+    }
+}
+
+/// The job that an event may end, and when it does.
+pub(super) fn ending(event: &Event<'_>, job: Option<JobId>) -> Option<(JobId, u64)> {
+    match event {
+        Event::Succeeded { job, at }
+        | Event::Cancelled { job, at }
+        | Event::Expired { job, at }
+        | Event::Failed { job, at, .. }
+        | Event::Buried { job, at, .. } => Some((JobId(*job), *at)),
+        Event::Changed { at, .. } => Some((job?, *at)),
+        _ => None,
+    }
+}
+
 impl State {
+    /// Whether a job of the schedule has not ended.
+    fn is_at_work(&self, name: &str) -> bool {
+        self.jobs.values().any(|job| job.schedule.as_deref() == Some(name))
+    }
+
+    /// A job of the schedule `name` may have ended at `at`: what waited for the last of them is not late.
+    pub(super) fn note_end(&mut self, name: &str, at: u64) {
+        if self.is_at_work(name) {
+            return;
+        }
+        if let Some(rule) = self.schedules.get_mut(name)
+            && matches!(rule.overlap, RuleOverlap::Queue(_))
+        {
+            rule.catch_up_until = rule.catch_up_until.max(at);
+        }
+    }
+
     pub(super) fn take_schedule(
         &mut self,
         index: usize,
@@ -309,6 +384,7 @@ impl State {
                 let put = Rule {
                     fires,
                     missed: rule.missed,
+                    overlap: rule.options.overlap,
                     grace_ms: rule.grace_ms,
                     kind: rule.kind.to_owned(),
                     terms: OwnTerms::of(&rule.terms),

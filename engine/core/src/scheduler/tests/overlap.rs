@@ -135,9 +135,8 @@ fn a_schedule_that_waits_can_be_paused_changed_and_removed() {
     world.core.census().unwrap();
     // By hand only when nothing of it is left.
     let (mut world, first) = waiting();
-    let run = |world: &mut World| {
-        world.answer(Input::RunSchedule { caller: CallerId(0), name: "tick" })
-    };
+    let run =
+        |world: &mut World| world.answer(Input::RunSchedule { caller: CallerId(0), name: "tick" });
     assert!(matches!(run(&mut world), Answer::Refused(Refusal::Schedule(_))));
     world.answer(Input::Cancel { caller: CallerId(0), job: first.attempt.job });
     assert_eq!(world.pass(TICK_NS).len(), 1, "a cancelled job has ended");
