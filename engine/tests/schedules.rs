@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use tempfile::TempDir;
-use tickwheel_engine::{Attempt, CallError, Engine, NewJob, Overlap, Refusal, Schedule};
+use tickwheel_engine::{
+    Attempt, CallError, Engine, NewJob, Overlap, Refusal, Schedule, cron::Cron,
+};
 
 /// Longest that a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
