@@ -6,6 +6,7 @@ use tickwheel_core::{Alert, DeadLimits, Notice, ShardId, limits::DEAD_MAX};
 use tickwheel_wal::Durability;
 
 use crate::{
+    breaker::CircuitBreaker,
     clock, data_dir,
     engine::Engine,
     error::{CallError, StartError},
@@ -47,6 +48,7 @@ pub struct Builder {
     on_failure: Option<OnFailure>,
     on_alert: Option<OnAlert>,
     queue_guards: Vec<(String, u32)>,
+    breakers: Vec<(String, CircuitBreaker)>,
     schedule_guards: Vec<(String, u32)>,
 }
 
@@ -73,6 +75,7 @@ impl Builder {
             on_failure: None,
             on_alert: None,
             queue_guards: Vec::new(),
+            breakers: Vec::new(),
             schedule_guards: Vec::new(),
         }
     }
@@ -326,6 +329,14 @@ impl Builder {
         self
     }
 
+    /// Closes `queue` for a while after so many failures in a row, then tries it with one attempt at a time: see
+    /// [`CircuitBreaker`]. The last one that is given for a queue holds.
+    #[must_use]
+    pub fn circuit_breaker(mut self, queue: impl Into<String>, breaker: CircuitBreaker) -> Self {
+        self.breakers.push((queue.into(), breaker));
+        self
+    }
+
     /// Pauses the schedule `name` each time that so many attempts in a row have failed at jobs that it added,
     /// with a note that says so, and tells [`Builder::on_alert`]. [`Engine::resume_schedule`] lets it go on. The
     /// count begins anew with each start. 0 is without a guard, as is the default.
@@ -335,7 +346,8 @@ impl Builder {
         self
     }
 
-    /// Called when a queue or schedule was paused after too many failures, and when a schedule has missed a fire
+    /// Called when a queue or schedule was paused after too many failures, when a circuit breaker opens or closes,
+    /// and when a schedule has missed a fire
     /// time by more than its grace, on a shard's thread: it must be quick and must not call the engine. What it
     /// tells may not be durable yet.
     #[must_use]
@@ -384,6 +396,11 @@ impl Builder {
                 on_failure: self.on_failure.clone(),
                 on_alert: self.on_alert.clone(),
                 queue_guards: self.queue_guards.clone(),
+                breakers: self
+                    .breakers
+                    .iter()
+                    .map(|(queue, rule)| (queue.clone(), rule.to_core()))
+                    .collect(),
                 schedule_guards: self.schedule_guards.clone(),
                 commons: None,
                 // With fewer processors than shards a pin would only take a choice away.
@@ -442,6 +459,18 @@ impl Builder {
         within("running_max", running_max, 1, u64::from(limits::RUNNING_MAX), "1 to 65536")?;
         let dead_max = u64::from(self.dead.jobs_max);
         within("dead_max", dead_max, 0, u64::from(DEAD_MAX), "0 to 10000000")?;
+        for (_, breaker) in &self.breakers {
+            let (first, longest) = breaker.spans();
+            let max_ns = clock::saturating_ns(CircuitBreaker::SPAN_MAX);
+            let failures = u64::from(breaker.failures());
+            let failures_max = u64::from(CircuitBreaker::FAILURES_MAX);
+            within("a circuit breaker's failures", failures, 1, failures_max, "1 to 1000000")?;
+            let (first_ns, range) = (clock::saturating_ns(first), "1 ms to a day, in nanoseconds");
+            within("a circuit breaker's cool_down", first_ns, 1_000_000, max_ns, range)?;
+            let longest_ns = clock::saturating_ns(longest);
+            let range = "from its cool_down to a day, in nanoseconds";
+            within("a circuit breaker's cool_down_max", longest_ns, first_ns, max_ns, range)?;
+        }
         let jobs_max = u64::from(self.jobs_max);
         within("jobs_max", jobs_max, 1, 1 << 30, "1 to 1073741824")?;
         let segment_range = "a power of two from 8388608 (8 MiB) to 1073741824 (1 GiB)";

@@ -40,6 +40,7 @@ compile_error!("tickwheel-engine needs Linux: it uses timerfd, eventfd and fallo
 
 mod affinity;
 mod backfill;
+mod breaker;
 mod builder;
 mod clock;
 mod data_dir;
@@ -70,6 +71,7 @@ mod typed;
 pub mod worker;
 
 pub use backfill::Backfill;
+pub use breaker::CircuitBreaker;
 pub use builder::Builder;
 pub use bytes::Bytes;
 pub use engine::{BatchReply, Engine, EngineStats, JobInfo, ScheduleInfo, SyncClasses};

@@ -14,8 +14,9 @@ use std::{
 };
 
 use tickwheel_engine::{
-    Alert, Builder, CallError, Changed, DeathCause, Engine, JobChange, JobCursor, JobEntry,
-    JobError, JobFilter, JobId, JobInfo, JobState, NewJob, Refusal, store, worker::key_of,
+    Alert, Builder, CallError, Changed, CircuitBreaker, DeathCause, Engine, JobChange, JobCursor,
+    JobEntry, JobError, JobFilter, JobId, JobInfo, JobState, NewJob, QueueLimits, Refusal, store,
+    worker::key_of,
 };
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -330,4 +331,41 @@ fn a_queue_that_fails_is_paused_and_somebody_is_told() {
     works.store(true, Ordering::SeqCst);
     engine.pause_queue("mail", false).unwrap();
     assert!(engine.drain(LONG));
+}
+
+#[test]
+fn a_queue_whose_attempts_fail_is_left_alone_and_tried_again() {
+    let (dir, works) = (tempfile::tempdir().unwrap(), Arc::default());
+    let (tell, told) = std::sync::mpsc::channel();
+    let breaker = CircuitBreaker::new(3)
+        .cool_down(Duration::from_millis(50))
+        .cool_down_max(Duration::from_millis(100));
+    let engine = builder(dir.path(), 2, &works)
+        .circuit_breaker("mail", breaker)
+        .on_alert(move |alert| tell.send(alert.clone()).unwrap())
+        .start()
+        .unwrap();
+    // Limits that hold for both shards, beside it.
+    engine
+        .limit_queue("mail", &QueueLimits::new().concurrency(2).rate(100_000, LONG, 100_000))
+        .unwrap();
+    for _ in 0..100 {
+        engine.submit(NewJob::new("send").queue("mail")).unwrap();
+    }
+    let next = || told.recv_timeout(LONG).unwrap();
+    let spans: Vec<u64> = std::iter::from_fn(|| match next() {
+        Alert::BreakerOpened { queue, failures: 3, for_ns } if &*queue == "mail" => Some(for_ns),
+        other => panic!("{other:?}"),
+    })
+    .take(6)
+    .collect();
+    let ms = |count: u64| count * 1_000_000;
+    assert!(spans.contains(&ms(50)) && spans.contains(&ms(100)), "{spans:?}");
+    works.store(true, Ordering::SeqCst);
+    let is_closed = |alert: &Alert| matches!(alert, Alert::BreakerClosed { .. });
+    while !is_closed(&next()) {}
+    assert!(engine.drain(LONG));
+    let counts = engine.stats().unwrap().counts;
+    assert_eq!(counts.succeeded + counts.dead, 100);
+    assert!(counts.dead < 40, "no more began than was to find out: {counts:?}");
 }

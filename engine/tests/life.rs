@@ -12,9 +12,9 @@ use std::{
 use crossbeam::channel::{Receiver, unbounded};
 use tempfile::TempDir;
 use tickwheel_engine::{
-    Attempt, Backoff, Builder, CallError, Durability, Engine, JobError, JobEvent, JobInfo,
-    JobState, Missed, NewJob, Next, OutcomeKind, Refusal, Schedule, StartError, SubmitError,
-    cron::Cron, latency::Stage,
+    Attempt, Backoff, Builder, CallError, CircuitBreaker, Durability, Engine, JobError, JobEvent,
+    JobInfo, JobState, Missed, NewJob, Next, OutcomeKind, Refusal, Schedule, StartError,
+    SubmitError, cron::Cron, latency::Stage,
 };
 
 /// Longest that a test waits for what must come.
@@ -445,6 +445,13 @@ fn settings_are_checked_before_anything_starts() {
     let error = |builder: Builder| builder.start().unwrap_err().to_string();
     assert!(error(builder(&dir).shards(0)).contains("shards is 0"));
     assert!(error(builder(&dir).segment_bytes(3 << 20)).contains("power of two"));
+    let breaker = |breaker| error(builder(&dir).circuit_breaker("mail", breaker));
+    assert!(breaker(CircuitBreaker::new(0)).contains("failures is 0"));
+    let second = Duration::from_secs(1);
+    assert!(breaker(CircuitBreaker::new(1).cool_down(Duration::ZERO)).contains("cool_down is 0"));
+    let shrinking = CircuitBreaker::new(1).cool_down(2 * second).cool_down_max(second);
+    assert!(breaker(shrinking).contains("cool_down_max is 1000000000"));
+    assert!(breaker(CircuitBreaker::new(1).cool_down(86_401 * second)).contains("cool_down is"));
     let twice = builder(&dir).handler("k", |_| Ok(())).handler("k", |_| Ok(()));
     assert!(error(twice).contains("two handlers"));
     drop(builder(&dir).shards(2).start().unwrap());

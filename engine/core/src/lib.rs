@@ -48,10 +48,10 @@ pub use queue::{
 };
 pub use schedule::{Missed, Overlap, Pause, Schedule, Timing};
 pub use scheduler::{
-    Alert, Answer, Attempt, Backfilled, Began, CallerId, Census, CensusError, Change, Changed,
-    CleanError, Cleaned, Config, Counts, DeadLimits, DeadView, Dispatch, Filter, Input, JobView,
-    Next, Notice, Outcome, OutcomeKind, Outputs, Piece, Place, QueueView, ReplayError, Reply,
-    ScheduleView, Scheduler, States, Wake, WalkBudget, WalkPlace,
+    Alert, Answer, Attempt, Backfilled, Began, BreakerRule, CallerId, Census, CensusError, Change,
+    Changed, CleanError, Cleaned, Config, Counts, DeadLimits, DeadView, Dispatch, Filter, Input,
+    JobView, Next, Notice, Outcome, OutcomeKind, Outputs, Piece, Place, QueueView, ReplayError,
+    Reply, ScheduleView, Scheduler, States, Wake, WalkBudget, WalkPlace,
 };
 pub use snapshot::{
     Frozen, Restore, RestoreError, SnapshotBuilder, SnapshotParser, SnapshotPieces,

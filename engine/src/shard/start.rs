@@ -13,7 +13,9 @@ use std::{
 
 use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, bounded};
-use tickwheel_core::{Config, DeadLimits, Lsn, Outputs, ReplayError, Restore, Scheduler, ShardId};
+use tickwheel_core::{
+    BreakerRule, Config, DeadLimits, Lsn, Outputs, ReplayError, Restore, Scheduler, ShardId,
+};
 use tickwheel_wal::{Durability, LogOptions, OpenError, Record, Recover, SnapshotReader};
 
 use super::{
@@ -57,6 +59,8 @@ pub(crate) struct ShardSetup {
     pub(crate) on_alert: Option<OnAlert>,
     /// Queues that are paused after so many failures in a row.
     pub(crate) queue_guards: Vec<(String, u32)>,
+    /// Queues that are closed for a while after failures.
+    pub(crate) breakers: Vec<(String, BreakerRule)>,
     /// The same for schedules.
     pub(crate) schedule_guards: Vec<(String, u32)>,
     /// What shards share about limited queues; `None`: it is the only shard.
@@ -229,6 +233,11 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
     }
     for (queue, failures_max) in &setup.queue_guards {
         if !core.guard_queue(queue, *failures_max) {
+            return Err(StartError::TooManyQueues);
+        }
+    }
+    for (queue, rule) in &setup.breakers {
+        if !core.break_queue(queue, Some(*rule)) {
             return Err(StartError::TooManyQueues);
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! It knows counts and times, never jobs.
 
-use super::{Bounds, QueueLimits, Queues};
+use super::{Bounds, QueueLimits, Queues, Trip};
 use crate::id::{Lsn, QueueId};
 
 impl Queues {
@@ -34,7 +34,8 @@ impl Queues {
         (bounds.limits, bounds.full_at_ns) = (limits, full_at_ns);
         let limited = &mut self.queues[number];
         limited.weight = limits.weight;
-        limited.is_limited = limits.holds_back() || limited.is_shared;
+        let is_tripped = limited.trip != Trip::Closed;
+        limited.is_limited = limits.holds_back() || limited.is_shared || is_tripped;
         if !limited.is_shared {
             self.sleep_if_spent(queue, now_ns);
             self.enter(queue, now_ns, 0);
@@ -51,6 +52,19 @@ impl Queues {
         self.body_units -= u64::from(bounds.limits_units);
         self.body_units += u64::from(units);
         (bounds.limits_body, bounds.limits_units) = (body, units);
+    }
+
+    /// A breaker closes a queue, lets it be tried, or opens it.
+    pub(crate) fn trip(&mut self, queue: QueueId, trip: Trip) {
+        let number = usize::from(queue.0);
+        let holds_back = self.bounds[number].limits.holds_back();
+        let tripped = &mut self.queues[number];
+        tripped.trip = trip;
+        tripped.is_limited = holds_back || tripped.is_shared || trip != Trip::Closed;
+        if trip == Trip::Open {
+            self.withdraw(queue);
+        }
+        self.hold(queue);
     }
 
     /// A job was taken in.
@@ -97,7 +111,10 @@ impl Queues {
             }
             // Whether a shared queue is closed was said when it was asked for.
             match bounds.shared {
-                Some(_) => self.note_waiting(queue, false),
+                Some(_) => {
+                    self.note_waiting(queue, false);
+                    self.hold_if_tried(queue);
+                }
                 None => self.sleep_if_spent(queue, at_ns),
             }
         }
@@ -109,7 +126,10 @@ impl Queues {
         ended.under_way -= 1;
         if ended.is_limited {
             match ended.is_shared {
-                true => self.release(queue),
+                true => {
+                    self.release(queue);
+                    self.hold_if_tried(queue);
+                }
                 false => self.hold(queue),
             }
         }
@@ -165,6 +185,13 @@ impl Queues {
         self.hold(queue);
     }
 
+    /// Closes or opens a shared queue that is being tried; what its limits say is known already.
+    fn hold_if_tried(&mut self, queue: QueueId) {
+        if self.queues[usize::from(queue.0)].trip == Trip::Trial {
+            self.hold(queue);
+        }
+    }
+
     /// Closes the queue if its limits let nothing be taken, else opens it.
     fn hold(&mut self, queue: QueueId) {
         let Bounds { limits, asleep_until_ns, shared, waits_for_place, .. } =
@@ -174,7 +201,12 @@ impl Queues {
                 Some(_) => waits_for_place,
                 None => limits.concurrency.is_some_and(|max| queue.under_way >= max),
             };
-            queue.is_held = is_busy || asleep_until_ns.is_some();
+            let is_tripped = match queue.trip {
+                Trip::Closed => false,
+                Trip::Open => true,
+                Trip::Trial => queue.under_way > 0,
+            };
+            queue.is_held = is_busy || is_tripped || asleep_until_ns.is_some();
         });
     }
 }

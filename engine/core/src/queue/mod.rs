@@ -108,6 +108,20 @@ pub(crate) struct Queue {
     is_shared: bool,
     /// It stands among those that wait for a permit.
     waits: bool,
+    /// What its breaker lets be taken.
+    trip: Trip,
+}
+
+/// What a breaker lets be taken of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Trip {
+    /// As much as limits let.
+    #[default]
+    Closed,
+    /// Nothing.
+    Open,
+    /// One attempt at a time.
+    Trial,
 }
 
 const _: () = assert!(size_of::<Queue>() == 32);
@@ -248,6 +262,7 @@ impl Queues {
                 is_held: false,
                 is_shared: false,
                 waits: false,
+                trip: Trip::Closed,
             });
             self.bounds.push(Bounds {
                 limits,
@@ -470,14 +485,24 @@ impl Queues {
         if !queue.is_limited {
             return usize::MAX;
         }
-        if queue.is_shared {
-            // It is asked for once it is known how many there are.
-            return usize::MAX;
-        }
         let bounds = &self.bounds[number];
         let (plan, planned) = bounds.planned;
         let planned = if plan == self.plan { planned as usize } else { 0 };
-        bounds.allowance(queue.under_way, now_ns).saturating_sub(planned)
+        self.allowance(number, now_ns).saturating_sub(planned)
+    }
+
+    /// Attempts of a queue that may begin now, as far as this shard can say by itself.
+    fn allowance(&self, number: usize, now_ns: i64) -> usize {
+        let queue = &self.queues[number];
+        let by_limits = match queue.is_limited && !queue.is_shared {
+            true => self.bounds[number].allowance(queue.under_way, now_ns),
+            // If it has any, it is asked for once it is known how many there are.
+            false => usize::MAX,
+        };
+        match queue.trip {
+            Trip::Trial => by_limits.min(1_usize.saturating_sub(queue.under_way as usize)),
+            Trip::Closed | Trip::Open => by_limits,
+        }
     }
 
     /// Of the jobs that were chosen of a queue, those from `before` on, leaves as many as its limits let.
@@ -486,14 +511,14 @@ impl Queues {
         if !is_limited {
             return;
         }
-        let taken = slots.len() - before;
         if is_shared {
+            let taken = slots.len() - before;
             slots.truncate(before + self.take_permits(number, taken, now_ns));
-        } else {
-            let bounds = &mut self.bounds[number];
-            let earlier = if bounds.planned.0 == self.plan { bounds.planned.1 } else { 0 };
-            bounds.planned = (self.plan, earlier + taken as u32);
         }
+        let taken = slots.len() - before;
+        let bounds = &mut self.bounds[number];
+        let earlier = if bounds.planned.0 == self.plan { bounds.planned.1 } else { 0 };
+        bounds.planned = (self.plan, earlier + taken as u32);
     }
 
     /// Jobs that a fetch from `queue` gets next at `now_ns`, until there are `max` in `slots`; they
@@ -507,12 +532,9 @@ impl Queues {
         slots: &mut Vec<Slot>,
     ) {
         let number = usize::from(queue.0);
-        let Queue { mut occupied, is_paused, is_held, is_limited, is_shared, under_way, .. } =
+        let Queue { mut occupied, is_paused, is_held, is_limited, is_shared, .. } =
             self.queues[number];
-        let allowance = match is_limited && !is_shared {
-            true => self.bounds[number].allowance(under_way, now_ns),
-            false => usize::MAX,
-        };
+        let allowance = self.allowance(number, now_ns);
         let before = slots.len();
         let max = max.min(before.saturating_add(allowance));
         while occupied != 0 && !is_paused && !is_held && slots.len() < max {

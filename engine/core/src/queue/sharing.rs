@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 
 use super::{
-    Queue, Queues,
+    Queue, Queues, Trip,
     permits::{Ask, Holding, Permits, Wait},
 };
 use crate::{id::QueueId, limits::RATE_NOTE_NS};
@@ -75,7 +75,8 @@ impl Queues {
         let holding = self.holding(queue, i64::MIN);
         let limits = self.bounds[usize::from(queue.0)].limits;
         let left = &mut self.queues[usize::from(queue.0)];
-        (left.is_shared, left.is_limited) = (false, limits.holds_back());
+        let is_limited = limits.holds_back() || left.trip != Trip::Closed;
+        (left.is_shared, left.is_limited) = (false, is_limited);
         self.by_shared.remove(&shared);
         if let Some(permits) = &mut self.permits {
             permits.leave(shared, holding);
@@ -206,7 +207,7 @@ impl Queues {
     }
 
     /// The queue waits for no permit.
-    fn withdraw(&mut self, queue: QueueId) {
+    pub(super) fn withdraw(&mut self, queue: QueueId) {
         let number = usize::from(queue.0);
         if !core::mem::take(&mut self.queues[number].waits) {
             return;

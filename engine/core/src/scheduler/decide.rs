@@ -343,7 +343,7 @@ impl Scheduler {
                 self.notice(out, *slot, OutcomeKind::Succeeded, "", Next::Done);
             }
         }
-        self.guard_succeeded();
+        self.guard_succeeded(out);
         let at = now.wall.0;
         let position = if let [slot] = *self.hints {
             let job = self.table.get(slot).id.0;

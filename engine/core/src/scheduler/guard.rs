@@ -68,7 +68,13 @@ impl Scheduler {
     }
 
     /// The attempts at the jobs in `self.hints` are about to end well.
-    pub(super) fn guard_succeeded(&mut self) {
+    pub(super) fn guard_succeeded(&mut self, out: &mut Outputs) {
+        for number in 0..self.hints.len() {
+            if self.breakers.is_empty() {
+                break;
+            }
+            self.breaker_succeeded(self.table.get(self.hints[number]).queue, out);
+        }
         if self.guards.is_empty() {
             return;
         }
@@ -96,7 +102,8 @@ impl Scheduler {
         failure: Failure,
     ) -> Option<(QueueId, Option<String>)> {
         // The job did nothing wrong if its process ended.
-        if self.guards.is_empty() || failure == Failure::Lost {
+        let has_none = self.guards.is_empty() && self.breakers.is_empty();
+        if has_none || failure == Failure::Lost {
             return None;
         }
         let record = self.table.get(slot);
@@ -114,6 +121,7 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) {
+        self.breaker_failed(now, queue, out);
         let need =
             limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64 + limits::NOTE_BYTES_MAX as u64;
         let of_queue = self.guards.queues.iter_mut().find(|(guarded, _)| *guarded == queue);

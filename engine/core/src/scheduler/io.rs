@@ -287,6 +287,21 @@ pub enum Alert {
         /// How many.
         failures: u32,
     },
+    /// Too many attempts in a row have failed in a queue, or the one that tried it again has: for a while
+    /// nothing of it begins.
+    BreakerOpened {
+        /// Its name.
+        queue: Box<str>,
+        /// How many in a row, before it was closed first.
+        failures: u32,
+        /// How long, in nanoseconds.
+        for_ns: u64,
+    },
+    /// An attempt that tried such a queue again has succeeded: it goes on as before.
+    BreakerClosed {
+        /// Its name.
+        queue: Box<str>,
+    },
     /// A schedule was later than its grace: the process was down, the schedule was paused, the disk was full,
     /// or the machine slept. It is told once for all that one gap has missed; the schedule's rule for missed
     /// runs says what follows.

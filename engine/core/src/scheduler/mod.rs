@@ -6,6 +6,7 @@
 //! and waits in a ready line) is not written.
 
 mod apply;
+mod breaker;
 mod census;
 mod changes;
 mod dead;
@@ -25,6 +26,7 @@ mod trigger;
 use alloc::{boxed::Box, vec::Vec};
 
 pub use apply::ReplayError;
+pub use breaker::BreakerRule;
 pub use census::{Census, CensusError, Place};
 pub use changes::{Change, Changed};
 pub use dead::{DeadLimits, DeadView};
@@ -150,6 +152,7 @@ pub struct Scheduler {
     /// Queues of keyless jobs of some kinds; see [`Scheduler::home`].
     homes: Vec<(KindId, QueueId)>,
     guards: guard::Guards,
+    breakers: breaker::Breakers,
     /// How far the wall clock is ahead of the monotonic one, as of the last step.
     offset_ns: i64,
     /// The monotonic clock as of the last step.
@@ -201,6 +204,7 @@ impl Scheduler {
             kinds: Names::new(limits::KINDS_MAX),
             homes: Vec::new(),
             guards: guard::Guards::default(),
+            breakers: breaker::Breakers::default(),
             offset_ns: now.offset_ns(),
             step_mono: now.mono,
             next_sequence: 1,
@@ -415,13 +419,20 @@ impl Scheduler {
         let can_dispatch = self.queues.is_any_open() && self.running < self.config.running_max;
         let tick_ns = self.mono_wheel.next_tick().map(|tick| tick.saturating_mul(TICK_NS));
         let opens_ns = self.queues.next_wake_ns();
+        let tried = self.breakers.next_time();
         let wall_ticks = self.wall_wheel.next_tick().into_iter().chain(self.options.next_tick());
         let wall_ticks = wall_ticks.chain(self.uniques.next_tick());
         let wall = wall_ticks.map(|tick| WallTime(tick.saturating_mul(TICK_NS)));
         let batches = self.batches.next_time().filter(|_| !self.unsettled);
         Wake {
             now: can_dispatch && !self.starved || !self.is_settled() && !self.unsettled,
-            mono: tick_ns.into_iter().chain(opens_ns).map(MonoTime).chain(self.dead_retry).min(),
+            mono: tick_ns
+                .into_iter()
+                .chain(opens_ns)
+                .map(MonoTime)
+                .chain(self.dead_retry)
+                .chain(tried)
+                .min(),
             wall: wall.chain(batches).chain(self.dead_deadline()).min(),
         }
     }

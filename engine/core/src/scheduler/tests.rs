@@ -1,6 +1,7 @@
 //! Lives of jobs and schedules through the public boundary, with a journal in memory.
 
 mod backfill;
+mod breaker;
 mod changes;
 mod dead;
 mod expire;

@@ -40,6 +40,7 @@ impl Scheduler {
         }
         self.queues.take_news();
         self.queues.wake_due(now.mono.signed_ns());
+        self.try_again(now);
         self.expire_due(now, journal);
         let mut work = limits::TIMER_WORK_PER_STEP;
         self.uniques.free_due(tick_at_or_before(now.wall.0), &mut work);
