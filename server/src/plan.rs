@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tickwheel_engine::cron::Cron;
-use tickwheel_engine::{Overlap, QueueLimits};
+use tickwheel_engine::{CircuitBreaker, Overlap, QueueLimits};
 
 use crate::command::Spec;
 
@@ -93,6 +93,17 @@ pub struct Queue {
     pub origin: Origin,
     /// Its limits.
     pub limits: QueueLimits,
+    /// What is done when its attempts fail.
+    pub guards: Guards,
+}
+
+/// What is done about a queue whose attempts fail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// Failures in a row after which it is paused.
+    pub pause_after: Option<u32>,
+    /// Closes it for a while.
+    pub breaker: Option<CircuitBreaker>,
 }
 
 /// A place in an input file.

@@ -70,6 +70,11 @@ pub const QUEUE_WEIGHT: (u64, u64) = (1, 100);
 /// Fewest and most `length` of a queue.
 pub const QUEUE_LENGTH: (u64, u64) = (1, 1 << 30);
 
+/// Fewest and most failures in a row of `pause_after` and `break_after`.
+pub const FAILURES: (u64, u64) = (1, 1_000_000);
+/// Shortest and longest `cool_down` and `cool_down_max`.
+pub const COOL_DOWN: (Duration, Duration) = (Duration::from_millis(1), days(1));
+
 /// Shortest and longest `request_timeout`.
 pub const REQUEST_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), minutes(60));
 /// Unset `request_timeout`.

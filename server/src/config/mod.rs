@@ -3,6 +3,7 @@
 //! This module knows the file and not the engine; `docs/operations.md` describes the fields.
 
 mod entry;
+mod guards;
 pub mod limits;
 mod queue;
 mod reader;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tickwheel_engine::QueueLimits;
 use toml::de::DeTable;
 
+use super::guards;
 use super::limits;
 use super::reader::{self, Report, Section};
 use super::settings::duration_in;
@@ -45,12 +46,17 @@ impl Queues {
         let length = count("length", "length = 100000", limits::QUEUE_LENGTH);
         let per = section
             .field(report, "per", r#"per = "1m""#, |value| duration_in(value, limits::QUEUE_PER));
+        let guards = guards::read(&mut section, report);
         let line = report.line_of(section.offset());
         let origin = Origin { file: report.file().to_path_buf(), line };
         let (Ok(name), Ok(concurrency), Ok(rate), Ok(burst), Ok(weight), Ok(length), Ok(per)) =
             (name, concurrency, rate, burst, weight, length, per)
         else {
             // All of it is in the report.
+            let _ = section.finish(report);
+            return;
+        };
+        let Ok(guards) = guards else {
             let _ = section.finish(report);
             return;
         };
@@ -90,7 +96,7 @@ impl Queues {
         }
         // A file in which anything was refused is not used.
         let _ = section.finish(report);
-        self.queues.push(Queue { name, origin, limits: limited });
+        self.queues.push(Queue { name, origin, limits: limited, guards });
     }
 
     pub(super) fn finish(self) -> Vec<Queue> {

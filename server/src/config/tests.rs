@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::command::Program;
-use crate::plan::{Missed, Task, Timing};
-use tickwheel_engine::{Durability, Overlap, QueueLimits};
+use crate::plan::{Guards, Missed, Task, Timing};
+use tickwheel_engine::{CircuitBreaker, Durability, Overlap, QueueLimits};
 
 fn good(text: &str) -> Config {
     parse(Path::new("/etc/tw/t.toml"), text).unwrap_or_else(|error| panic!("{error}"))
@@ -367,6 +367,14 @@ fn queues_are_limited_and_named_once() {
     check_refused(&format!("{queue}rate = 0\n"), &["t.toml:3", "0 is out of range"]);
     check_refused(&format!("{queue}speed = 1\n"), &["t.toml:3", "there is no such field"]);
     check_refused(&format!("{queue}{queue}"), &["t.toml:4", "line 1 has the same name"]);
+    check_refused(&format!("{queue}break_after = 0\n"), &["t.toml:3", "0 is out of range"]);
+    check_refused(&format!("{queue}cool_down = \"1s\"\n"), &["t.toml:3", "belongs to break_after"]);
+    let shrinking = "break_after = 1\ncool_down = \"2s\"\ncool_down_max = \"1s\"\n";
+    check_refused(&format!("{queue}{shrinking}"), &["t.toml:5", "shorter than cool_down"]);
+    let guarded = "pause_after = 9\nbreak_after = 3\ncool_down = \"1s\"\n";
+    let guards = good(&format!("{queue}{guarded}")).queues[0].guards;
+    let breaker = CircuitBreaker::new(3).cool_down(Duration::from_secs(1));
+    assert_eq!(guards, Guards { pause_after: Some(9), breaker: Some(breaker) });
     // It would take more than ten years until the burst is there again.
     check_refused(
         &format!("{queue}rate = 1\nper = \"40d\"\nburst = 1000\n"),

@@ -3,6 +3,7 @@
 //! `load` gathers the plan, `check` prints it, `schedules` hands it to the engine, `runner` runs
 //! what is due and logs it, `ending` waits for the reason to end.
 
+mod alerts;
 mod check;
 mod ending;
 mod load;
@@ -165,7 +166,7 @@ fn serve(options: &ServeOptions, mut loaded: Loaded) -> Result<(), ServeError> {
     let failure = Arc::new(Failure::new(signals.handle()));
     let on_failure = Arc::clone(&failure);
     let runner = Arc::new(Runner::new(entries.iter().map(|entry| entry.name.clone())));
-    let engine = Engine::builder()
+    let mut builder = Engine::builder()
         .data_dir(data_dir)
         .durability(settings.durability)
         .executors(settings.executors)
@@ -182,11 +183,19 @@ fn serve(options: &ServeOptions, mut loaded: Loaded) -> Result<(), ServeError> {
         .home(schedules::KIND, COMMANDS_QUEUE)
         .handler(schedules::KIND, runner::handler(&runner))
         .observer(runner::observer())
+        .on_alert(alerts::log)
         .on_failure(move |error| on_failure.happened(error))
         // What is due must follow this configuration, not the one of an earlier start.
-        .paused(true)
-        .start()?;
-    let engine = Arc::new(engine);
+        .paused(true);
+    for queue in queues {
+        if let Some(failures) = queue.guards.pause_after {
+            builder = builder.pause_queue_after(&queue.name, failures);
+        }
+        if let Some(breaker) = queue.guards.breaker {
+            builder = builder.circuit_breaker(&queue.name, breaker);
+        }
+    }
+    let engine = Arc::new(builder.start()?);
     schedules::apply(&engine, entries, schedules::Moment::Start)?;
     queues::apply(&engine, queues)?;
     engine.resume()?;

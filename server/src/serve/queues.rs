@@ -8,7 +8,7 @@ use super::ServeError;
 use crate::plan::Queue;
 
 pub(super) fn apply(engine: &Engine, queues: &[Queue]) -> Result<(), ServeError> {
-    for Queue { name, origin, limits } in queues {
+    for Queue { name, origin, limits, .. } in queues {
         let limited = engine.limit_queue(name, limits).map_err(|source| ServeError::Limit {
             origin: origin.clone(),
             name: name.clone(),
