@@ -12,6 +12,7 @@ mod dead;
 mod decide;
 mod expire;
 mod freeze;
+mod groups;
 mod guard;
 mod io;
 mod keep;
@@ -28,6 +29,7 @@ pub use apply::ReplayError;
 pub use census::{Census, CensusError, Place};
 pub use changes::{Change, Changed};
 pub use dead::{DeadLimits, DeadView};
+pub(crate) use groups::FrozenEvent;
 pub use io::{
     Alert, Answer, Attempt, Began, CallerId, Counts, Dispatch, Input, JobView, Next, Notice,
     Outcome, OutcomeKind, Outputs, QueueView, Reply, ScheduleView, Wake,
@@ -289,6 +291,14 @@ impl Scheduler {
                 let answer = self.limit_queue(now, name, limits, journal);
                 reply(out, caller, answer);
             }
+            Input::LimitGroups { caller, queue, group, limits } => {
+                let limits = limits.copied();
+                let answer = match group {
+                    Some(group) => self.limit_group(now, (queue, group), limits, journal),
+                    None => self.limit_groups(now, queue, limits.unwrap_or_default(), journal),
+                };
+                reply(out, caller, answer);
+            }
             Input::NewBatch { caller, batch } => {
                 let answer = self.new_batch(now, batch, journal);
                 reply(out, caller, answer);
@@ -441,6 +451,7 @@ impl Scheduler {
             queue: self.queues.name(record.queue).into(),
             schedule: self.schedule_name(record),
             expires: self.options.expires_at(slot),
+            group: self.group_name_at(slot).map(|group| (*group).into()),
         }
     }
 
@@ -538,6 +549,12 @@ impl Scheduler {
     /// All queues that were named since the process began, in the order in which they were.
     #[must_use]
     pub fn queues(&self) -> Vec<QueueView> {
+        let mut of_groups = alloc::vec![None; self.queues.names().len()];
+        for (queue, slot) in self.queues.groups.firsts() {
+            let due = self.due_of(self.table.get(slot));
+            let oldest: &mut Option<WallTime> = &mut of_groups[usize::from(queue.0)];
+            *oldest = Some(oldest.map_or(due, |oldest| oldest.min(due)));
+        }
         let views = self.queues.iter().zip(0..).map(|((name, queue, bounds), number)| QueueView {
             name: (**name).into(),
             ready: u64::from(queue.len()),
@@ -545,6 +562,7 @@ impl Scheduler {
             running: u64::from(queue.under_way()),
             oldest: (self.queues.firsts(QueueId(number)))
                 .map(|slot| self.due_of(self.table.get(slot)))
+                .chain(of_groups[usize::from(number)])
                 .min(),
             paused: queue.is_paused,
             limits: *bounds.limits(),
@@ -572,8 +590,7 @@ impl Scheduler {
             let record = self.table.get(slot);
             let is_meant = record.kind.0 == kind && record.state == JobState::Ready;
             if is_meant && record.role() == Role::Job {
-                let stood = record.queue;
-                self.queues.remove(&mut self.links, slot, stood);
+                self.leave_line(slot);
                 self.stand_in_line(slot);
             }
         }
@@ -686,10 +703,7 @@ impl Scheduler {
             return;
         }
         match (record.role(), record.state, record.clock()) {
-            (Role::Job, JobState::Ready, _) => {
-                let queue = record.queue;
-                self.queues.remove(&mut self.links, slot, queue);
-            }
+            (Role::Job, JobState::Ready, _) => self.leave_line(slot),
             // The lease of an attempt ends on the monotonic clock, whatever clock the job is on.
             (Role::Job, JobState::Running, _) | (_, _, Clock::Mono) => {
                 self.mono_wheel.remove(&mut self.links, slot.0);

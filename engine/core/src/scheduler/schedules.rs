@@ -177,7 +177,9 @@ impl Scheduler {
         let rule = Arc::clone(&state.rule);
         let next = self.next_fire(state).filter(|_| rule.has_runs_left(state.fired + 1));
         let catch_up_until = state.catch_up_until.0;
-        if let Err(refusal) = self.queue_takes(&rule.job.queue) {
+        let taken =
+            self.group_of_job_takes(&rule.job).and_then(|()| self.queue_takes(&rule.job.queue));
+        if let Err(refusal) = taken {
             return refused(refusal);
         }
         let added = self.added(now, &rule.job, now.wall, rule.timing.clock());
@@ -240,7 +242,9 @@ impl Scheduler {
         // The queue last: it keeps a place for a job that comes.
         if self.room_for_new(journal, len_bytes).is_err()
             || self.pending() >= self.config.jobs_max
-            || (run.is_some() && self.queue_takes(&rule.job.queue).is_err())
+            || (run.is_some()
+                && (self.group_of_job_takes(&rule.job).is_err()
+                    || self.queue_takes(&rule.job.queue).is_err()))
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
             let again = on_clock(now, record.clock()) + ms_to_ns(limits::NO_ROOM_RETRY_MS);

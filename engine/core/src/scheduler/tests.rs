@@ -4,6 +4,7 @@ mod changes;
 mod dead;
 mod expire;
 mod fetch;
+mod groups;
 mod guard;
 mod keep;
 mod queue_limits;
