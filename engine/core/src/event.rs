@@ -343,6 +343,15 @@ pub enum Event<'a> {
         /// When its rate has its whole burst again.
         full_at: u64,
     },
+    /// A queue lets its jobs age from now on, or does not; or that was written again.
+    QueueAging {
+        /// When.
+        at: u64,
+        /// Its name.
+        name: &'a str,
+        /// After how many milliseconds each a job that waits counts as one priority higher; `None` for never.
+        span_ms: Option<u32>,
+    },
 }
 
 /// A job as it was added.

@@ -56,6 +56,12 @@ pub const GROUPS_LISTED_MAX: usize = 1000;
 /// Longest event about a group or about the groups of a queue, without its header.
 pub const GROUP_EVENT_BYTES_MAX: u64 = QUEUE_LIMITS_BYTES_MAX + NAME_BYTES_MAX as u64;
 
+/// How often within the span of a queue's aging its lines are looked at: by such a part of it a job may be lifted later.
+pub const AGING_LOOKS_PER_SPAN: u64 = 16;
+
+/// Jobs that one step lifts to a higher line at the most.
+pub const AGING_WORK_PER_STEP: u32 = 4096;
+
 /// Schedules that one shard holds: what 16 bits name, but for the number that means none.
 pub const SCHEDULES_MAX: usize = 65_535;
 

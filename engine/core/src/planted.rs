@@ -4,7 +4,7 @@
 //! nothing until [`Scheduler::plant`] was called. This file must not know what a simulation does.
 
 use crate::{
-    Clock, Fired, Now, Scheduler,
+    Clock, Fired, Now, QueueLimits, Scheduler,
     id::{JobId, Lsn, QueueId, Slot},
     job::record::Role,
     schedule::Fires,
@@ -35,6 +35,12 @@ pub enum Bug {
     LimitOffByOne,
     /// The place of an attempt that a crash has lost stays taken.
     QuotaLeak,
+    /// The first group goes on with its turn for as long as it has jobs.
+    GreedyGroup,
+    /// However long they wait, jobs of low priorities count for no more.
+    NeverAges,
+    /// Groups have no limits any more after a restart.
+    ForgottenGroupLimits,
 }
 
 impl Scheduler {
@@ -42,6 +48,7 @@ impl Scheduler {
     pub fn plant(&mut self, bug: Bug) {
         self.planted = Some(bug);
         self.queues.planted_extra = u32::from(bug == Bug::LimitOffByOne);
+        self.queues.groups.planted_greed = bug == Bug::GreedyGroup;
     }
 
     pub(crate) fn has_planted(&self, bug: Bug) -> bool {
@@ -56,6 +63,11 @@ impl Scheduler {
         if self.has_planted(Bug::ForgottenPause) {
             for queue in (0..self.queues.names().len()).map(|number| QueueId(number as u16)) {
                 self.queues.pause(queue, false);
+            }
+        }
+        if self.has_planted(Bug::ForgottenGroupLimits) {
+            for queue in (0..self.queues.names().len()).map(|number| QueueId(number as u16)) {
+                self.queues.limit_groups(queue, QueueLimits::default(), (Lsn(0), 0), 0);
             }
         }
         if self.has_planted(Bug::DoubleCallback) {

@@ -2,8 +2,8 @@
 
 use crossbeam::channel::Sender;
 use tickwheel_core::{
-    BatchView, Change, Changed, Counts, DeadView, JobId, JobState, JobView, QueueLimits, QueueView,
-    Refusal, Schedule, ScheduleView, WallTime,
+    BatchView, Change, Changed, Counts, DeadView, GroupsView, JobId, JobState, JobView,
+    QueueLimits, QueueView, Refusal, Schedule, ScheduleView, WallTime,
 };
 
 use super::{guarded, remote::answer as answer_fetch, walks::Walk};
@@ -72,6 +72,17 @@ pub(crate) enum Message {
     PauseQueue { name: String, paused: bool, reply: Sender<Result<bool, CallError>> },
     /// Give a queue its limits.
     LimitQueue { name: String, limits: QueueLimits, reply: Sender<Result<bool, CallError>> },
+    /// Give limits to the groups of a queue, or to one of them.
+    LimitGroups {
+        queue: String,
+        group: Option<String>,
+        limits: Option<QueueLimits>,
+        reply: Sender<Result<bool, CallError>>,
+    },
+    /// Let a queue's jobs age, or not.
+    AgeQueue { name: String, span_ms: Option<u32>, reply: Sender<Result<bool, CallError>> },
+    /// Look at groups of a queue.
+    Groups { queue: String, max: usize, reply: Sender<GroupsView> },
     /// Look at all queues.
     Queues { reply: Sender<Vec<QueueView>> },
     /// Begin to trigger and dispatch.

@@ -180,6 +180,7 @@ fn one_of_each() -> Vec<(&'static str, Event<'static>)> {
             Event::GroupLimits { at: 1, name: "n", group: "g", limits: Some(some_limits()) },
         ),
         ("GroupSpent", Event::GroupSpent { at: 1, name: "n", group: "g", full_at: 2 }),
+        ("QueueAging", Event::QueueAging { at: 1, name: "n", span_ms: Some(2) }),
     ]
 }
 
@@ -316,6 +317,7 @@ fn golden_bytes() {
         alloc::vec![30, 1, 1, b'n', 1, 2, 1, 3, 4, 5, 6, 1, 7],
         alloc::vec![31, 1, 1, b'n', 1, b'g', 1, 1, 2, 1, 3, 4, 5, 6, 1, 7],
         alloc::vec![32, 1, 1, b'n', 1, b'g', 2],
+        alloc::vec![33, 1, 1, b'n', 1, 2],
     ];
     assert_eq!(bytes, expected);
 }

@@ -6,6 +6,7 @@
 //! It knows slots, never what is in them. Times here are signed nanoseconds on the monotonic clock:
 //! what was written before the boot lies before its zero.
 
+pub(crate) mod aging;
 mod bits;
 pub(crate) mod groups;
 mod hold;
@@ -28,6 +29,7 @@ use crate::{
     time::WallTime,
     wheel::{Line, Links, Removed, next_of, push_back, remove},
 };
+use aging::Agings;
 use groups::Groups;
 pub use groups::{GroupView, GroupsView};
 pub use limit::{QueueLimits, Rate};
@@ -76,6 +78,8 @@ pub(crate) struct Queues {
     in_hand: Vec<QueueId>,
     /// Those who share a queue.
     pub(crate) groups: Groups,
+    /// Which queues let their jobs age.
+    pub(crate) agings: Agings,
     /// Queues whose shared rate has to be written down.
     unwritten: Vec<QueueId>,
     /// What a planted bug allows beyond the limit.
@@ -237,6 +241,7 @@ impl Queues {
             idle: Vec::new(),
             in_hand: Vec::new(),
             groups: Groups::default(),
+            agings: Agings::default(),
             unwritten: Vec::new(),
             #[cfg(feature = "planted")]
             planted_extra: 0,

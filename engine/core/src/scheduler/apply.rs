@@ -153,9 +153,10 @@ impl Scheduler {
                 self.queues.set_limits_body(queue, body.lsn, units);
                 Ok(())
             }
-            Event::GroupsLimits { .. } | Event::GroupLimits { .. } | Event::GroupSpent { .. } => {
-                self.apply_of_group(event, body)
-            }
+            Event::GroupsLimits { .. }
+            | Event::GroupLimits { .. }
+            | Event::GroupSpent { .. }
+            | Event::QueueAging { .. } => self.apply_of_group(event, body),
             Event::Succeeded { job, .. } => self.apply_succeeded(JobId(*job), self.hint(0)),
             Event::SucceededMany { count, .. } => {
                 let apply =

@@ -117,7 +117,8 @@ impl Scheduler {
                 }
                 (Role::Job, JobState::Ready) => {
                     census.ready += 1;
-                    Place::Line(record.queue, record.priority())
+                    let line = self.queues.agings.line_of(slot, record.priority());
+                    Place::Line(record.queue, line)
                 }
                 (Role::Job, JobState::Blocked) => {
                     census.blocked += 1;

@@ -44,6 +44,9 @@ impl Scheduler {
 
     /// Takes a ready job out of the line that it stands in.
     pub(super) fn leave_line(&mut self, slot: Slot) {
+        if self.queues.agings.is_any() {
+            self.queues.agings.leave(slot);
+        }
         match self.group_at(slot) {
             None => {
                 let queue = self.table.get(slot).queue;
@@ -103,15 +106,17 @@ impl Scheduler {
         record.attempts_max = record.attempts_max.with_options(true);
     }
 
-    /// The attempts of the jobs in `self.hints` have begun, in the order of their turns.
-    pub(super) fn use_turns(&mut self) {
-        for place in 0..self.hints.len() {
-            let slot = self.hints[place];
-            let record = self.table.get(slot);
-            let (queue, priority) = (record.queue, record.priority());
-            let group = self.group_at(slot);
-            self.queues.use_turn(queue, group, priority);
+    /// The turns that the jobs in `self.hints` use when they begin; none if there are no groups.
+    pub(super) fn turns_of_hinted(&self) -> Vec<Turn> {
+        if !self.queues.groups.is_any() {
+            return Vec::new();
         }
+        let turn = |slot: &Slot| {
+            let record = self.table.get(*slot);
+            let line = self.queues.agings.line_of(*slot, record.priority());
+            Turn { queue: record.queue, group: self.group_at(*slot), line }
+        };
+        self.hints.iter().map(turn).collect()
     }
 
     /// Whether the group that a job names, if it does, takes one more.
@@ -230,6 +235,10 @@ impl Scheduler {
                 let full_at_ns = WallTime(*full_at).signed_mono_ns(self.offset_ns);
                 self.queues.set_group_spent(queue, group, full_at_ns, at_ns);
             }
+            Event::QueueAging { name, span_ms, .. } => {
+                let queue = self.queues.intern(name).ok_or(ReplayError::TooManyQueues)?;
+                self.queues.set_aging(queue, *span_ms, body.lsn, body.units);
+            }
             _ => unreachable!("the caller has looked"),
         }
         Ok(())
@@ -296,7 +305,7 @@ impl Scheduler {
         Event::GroupSpent { at: at.0, name, group, full_at }
     }
 
-    /// What a snapshot holds of groups beside what is held of their jobs: events, each with the place and
+    /// What a snapshot holds of groups beside what is held of their jobs, and of aging: events, each with the place and
     /// the length of its record in the journal, or zeros.
     pub(super) fn freeze_groups(&self, at: WallTime) -> Vec<FrozenEvent> {
         let mut all = Vec::new();
@@ -313,6 +322,10 @@ impl Scheduler {
                 Some(group) => Event::GroupLimits { at: at.0, name, group, limits: Some(limits) },
             };
             add(event, limited.body, limited.units);
+        }
+        for (queue, aging) in self.queues.agings.iter() {
+            let (name, span_ms) = (name_of(queue), Some(aging.span_ms));
+            add(Event::QueueAging { at: at.0, name, span_ms }, aging.body, aging.units);
         }
         for spent in self.queues.groups.spent(self.step_mono.signed_ns()) {
             let name = name_of(spent.queue);
@@ -332,13 +345,25 @@ impl Scheduler {
         let is_fit = payload.is_empty()
             && matches!(
                 event,
-                Event::GroupsLimits { .. } | Event::GroupLimits { .. } | Event::GroupSpent { .. }
+                Event::GroupsLimits { .. }
+                    | Event::GroupLimits { .. }
+                    | Event::GroupSpent { .. }
+                    | Event::QueueAging { .. }
             );
         if is_fit {
             self.apply_of_group(&event, Body { lsn, payload_offset: 0, units })?;
         }
         Ok(is_fit)
     }
+}
+
+/// A turn that a job uses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) queue: QueueId,
+    pub(super) group: Option<GroupId>,
+    /// The priority of the line that it stands in.
+    pub(super) line: u8,
 }
 
 /// An event of a snapshot, and where its record lies in the journal.

@@ -163,6 +163,16 @@ pub enum Input<'a> {
         /// The limits; `None` takes them away.
         limits: Option<&'a QueueLimits>,
     },
+    /// Let a queue's jobs age, or not.
+    AgeQueue {
+        /// Who waits for [`Answer::QueueSet`].
+        caller: CallerId,
+        /// The queue.
+        name: &'a str,
+        /// After how many milliseconds each, 1 or more, a job that waits counts as one priority higher; `None`
+        /// for never.
+        span_ms: Option<u32>,
+    },
     /// Make a batch, to which jobs can be added until it is committed.
     NewBatch {
         /// Who waits for [`Answer::Batch`].
@@ -486,6 +496,8 @@ pub struct QueueView {
     pub paused: bool,
     /// Its limits.
     pub limits: QueueLimits,
+    /// After how many milliseconds each a job that waits counts as one priority higher.
+    pub aging_ms: Option<u32>,
 }
 
 /// A schedule as a caller sees it.

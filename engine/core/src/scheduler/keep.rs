@@ -85,6 +85,7 @@ impl Scheduler {
             Event::GroupLimits { name, group, .. } => {
                 self.keep_groups(now, lsn, (name, Some(group)), journal)
             }
+            Event::QueueAging { name, .. } => self.keep_aging(now, lsn, name, journal),
             Event::UniqueKept { key, .. } => self.keep_unique(now, lsn, Key(*key), journal),
             Event::BatchPut { batch, .. } => self.keep_batch(now, lsn, JobId(batch.batch), journal),
             Event::ScheduleFired { job: None, .. }

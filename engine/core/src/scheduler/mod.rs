@@ -5,6 +5,7 @@
 //! anywhere else. What is not state but follows from it and the time (which job has been triggered
 //! and waits in a ready line) is not written.
 
+mod aging;
 mod apply;
 mod census;
 mod changes;
@@ -299,6 +300,10 @@ impl Scheduler {
                 };
                 reply(out, caller, answer);
             }
+            Input::AgeQueue { caller, name, span_ms } => {
+                let answer = self.age_queue(now, name, span_ms, journal);
+                reply(out, caller, answer);
+            }
             Input::NewBatch { caller, batch } => {
                 let answer = self.new_batch(now, batch, journal);
                 reply(out, caller, answer);
@@ -312,6 +317,7 @@ impl Scheduler {
             Input::Time { dispatch_max } => {
                 self.trigger(now, journal, out);
                 self.tidy_dead(now, journal);
+                self.age(now);
                 self.dispatch(now, dispatch_max, journal, out);
             }
             Input::ClockSet => {
@@ -566,6 +572,7 @@ impl Scheduler {
                 .min(),
             paused: queue.is_paused,
             limits: *bounds.limits(),
+            aging_ms: self.queues.agings.of(QueueId(number)).map(|aging| aging.span_ms),
         });
         views.collect()
     }

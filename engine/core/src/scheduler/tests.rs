@@ -1,5 +1,6 @@
 //! Lives of jobs and schedules through the public boundary, with a journal in memory.
 
+mod aging;
 mod changes;
 mod dead;
 mod expire;

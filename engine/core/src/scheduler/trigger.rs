@@ -165,6 +165,7 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) {
+        self.age(now);
         let most = limits::FETCHED_MAX.saturating_sub(self.fetched).min(max) as usize;
         loop {
             let most = self.attempts_with_room(journal).min(most).min(limits::LIST_ATTEMPTS_MAX);
@@ -233,6 +234,7 @@ impl Scheduler {
                 clock: record.clock(),
             }
         }));
+        let turns = self.turns_of_hinted();
         match (by, &*self.hints) {
             (_, []) => return,
             (By::Executor, [slot]) => {
@@ -247,8 +249,8 @@ impl Scheduler {
                 self.commit_list(&Event::Fetched { at, count }, next, journal);
             }
         }
-        if self.queues.groups.is_any() {
-            self.use_turns();
+        for turn in turns {
+            self.queues.use_turn(turn.queue, turn.group, turn.line);
         }
     }
 

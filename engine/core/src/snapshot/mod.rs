@@ -45,12 +45,12 @@
 //! | 8 | when the rate has its whole burst again, 0 without a limit |
 //! | … | its name, UTF-8 |
 //!
-//! | bytes | each event about groups: what they are limited to, what their rates have spent |
+//! | bytes | each event about groups and aging: limits, spans, what rates have spent |
 //! |---|---|
 //! | 4 | length of the event below |
 //! | 2 + 2 | length of its record in the journal in units of 16 bytes, zeros |
 //! | 8 | position of its record in the journal, or 0 for what was spent |
-//! | … | an [`Event::GroupsLimits`], [`Event::GroupLimits`] or [`Event::GroupSpent`] |
+//! | … | an [`Event::GroupsLimits`], [`Event::GroupLimits`], [`Event::QueueAging`] or [`Event::GroupSpent`] |
 //!
 //! | bytes | each schedule; the first has number 0 here |
 //! |---|---|

@@ -85,6 +85,22 @@ impl Groups {
         })
     }
 
+    /// The live groups of a queue, by their numbers.
+    pub(crate) fn of_queue(&self, queue: QueueId) -> Vec<GroupId> {
+        if self.of(queue).is_none_or(|of| of.live == 0) {
+            return Vec::new();
+        }
+        let all = self.index.iter().filter(|group| self.groups[**group as usize].queue == queue);
+        let mut groups: Vec<GroupId> = all.map(|group| GroupId(*group)).collect();
+        groups.sort_unstable();
+        groups
+    }
+
+    /// The first job of a group in its line of this priority.
+    pub(crate) fn first_of(&self, group: GroupId, priority: usize) -> Option<Slot> {
+        self.lines[group.0 as usize * super::LINES + priority].first().map(Slot)
+    }
+
     /// Calls `visit` for each job in a line, with its group and priority.
     pub(crate) fn visit(&self, links: &Links, visit: &mut impl FnMut(u32, QueueId, u8)) {
         for (number, line) in self.lines.iter().enumerate() {
