@@ -17,7 +17,6 @@ type Begun = Arc<Mutex<Vec<(String, Duration)>>>;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TENANTS: usize = 50;
-const ROUNDS: u32 = 20;
 
 fn main() -> Result<(), Failure> {
     println!("{TENANTS} quiet tenants, each with a job of 1 ms every 100 ms:");
@@ -26,7 +25,7 @@ fn main() -> Result<(), Failure> {
     {
         let shop = Shop::open()?;
         shop.offer("noisy", noise, grouped)?;
-        for round in 0..ROUNDS {
+        for round in 0..20 {
             for tenant in 0..TENANTS {
                 shop.offer(&format!("quiet {tenant}"), 1, grouped)?;
             }
@@ -50,8 +49,7 @@ fn main() -> Result<(), Failure> {
     }
     shop.engine.pause_queue("shared", false)?;
     let begun = shop.close()?;
-    for weight in weights {
-        let tenant = format!("weight {weight}");
+    for tenant in weights.map(|weight| format!("weight {weight}")) {
         let starts = begun.iter().take(1000).filter(|(other, _)| *other == tenant).count();
         println!("  {tenant}: {starts}");
     }
@@ -75,9 +73,8 @@ impl Shop {
             let (offered_ns, tenant) = text.split_once('|').unwrap_or(("0", text));
             let offered = Duration::from_nanos(offered_ns.parse().map_err(JobError::permanent)?);
             let wait = opened.elapsed().saturating_sub(offered);
-            let mut begun = of_handler.lock().unwrap_or_else(PoisonError::into_inner);
-            begun.push((tenant.to_owned(), wait));
-            drop(begun);
+            let begun = (tenant.to_owned(), wait);
+            of_handler.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
             std::thread::sleep(Duration::from_millis(1));
             Ok(())
         };

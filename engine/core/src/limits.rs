@@ -59,6 +59,9 @@ pub const GROUP_EVENT_BYTES_MAX: u64 = QUEUE_LIMITS_BYTES_MAX + NAME_BYTES_MAX a
 /// How often within the span of a queue's aging its lines are looked at: by such a part of it a job may be lifted later.
 pub const AGING_LOOKS_PER_SPAN: u64 = 16;
 
+/// A queue's lines are looked at for its aging no more often than this.
+pub const AGING_LOOK_NS_MIN: u64 = 1_000_000;
+
 /// Jobs that one step lifts to a higher line at the most.
 pub const AGING_WORK_PER_STEP: u32 = 4096;
 

@@ -38,7 +38,7 @@ fn longest(needs: &[u8]) -> TermOptions<'_> {
         needs,
         otherwise_run: true,
         batch: Some(Membership { batch: JobId(u64::MAX), role }),
-        group: Some(&LONG_NAME),
+        group: Some(LONG_NAME),
     }
 }
 

@@ -95,6 +95,11 @@ impl JobOptions {
         100 + self.needs.bytes().len() + self.group.as_ref().map_or(0, |group| group.len())
     }
 
+    /// Whether a group is all that there is.
+    pub(crate) fn is_group_alone(&self) -> bool {
+        self.group.is_some() && self.expires.is_none() && !self.relates()
+    }
+
     /// Whether it has to do with other jobs.
     pub(crate) fn relates(&self) -> bool {
         self.unique.is_some() || !self.needs.is_empty() || self.batch.is_some()

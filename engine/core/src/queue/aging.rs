@@ -12,7 +12,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use super::{LINES, Queues};
 use crate::{
     id::{GroupId, Lsn, QueueId, Slot},
-    limits::{AGING_LOOKS_PER_SPAN, AGING_WORK_PER_STEP, PRIORITY_MAX},
+    limits::{AGING_LOOK_NS_MIN, AGING_LOOKS_PER_SPAN, AGING_WORK_PER_STEP, PRIORITY_MAX},
     wheel::Links,
 };
 
@@ -97,7 +97,7 @@ impl Queues {
         for queue in queues {
             let Some(aging) = self.agings.queues.get_mut(&queue) else { continue };
             let span_ns = crate::time::ms_to_ns(aging.span_ms.into());
-            aging.next_ns = now_ns + span_ns / AGING_LOOKS_PER_SPAN;
+            aging.next_ns = now_ns + (span_ns / AGING_LOOKS_PER_SPAN).max(AGING_LOOK_NS_MIN);
             let mut stood: Vec<Option<GroupId>> = alloc::vec![None];
             stood.extend(self.groups.of_queue(queue).into_iter().map(Some));
             for group in stood {

@@ -5,7 +5,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use super::{Scheduler, io::Counts};
 use crate::{
-    event::{Event, Rule, TermOptions},
+    event::{Event, Rule},
     id::{JobId, Key, Lsn, Slot},
     job::{
         Clock, JobOptions, JobState,
@@ -139,7 +139,7 @@ impl Scheduler {
     pub(crate) fn restore_options(&mut self, job: JobId, options: Arc<JobOptions>) -> bool {
         let Some(slot) = self.table.find(job) else { return false };
         let record = *self.table.get(slot);
-        let is_left = !record.is_dead() || TermOptions::of(&options).is_group_alone();
+        let is_left = !record.is_dead() || options.is_group_alone();
         let fits = record.has_options() && is_left && self.options.of(slot).is_none();
         if fits {
             if record.state == JobState::Blocked {
@@ -147,7 +147,7 @@ impl Scheduler {
             }
             let group = options.group.as_deref().filter(|_| !record.is_dead());
             let group = group.map(|name| self.queues.intern_group(record.queue, name));
-            let options = match group.filter(|_| TermOptions::of(&options).is_group_alone()) {
+            let options = match group.filter(|_| options.is_group_alone()) {
                 Some(group) => self.queues.groups.options_of(group),
                 None => options,
             };

@@ -4,11 +4,11 @@
 //!
 //! It knows counts and times, never jobs.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     super::{QueueLimits, Queues},
-    Groups, OwnLimits,
+    Group, Groups, OwnLimits,
     turns::Member,
 };
 use crate::id::{GroupId, Lsn, QueueId};
@@ -82,14 +82,11 @@ impl Queues {
         let before = core::mem::replace(&mut of.units, units);
         of.body = body;
         self.body_units = self.body_units - u64::from(before) + u64::from(units);
-        let all = self.groups.index.iter().map(|number| GroupId(*number));
-        let mut groups: alloc::vec::Vec<GroupId> = all
-            .filter(|id| {
-                let group = self.groups.group(*id);
-                group.queue == queue && self.groups.own_limits(queue, &group.name).is_none()
-            })
-            .collect();
-        groups.sort_unstable();
+        let is_meant = |(id, group): (GroupId, &Group)| {
+            let is_of = group.queue == queue;
+            (is_of && self.groups.own_limits(queue, &group.name).is_none()).then_some(id)
+        };
+        let groups: Vec<GroupId> = self.groups.live().filter_map(is_meant).collect();
         for id in groups {
             self.set_group_limits(id, limits, now_ns);
         }
@@ -204,9 +201,7 @@ impl Queues {
     /// The clocks are as they are at `now_ns`, after a start: if the wall clock was set back meanwhile, no
     /// rate waits longer than for its whole burst.
     pub(crate) fn settle_groups(&mut self, now_ns: i64) {
-        let mut all: alloc::vec::Vec<GroupId> =
-            self.groups.index.iter().map(|number| GroupId(*number)).collect();
-        all.sort_unstable();
+        let all: Vec<GroupId> = self.groups.live().map(|(id, _)| id).collect();
         for id in all {
             if let Some(rate) = self.groups.group(id).limits.rate {
                 self.rest_no_more(id);

@@ -57,6 +57,8 @@ pub(crate) struct Groups {
 /// One live group.
 #[derive(Debug)]
 struct Group {
+    /// Else the number may be given out again.
+    is_live: bool,
     queue: QueueId,
     name: Arc<str>,
     /// What a job has that names this group and has no other optional field: one for all of them.
@@ -167,6 +169,12 @@ impl Groups {
         group.jobs - group.under_way
     }
 
+    /// All live groups, in the order of their numbers.
+    fn live(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        let numbered = (0..).map(GroupId).zip(&self.groups);
+        numbered.filter(|(_, group)| group.is_live)
+    }
+
     fn group(&self, group: GroupId) -> &Group {
         &self.groups[group.0 as usize]
     }
@@ -200,6 +208,7 @@ impl Queues {
         let options = JobOptions { group: Some(Arc::clone(&name)), ..JobOptions::default() };
         let hash = hash(queue, &name);
         let group = Group {
+            is_live: true,
             queue,
             name,
             options: options.into(),
@@ -260,6 +269,7 @@ impl Queues {
         if let Ok(entry) = self.groups.index.find_entry(hash, |number| *number == id.0) {
             entry.remove();
         }
+        self.groups.group_mut(id).is_live = false;
         self.groups.free.push(id.0);
         let of = self.groups.of_mut(queue);
         of.live -= 1;

@@ -58,7 +58,8 @@ impl Groups {
     /// The groups of a queue, at most `max` and [`GROUPS_LISTED_MAX`] of them. It takes time in proportion
     /// to the live groups of all queues.
     pub(crate) fn view(&self, queue: QueueId, max: usize) -> GroupsView {
-        let mut all: Vec<&Group> = self.live().filter(|group| group.queue == queue).collect();
+        let of_queue = self.live().map(|(_, group)| group).filter(|group| group.queue == queue);
+        let mut all: Vec<&Group> = of_queue.collect();
         let live = all.len() as u64;
         let order = |group: &&Group| (core::cmp::Reverse(group.jobs), Arc::clone(&group.name));
         let max = max.min(GROUPS_LISTED_MAX);
@@ -71,17 +72,12 @@ impl Groups {
         GroupsView { live, limits: self.limits_of(queue), busiest }
     }
 
-    fn live(&self) -> impl Iterator<Item = &Group> {
-        self.index.iter().map(|number| &self.groups[*number as usize])
-    }
-
     /// The first job of each line of each group, with its queue.
     pub(crate) fn firsts(&self) -> impl Iterator<Item = (QueueId, Slot)> {
-        self.index.iter().flat_map(|number| {
-            let group = *number as usize;
-            let lines = &self.lines[group * super::LINES..(group + 1) * super::LINES];
-            let queue = self.groups[group].queue;
-            lines.iter().filter_map(move |line| line.first().map(|slot| (queue, Slot(slot))))
+        self.live().flat_map(|(id, group)| {
+            let first = id.0 as usize * super::LINES;
+            let lines = &self.lines[first..first + super::LINES];
+            lines.iter().filter_map(|line| line.first().map(|slot| (group.queue, Slot(slot))))
         })
     }
 
@@ -90,10 +86,8 @@ impl Groups {
         if self.of(queue).is_none_or(|of| of.live == 0) {
             return Vec::new();
         }
-        let all = self.index.iter().filter(|group| self.groups[**group as usize].queue == queue);
-        let mut groups: Vec<GroupId> = all.map(|group| GroupId(*group)).collect();
-        groups.sort_unstable();
-        groups
+        let of_queue = self.live().filter(|(_, group)| group.queue == queue);
+        of_queue.map(|(id, _)| id).collect()
     }
 
     /// The first job of a group in its line of this priority.
@@ -116,7 +110,8 @@ impl Groups {
     /// Live groups of whose rates something is spent at `now_ns`, by queue and name.
     pub(crate) fn spent(&self, now_ns: i64) -> Vec<GroupSpent> {
         let is_spent = |group: &&Group| group.limits.rate.is_some() && group.full_at_ns > now_ns;
-        let spent = self.live().filter(is_spent).map(|group| GroupSpent {
+        let live = self.live().map(|(_, group)| group);
+        let spent = live.filter(is_spent).map(|group| GroupSpent {
             queue: group.queue,
             name: Arc::clone(&group.name),
             full_at_ns: group.full_at_ns,
@@ -153,10 +148,8 @@ impl Groups {
     /// Jobs that have not ended and attempts under way of each live group, with queue and name, for a
     /// census; `ready` beside.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (GroupId, QueueId, [u32; 3])> {
-        self.index.iter().map(|number| {
-            let group = &self.groups[*number as usize];
-            (GroupId(*number), group.queue, [group.jobs, group.under_way, group.ready])
-        })
+        let counts = |group: &Group| [group.jobs, group.under_way, group.ready];
+        self.live().map(move |(id, group)| (id, group.queue, counts(group)))
     }
 
     /// Groups without a job that are kept for what is spent of their rates.
@@ -170,7 +163,7 @@ impl Groups {
     /// All that a replay must give again, in an order that depends on nothing else.
     pub(crate) fn told(&self, names: &[Arc<str>], now_ns: i64) -> Vec<alloc::string::String> {
         let queue_of = |queue: QueueId| &names[usize::from(queue.0)];
-        let mut told: Vec<_> = (self.live().filter(|g| g.jobs > 0))
+        let mut told: Vec<_> = (self.live().map(|(_, g)| g).filter(|g| g.jobs > 0))
             .map(|g| alloc::format!("{:?} {} {} {:?}", g.name, g.jobs, g.under_way, g.limits))
             .chain(self.spent(now_ns).iter().map(|spent| {
                 alloc::format!("{:?} {:?} {}", queue_of(spent.queue), spent.name, spent.full_at_ns)

@@ -75,12 +75,10 @@ fn aging_is_kept_and_begins_anew_with_a_start_and_one_that_is_taken_away_lifts_n
     );
     assert_eq!(world.age("mail", Some(5000)), Answer::QueueSet(true));
     assert_eq!(world.age("mail", Some(5000)), Answer::QueueSet(false));
-    world.core.queues.pause(world.core.queue("mail").unwrap(), true);
+    world.answer(Input::PauseQueue { caller: CallerId(0), name: "mail", paused: true });
     let low = world.submit(&NewJob { priority: 1, ..in_queue("mail") });
     world.pass(4 * SECOND);
     for mut world in world.reopened() {
-        let queue = world.core.queue("mail").unwrap();
-        world.core.queues.pause(queue, true);
         assert_eq!(world.core.queues()[0].aging_ms, Some(5000));
         // What it had waited before does not count.
         world.pass(4 * SECOND);

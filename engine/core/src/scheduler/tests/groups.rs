@@ -198,6 +198,26 @@ fn a_dead_job_comes_back_to_its_group() {
 }
 
 #[test]
+fn a_job_with_a_group_and_a_key_of_uniqueness_keeps_both_over_a_restart() {
+    let mut world = World::new();
+    let unique = Some(crate::Unique {
+        key: Key([3; 16]),
+        until: crate::Until::End,
+        span_ns: None,
+        conflict: crate::Conflict::Reject,
+    });
+    let options = JobOptions { group: Some("acme".into()), unique, ..JobOptions::default() };
+    let job = NewJob { options: Some(options.into()), ..in_queue("mail") };
+    let first = world.submit(&NewJob { due: Due::After(SECOND), ..job.clone() });
+    for mut world in world.reopened() {
+        world.core.census().unwrap();
+        let again = world.answer(Input::Submit { caller: CallerId(0), job: &job });
+        assert_eq!(again, Answer::Refused(Refusal::NotUnique(first)));
+        assert_eq!(world.core.groups("mail", 9).busiest[0].waiting, 1);
+    }
+}
+
+#[test]
 fn a_job_of_a_group_cannot_go_to_another_queue() {
     let mut world = World::new();
     let job = world.offer("acme", 1)[0];
