@@ -35,7 +35,7 @@ impl Engine {
         name: &str,
         window: &RangeInclusive<SystemTime>,
     ) -> Result<Option<Vec<SystemTime>>, CallError> {
-        let shard = self.shard_of_name(name);
+        let shard = self.shard_of_schedule(name)?;
         let (from, to) = bounds(window);
         let to = to.min(wall_time(SystemTime::now()));
         let name = name.to_owned();
@@ -88,7 +88,7 @@ impl Engine {
         if self.backfill_preview(name, &window)?.is_none() {
             return Ok(None);
         }
-        let shard = self.shard_of_name(name);
+        let shard = self.shard_of_schedule(name)?;
         let (mut from, to) = bounds(&window);
         let mut done = Backfill::default();
         loop {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -19,7 +19,7 @@ use crate::{
     job::NewJob,
     jobs::Death,
     latency::{self, Latency, Recorder},
-    limits, route,
+    limits,
     schedule::{Pause, Schedule},
     shard::{Batch, BatchAnswer, Found, Message, ShardStats},
     shards::{OpenedShard, Slot},
@@ -37,6 +37,8 @@ pub struct Engine {
     /// Shards that open trigger and dispatch nothing.
     pub(crate) paused: AtomicBool,
     next_shard: AtomicUsize,
+    /// Held while a schedule is put.
+    puts: Mutex<()>,
     /// What all shards held at the start.
     pub(crate) recovered: OpenedShard,
 }
@@ -66,6 +68,8 @@ pub enum JobInfo {
         schedule: Option<String>,
         /// When it ends as expired unless an attempt has begun by then.
         expires: Option<SystemTime>,
+        /// Its group.
+        group: Option<String>,
     },
     /// It failed for good and is in the dead set; [`Engine::look`](crate::Engine::look) tells more.
     Dead {
@@ -175,6 +179,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             paused: AtomicBool::new(paused),
             next_shard: AtomicUsize::new(0),
+            puts: Mutex::new(()),
             recovered: OpenedShard::default(),
         }
     }
@@ -274,7 +279,9 @@ impl Engine {
     /// # Errors
     /// It was refused, or the engine takes nothing more.
     pub fn put_worker_schedule(&self, schedule: Schedule) -> Result<Option<SystemTime>, CallError> {
-        let shard = self.shard_of_name(schedule.name());
+        // Two of one name must not be put into different shards at the same time.
+        let _alone = self.puts.lock().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shard_to_put(&schedule)?;
         let schedule = Box::new(schedule.inner);
         let next = self.call(shard, |reply| Message::PutSchedule { schedule, reply })?;
         Ok(next.map(clock::system_time))
@@ -285,7 +292,7 @@ impl Engine {
     /// # Errors
     /// The engine takes nothing more.
     pub fn remove_schedule(&self, name: &str) -> Result<bool, CallError> {
-        let shard = self.shard_of_name(name);
+        let shard = self.shard_of_schedule(name)?;
         let name = name.to_owned();
         self.call(shard, |reply| Message::RemoveSchedule { name, reply })
     }
@@ -316,7 +323,7 @@ impl Engine {
     /// # Errors
     /// It was refused, as by [`Overlap::Skip`](crate::Overlap), or the engine takes nothing more.
     pub fn run_now(&self, name: &str) -> Result<Option<JobId>, CallError> {
-        let shard = self.shard_of_name(name);
+        let shard = self.shard_of_schedule(name)?;
         let name = name.to_owned();
         self.call(shard, |reply| Message::RunSchedule { name, reply })
     }
@@ -332,7 +339,7 @@ impl Engine {
     /// # Errors
     /// The engine takes nothing more.
     pub fn upcoming(&self, name: &str, count: usize) -> Result<Option<Vec<SystemTime>>, CallError> {
-        let shard = self.shard_of_name(name);
+        let shard = self.shard_of_schedule(name)?;
         let name = name.to_owned();
         let view = self.ask(shard, |reply| Message::Schedule { name, reply })?;
         let count = count.min(limits::UPCOMING_MAX);
@@ -342,7 +349,7 @@ impl Engine {
     }
 
     fn set_paused(&self, name: &str, note: Option<String>) -> Result<bool, CallError> {
-        let shard = self.shard_of_name(name);
+        let shard = self.shard_of_schedule(name)?;
         let name = name.to_owned();
         self.call(shard, |reply| Message::PauseSchedule { name, note, reply })
     }
@@ -352,7 +359,7 @@ impl Engine {
     /// # Errors
     /// The engine takes nothing more.
     pub fn schedule(&self, name: &str) -> Result<Option<ScheduleInfo>, CallError> {
-        let shard = self.shard_of_name(name);
+        let shard = self.shard_of_schedule(name)?;
         let name = name.to_owned();
         let view = self.ask(shard, |reply| Message::Schedule { name, reply })?;
         Ok(view.map(ScheduleInfo::from))
@@ -499,10 +506,6 @@ impl Engine {
         self.next_shard.fetch_add(1, Ordering::Relaxed) % self.slots.len()
     }
 
-    pub(crate) fn shard_of_name(&self, name: &str) -> usize {
-        route::shard_of_name(name, self.slots.len())
-    }
-
     pub(crate) fn send(&self, shard: usize, message: Message) -> Result<(), CallError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(CallError::ShuttingDown);
@@ -625,6 +628,7 @@ impl From<JobView> for JobInfo {
             priority: view.priority,
             schedule: view.schedule.map(Into::into),
             expires: view.expires.map(clock::system_time),
+            group: view.group.map(Into::into),
         }
     }
 }

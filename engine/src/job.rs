@@ -143,6 +143,16 @@ impl NewJob {
         self
     }
 
+    /// Its group within its queue, the tenant that it is for for example: a name of 1 to 255 bytes. Groups of a queue
+    /// take turns, so that none waits for all that another has offered, and each can be
+    /// [limited](crate::Engine::limit_groups). All jobs of a group go to the same shard, also if
+    /// they have keys. Default none: jobs without a group take turns as one group more.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
+        self.options_mut().group = Some(group.into());
+        self
+    }
+
     /// Adds it to a batch, which must be open; it goes to the batch's shard.
     #[must_use]
     pub fn batch(mut self, batch: JobId) -> Self {
@@ -185,6 +195,10 @@ impl NewJob {
 
     pub(crate) fn kind(&self) -> &str {
         &self.terms.kind
+    }
+
+    pub(crate) fn queue_given(&self) -> &str {
+        &self.terms.queue
     }
 
     /// The job as the core takes it.

@@ -71,6 +71,13 @@ impl JobFilter {
         self
     }
 
+    /// Only jobs of this group, in whichever queue: [`JobFilter::queue`] says which.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<Box<str>>) -> Self {
+        self.inner.group = Some(group.into());
+        self
+    }
+
     /// Only jobs that this schedule added.
     #[must_use]
     pub fn schedule(mut self, schedule: impl Into<Box<str>>) -> Self {
@@ -194,6 +201,8 @@ pub struct JobEntry {
     pub kind: Box<str>,
     /// Its queue.
     pub queue: Box<str>,
+    /// Its group.
+    pub group: Option<Box<str>>,
     /// The schedule that added it.
     pub schedule: Option<Box<str>>,
     /// When it is due; of a job under way or dead, when it was.
@@ -280,6 +289,7 @@ impl JobEntry {
             state: view.state,
             kind: view.kind,
             queue: view.queue,
+            group: view.group,
             schedule: view.schedule,
             due: system_time(view.due),
             priority: view.priority,

@@ -49,6 +49,7 @@ mod error;
 mod everywhere;
 mod executor;
 mod flow;
+mod groups;
 mod job;
 mod jobs;
 mod keyed;
@@ -80,6 +81,7 @@ pub use error::{
 };
 pub use executor::{AsyncAttempt, Attempt, ExtendError, Handle, JobError, Spawn};
 pub use flow::{Flow, StepId};
+pub use groups::{GroupInfo, GroupsInfo};
 pub use job::{Backoff, NewJob};
 pub use jobs::{
     Bulk, BulkPreview, BulkProgress, Death, DeathCause, JobChange, JobCursor, JobEntry, JobFilter,

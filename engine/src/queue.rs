@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tickwheel_core as core;
 
-use crate::{engine::Engine, error::CallError, shard::Message};
+use crate::{clock::saturating_ms, engine::Engine, error::CallError, shard::Message};
 
 /// What a queue is limited to: [`Engine::limit_queue`].
 ///
@@ -91,6 +91,27 @@ impl Engine {
         for shard in 0..self.shards() {
             let (name, limits) = (name.to_owned(), limits.inner);
             match self.call(shard, |reply| Message::LimitQueue { name, limits, reply }) {
+                Err(error @ CallError::ShardClosed(_)) => closed = Some(error),
+                answer => changed |= answer?,
+            }
+        }
+        closed.map_or(Ok(changed), Err)
+    }
+
+    /// Lets the jobs of the queue `name` age: one that is ready and has waited for `span` counts as one priority
+    /// higher, again after each such span, up to 9, so that none waits for ever behind a steady stream of higher
+    /// priorities. `None` takes it away; jobs keep what they have come to. The span is 1 ms to 49 days, rounded up to
+    /// milliseconds. It stays so over a restart, with which waits are counted anew. `false` when it was so in all shards
+    /// already.
+    ///
+    /// # Errors
+    /// As of [`Engine::limit_queue`].
+    pub fn age_queue(&self, name: &str, span: Option<Duration>) -> Result<bool, CallError> {
+        let span_ms = span.map(saturating_ms);
+        let (mut changed, mut closed) = (false, None);
+        for shard in 0..self.shards() {
+            let name = name.to_owned();
+            match self.call(shard, |reply| Message::AgeQueue { name, span_ms, reply }) {
                 Err(error @ CallError::ShardClosed(_)) => closed = Some(error),
                 answer => changed |= answer?,
             }

@@ -3,12 +3,12 @@
 //!
 //! It must not know shards, only how many there are.
 
-use tickwheel_core::{JobId, Key, Refusal, id::hash_text};
+use tickwheel_core::{self as core, JobId, Key, Refusal, id::hash_text};
 
 use crate::job::NewJob;
 
-/// The shard, of `shards`, that a job must go to: where its batch is and the jobs that it waits for, where its key of
-/// uniqueness has its place, else where its own key has. `None` if it may go anywhere.
+/// The shard, of `shards`, that a job must go to: where its group is, its batch and the jobs that it waits for, where
+/// its key of uniqueness has its place, else where its own key has. `None` if it may go anywhere.
 pub(crate) fn home_of(job: &NewJob, shards: usize) -> Result<Option<usize>, Refusal> {
     let own = job.key_given().map(|key| shard_of_key(key, shards));
     let Some(options) = job.options_given() else { return Ok(own) };
@@ -16,17 +16,26 @@ pub(crate) fn home_of(job: &NewJob, shards: usize) -> Result<Option<usize>, Refu
     let unique = options.unique.map(|unique| shard_of_key(unique.key, shards));
     let batch = options.batch.map(|membership| of_id(membership.batch));
     let needs = options.needs.iter().map(|need| of_id(need.job));
+    let group = options.group.as_deref();
+    let group = group.map(|group| shard_of_group(job.queue_given(), group, shards));
     let mut home = None;
-    for shard in unique.into_iter().chain(batch).chain(needs) {
+    for shard in group.into_iter().chain(unique).chain(batch).chain(needs) {
+        // An id of another engine may name any shard; it is refused there.
+        let shard = shard.min(shards - 1);
         if *home.get_or_insert(shard) != shard {
+            if group.is_some() {
+                return Err(Refusal::Group(
+                    "the job's batch, its key of uniqueness or the jobs that it waits for are in \
+                     another shard than its group: leave one out, or run one shard",
+                ));
+            }
             return Err(Refusal::Relation(
                 "its batch, its key of uniqueness and the jobs that it waits for are in different \
                  shards: leave one out, or run one shard",
             ));
         }
     }
-    // An id of another engine may name any shard; it is refused there.
-    Ok(home.map(|shard| shard.min(shards - 1)).or(own))
+    Ok(home.or(own))
 }
 
 /// The shard, of `shards`, that has the job with this key. `shards` is at least 1.
@@ -35,7 +44,23 @@ pub(crate) fn shard_of_key(key: Key, shards: usize) -> usize {
     (u64::from_le_bytes(*low) % shards as u64) as usize
 }
 
-/// The shard, of `shards`, that has the schedule of this name. `shards` is at least 1.
+/// The shard, of `shards`, that has all jobs of a group of a queue. `shards` is at least 1.
+pub(crate) fn shard_of_group(queue: &str, group: &str, shards: usize) -> usize {
+    // Two queues' groups of one name are two groups.
+    let hash = hash_text(queue).rotate_left(1) ^ hash_text(group);
+    (hash % shards as u64) as usize
+}
+
+/// The shard, of `shards`, that has a schedule: that of its job's group, else that of its name.
+pub(crate) fn home_of_schedule(schedule: &core::Schedule<'_>, shards: usize) -> usize {
+    let options = schedule.job.options.as_ref();
+    match options.and_then(|options| options.group.as_deref()) {
+        Some(group) => shard_of_group(&schedule.job.queue, group, shards),
+        None => shard_of_name(&schedule.name, shards),
+    }
+}
+
+/// The shard, of `shards`, that has the schedule of this name if its job has no group. `shards` is at least 1.
 pub(crate) fn shard_of_name(name: &str, shards: usize) -> usize {
     (hash_text(name) % shards as u64) as usize
 }
@@ -50,5 +75,7 @@ mod tests {
         let key = Key([1, 2, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9]);
         assert_eq!([1, 2, 3, 256].map(|shards| shard_of_key(key, shards)), [0, 1, 0, 1]);
         assert_eq!([1, 2, 3, 256].map(|shards| shard_of_name("backup", shards)), [0, 0, 0, 72]);
+        let group = [1, 2, 3, 256].map(|shards| shard_of_group("mail", "acme", shards));
+        assert_eq!(group, [0, 0, 0, 0]);
     }
 }

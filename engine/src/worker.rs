@@ -258,6 +258,8 @@ pub struct QueueInfo {
     pub is_paused: bool,
     /// Its limits.
     pub limits: QueueLimits,
+    /// After how long each a job that waits counts as one priority higher.
+    pub aging: Option<Duration>,
 }
 
 /// Withdraws a [`Engine::fetch`] that waits.
@@ -414,7 +416,8 @@ impl Engine {
         let mut queues: BTreeMap<Box<str>, QueueInfo> = BTreeMap::new();
         for views in self.ask_open(|reply| Message::Queues { reply })? {
             for view in views {
-                let QueueView { name, ready, waiting, running, oldest, paused, limits } = view;
+                let QueueView { name, ready, waiting, running, oldest, paused, limits, aging_ms } =
+                    view;
                 let queue = queues.entry(name.clone()).or_insert(QueueInfo {
                     name,
                     ready: 0,
@@ -423,6 +426,7 @@ impl Engine {
                     oldest: None,
                     is_paused: false,
                     limits: QueueLimits::default(),
+                    aging: None,
                 });
                 queue.ready += ready;
                 queue.waiting += waiting;
@@ -430,6 +434,8 @@ impl Engine {
                 let oldest = oldest.map(clock::system_time);
                 queue.oldest = queue.oldest.into_iter().chain(oldest).min();
                 queue.is_paused |= paused;
+                let aging = aging_ms.map(|ms| Duration::from_millis(ms.into()));
+                queue.aging = queue.aging.or(aging);
                 // Shards differ only where a call that set limits failed half-way.
                 if limits != QueueLimits::default().inner {
                     queue.limits.inner = limits;

@@ -311,6 +311,47 @@ pub enum Event<'a> {
         /// How it ended.
         end: BatchEndWritten,
     },
+    /// The groups of a queue that have no limits of their own were given limits, in the place of those that
+    /// they had; or these were written again.
+    GroupsLimits {
+        /// When.
+        at: u64,
+        /// The queue.
+        name: &'a str,
+        /// The limits of each of them.
+        limits: QueueLimits,
+    },
+    /// A group was given limits of its own, or they were taken away; or they were written again.
+    GroupLimits {
+        /// When.
+        at: u64,
+        /// The queue.
+        name: &'a str,
+        /// The group.
+        group: &'a str,
+        /// The limits.
+        limits: Option<QueueLimits>,
+    },
+    /// What the rate of a group has spent, written down.
+    GroupSpent {
+        /// When.
+        at: u64,
+        /// The queue.
+        name: &'a str,
+        /// The group.
+        group: &'a str,
+        /// When its rate has its whole burst again.
+        full_at: u64,
+    },
+    /// A queue lets its jobs age from now on, or does not; or that was written again.
+    QueueAging {
+        /// When.
+        at: u64,
+        /// Its name.
+        name: &'a str,
+        /// After how many milliseconds each a job that waits counts as one priority higher; `None` for never.
+        span_ms: Option<u32>,
+    },
 }
 
 /// A job as it was added.

@@ -90,6 +90,11 @@ pub struct KindId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueId(pub u16);
 
+/// A live group's number within one shard of one process. Reused once the group is forgotten; queue and
+/// name are what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GroupId(pub(crate) u32);
+
 /// A caller's own name for a job, as 128 bits: a digest of a name of any length, made such that two
 /// names never have the same one. Unique among the jobs that have not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

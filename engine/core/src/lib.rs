@@ -43,7 +43,7 @@ pub use job::{
 };
 pub use journal::{Journal, NoRoom, Position};
 pub use queue::{
-    QueueLimits, Rate,
+    GroupView, GroupsView, QueueLimits, Rate,
     permits::{Ask, Holding, Permits, SharedQueue, Taken, Wait},
 };
 pub use schedule::{Missed, Overlap, Pause, Schedule, Timing};

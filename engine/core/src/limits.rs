@@ -44,6 +44,27 @@ pub const QUEUE_REFILL_NS_MAX: u128 = 3650 * 86_400 * 1_000_000_000;
 /// Longest event that gives a queue its limits, without its header.
 pub const QUEUE_LIMITS_BYTES_MAX: u64 = 64 + NAME_BYTES_MAX as u64;
 
+/// Groups that are live in one shard: those with a job that has not ended, or with a rate that is spent.
+pub const GROUPS_MAX: usize = 65_536;
+
+/// Groups of one shard that may have limits of their own, live or not.
+pub const GROUP_LIMITS_MAX: usize = 65_536;
+
+/// Groups that a look at a queue lists at the most.
+pub const GROUPS_LISTED_MAX: usize = 1000;
+
+/// Longest event about a group or about the groups of a queue, without its header.
+pub const GROUP_EVENT_BYTES_MAX: u64 = QUEUE_LIMITS_BYTES_MAX + NAME_BYTES_MAX as u64;
+
+/// How often within the span of a queue's aging its lines are looked at: by such a part of it a job may be lifted later.
+pub const AGING_LOOKS_PER_SPAN: u64 = 16;
+
+/// A queue's lines are looked at for its aging no more often than this.
+pub const AGING_LOOK_NS_MIN: u64 = 1_000_000;
+
+/// Jobs that one step lifts to a higher line at the most.
+pub const AGING_WORK_PER_STEP: u32 = 4096;
+
 /// Schedules that one shard holds: what 16 bits name, but for the number that means none.
 pub const SCHEDULES_MAX: usize = 65_535;
 
@@ -124,7 +145,7 @@ pub const CALLBACK_PAYLOAD_BYTES_MAX: usize = 256 << 10;
 pub const BATCH_HEAD_BYTES_MAX: usize = 128 + NAME_BYTES_MAX;
 
 /// Longest optional fields of a job, as they are written.
-pub const JOB_OPTIONS_BYTES_MAX: usize = 96 + 9 * NEEDS_MAX;
+pub const JOB_OPTIONS_BYTES_MAX: usize = 100 + 9 * NEEDS_MAX + NAME_BYTES_MAX;
 
 /// Longest fixed part of the event that writes a held job again.
 pub const KEPT_HEAD_BYTES_MAX: usize =

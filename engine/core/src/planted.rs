@@ -4,7 +4,7 @@
 //! nothing until [`Scheduler::plant`] was called. This file must not know what a simulation does.
 
 use crate::{
-    Clock, Fired, Now, Scheduler,
+    Clock, Fired, Now, QueueLimits, Scheduler,
     id::{JobId, Lsn, QueueId, Slot},
     job::record::Role,
     schedule::{Fires, Missed},
@@ -39,6 +39,12 @@ pub enum Bug {
     IgnoredMissed,
     /// Fire times that have waited for a job to end are judged as late.
     ForgottenWait,
+    /// The first group goes on with its turn for as long as it has jobs.
+    GreedyGroup,
+    /// However long they wait, jobs of low priorities count for no more.
+    NeverAges,
+    /// Groups have no limits any more after a restart.
+    ForgottenGroupLimits,
 }
 
 impl Scheduler {
@@ -46,6 +52,7 @@ impl Scheduler {
     pub fn plant(&mut self, bug: Bug) {
         self.planted = Some(bug);
         self.queues.planted_extra = u32::from(bug == Bug::LimitOffByOne);
+        self.queues.groups.planted_greed = bug == Bug::GreedyGroup;
     }
 
     pub(crate) fn has_planted(&self, bug: Bug) -> bool {
@@ -60,6 +67,11 @@ impl Scheduler {
         if self.has_planted(Bug::ForgottenPause) {
             for queue in (0..self.queues.names().len()).map(|number| QueueId(number as u16)) {
                 self.queues.pause(queue, false);
+            }
+        }
+        if self.has_planted(Bug::ForgottenGroupLimits) {
+            for queue in (0..self.queues.names().len()).map(|number| QueueId(number as u16)) {
+                self.queues.limit_groups(queue, QueueLimits::default(), (Lsn(0), 0), 0);
             }
         }
         if self.has_planted(Bug::DoubleCallback) {

@@ -2,7 +2,7 @@
 
 use crossbeam::channel::Sender;
 use tickwheel_core::{
-    Backfilled, BatchView, Change, Changed, Counts, DeadView, JobId, JobState, JobView,
+    Backfilled, BatchView, Change, Changed, Counts, DeadView, GroupsView, JobId, JobState, JobView,
     QueueLimits, QueueView, Refusal, Schedule, ScheduleView, WallTime,
 };
 
@@ -79,6 +79,17 @@ pub(crate) enum Message {
     PauseQueue { name: String, paused: bool, reply: Sender<Result<bool, CallError>> },
     /// Give a queue its limits.
     LimitQueue { name: String, limits: QueueLimits, reply: Sender<Result<bool, CallError>> },
+    /// Give limits to the groups of a queue, or to one of them.
+    LimitGroups {
+        queue: String,
+        group: Option<String>,
+        limits: Option<QueueLimits>,
+        reply: Sender<Result<bool, CallError>>,
+    },
+    /// Let a queue's jobs age, or not.
+    AgeQueue { name: String, span_ms: Option<u32>, reply: Sender<Result<bool, CallError>> },
+    /// Look at groups of a queue.
+    Groups { queue: String, max: usize, reply: Sender<GroupsView> },
     /// Look at all queues.
     Queues { reply: Sender<Vec<QueueView>> },
     /// Begin to trigger and dispatch.

@@ -408,6 +408,28 @@ impl Shard {
                     _ => None,
                 });
             }
+            Message::LimitGroups { queue, group, limits, reply } => {
+                let input = Input::LimitGroups {
+                    caller: CALLER,
+                    queue: &queue,
+                    group: group.as_deref(),
+                    limits: limits.as_ref(),
+                };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::QueueSet(changed) => Some(changed),
+                    _ => None,
+                });
+            }
+            Message::AgeQueue { name, span_ms, reply } => {
+                let input = Input::AgeQueue { caller: CALLER, name: &name, span_ms };
+                self.call(now, input, reply, |answer| match answer {
+                    Answer::QueueSet(changed) => Some(changed),
+                    _ => None,
+                });
+            }
+            Message::Groups { queue, max, reply } => {
+                let _ = reply.send(self.core.groups(&queue, max));
+            }
             Message::Queues { reply } => {
                 let _ = reply.send(self.core.queues());
             }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use tickwheel_core::{
-    JobId,
+    JobId, QueueLimits,
     cron::format_time,
     event::{
         Attempts, BatchEndWritten, DecodeEventError, Event, Failure, JobAdded, JobChange,
@@ -155,17 +155,22 @@ pub fn describe(record: &[u8]) -> Result<Description, DecodeEventError> {
         }
         Event::ScheduleResumed { at, name } => ("schedule resumed", None, *at, format!("{name:?}")),
         Event::QueueLimits { at, name, limits, .. } => {
-            let or_none = |limit: Option<u32>| limit.map_or("none".into(), |max| max.to_string());
-            let rate = limits.rate.map_or("none".into(), |rate| {
-                format!("{} per {} ms, burst {}", rate.jobs, rate.period_ms, rate.burst)
-            });
-            let text = format!(
-                "{name:?} concurrency {}, rate {rate}, weight {}, length {}",
-                or_none(limits.concurrency),
-                limits.weight,
-                or_none(limits.length)
-            );
-            ("queue limited", None, *at, text)
+            ("queue limited", None, *at, format!("{name:?} {}", limited(limits)))
+        }
+        Event::GroupsLimits { at, name, limits } => {
+            ("groups limited", None, *at, format!("of {name:?} {}", limited(limits)))
+        }
+        Event::GroupLimits { at, name, group, limits } => {
+            let limits = limits.as_ref().map_or("as the others".into(), limited);
+            ("group limited", None, *at, format!("{group:?} of {name:?} {limits}"))
+        }
+        Event::QueueAging { at, name, span_ms } => {
+            let span = span_ms.map_or("none".into(), |ms| format!("{ms} ms"));
+            ("queue aging", None, *at, format!("{name:?} {span}"))
+        }
+        Event::GroupSpent { at, name, group, full_at } => {
+            let text = format!("{group:?} of {name:?}: whole again {}", time(*full_at));
+            ("group spent", None, *at, text)
         }
         Event::Base { at, next_sequence, added, succeeded, dead, cancelled, .. } => {
             let text = format!(
@@ -196,6 +201,19 @@ fn attempts(count: u32, list: &[u8]) -> Result<String, DecodeEventError> {
     }
     text.pop();
     Ok(text)
+}
+
+fn limited(limits: &QueueLimits) -> String {
+    let or_none = |limit: Option<u32>| limit.map_or("none".into(), |max| max.to_string());
+    let rate = limits.rate.map_or("none".into(), |rate| {
+        format!("{} per {} ms, burst {}", rate.jobs, rate.period_ms, rate.burst)
+    });
+    format!(
+        "concurrency {}, rate {rate}, weight {}, length {}",
+        or_none(limits.concurrency),
+        limits.weight,
+        or_none(limits.length)
+    )
 }
 
 fn timing(timing: &RuleTiming<'_>) -> String {

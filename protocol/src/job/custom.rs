@@ -27,6 +27,8 @@ pub struct Custom<'a> {
     pub track: bool,
     /// The batch that it belongs to: 1 to 255 bytes.
     pub bid: Option<Cow<'a, str>>,
+    /// Its group within its queue: 1 to 255 bytes.
+    pub group: Option<Cow<'a, str>>,
 }
 
 /// When the uniqueness of a job ends, at the latest after its time.
@@ -50,6 +52,8 @@ pub(super) struct Wire<'a> {
     track: Option<Flag>,
     #[serde(borrow)]
     bid: Option<Text<'a>>,
+    #[serde(borrow)]
+    group: Option<Text<'a>>,
 }
 
 impl<'a> Wire<'a> {
@@ -71,6 +75,10 @@ impl<'a> Wire<'a> {
         if let Some(bid) = &bid {
             check_len("custom.bid", bid)?;
         }
+        let group = self.group.map(|Text(group)| group).filter(|group| !group.is_empty());
+        if let Some(group) = &group {
+            check_len("custom.group", group)?;
+        }
         Ok(Custom {
             // No time at all is no uniqueness: encoders of fixed structs send it.
             unique_for: span("custom.unique_for", self.unique_for)?.filter(|span| !span.is_zero()),
@@ -79,6 +87,7 @@ impl<'a> Wire<'a> {
             expires_in: span("custom.expires_in", self.expires_in)?,
             track: self.track.is_some_and(|Flag(track)| track),
             bid,
+            group,
         })
     }
 }

@@ -36,7 +36,7 @@ fn fields_have_their_defaults_and_values() {
         r#","queue":"a.b-c_d","priority":9,"reserve_for":86400,"at":"2026-03-01T13:00:00.5+01:00","#,
         r#""retry":3,"backtrace":20,"created_at":"2026-03-01T12:00:00Z","custom":{"unique_for":60.0,"#,
         r#""unique_until":"start","expires_at":"2026-03-02T00:00:00Z","expires_in":1.2,"track":1,"#,
-        r#""bid":"b-1","x":[{}]},"failure":{"retry_count":2,"remaining":1,"message":"m","errtype":"e","#,
+        r#""bid":"b-1","group":"acme","x":[{}]},"failure":{"retry_count":2,"remaining":1,"message":"m","errtype":"e","#,
         r#""failed_at":"2026-03-01T11:00:00Z","next_at":"","backtrace":["l1","l2"]},"mine":{"a":[1.50]}"#
     ));
     let job = Job::parse(&raw, MAX).unwrap();
@@ -53,6 +53,7 @@ fn fields_have_their_defaults_and_values() {
             expires_in: Some(Duration::from_secs(2)),
             track: true,
             bid: Some("b-1".into()),
+            group: Some("acme".into()),
         }
     );
     let failure = job.failure().unwrap().unwrap();

@@ -88,6 +88,9 @@ fn terms_of(job: &Job<'_>, backoff: Backoff) -> NewJob {
         };
         new = new.unique(unique.at_most(span));
     }
+    if let Some(group) = job.custom.group.as_deref() {
+        new = new.group(group);
+    }
     if let Some(batch) = job.custom.bid.as_deref().and_then(names::batch_of) {
         new = new.batch(batch);
     }

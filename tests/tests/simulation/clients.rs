@@ -31,10 +31,17 @@ pub(crate) enum Command {
     SetBatch(JobId, bool),
     /// Limit a queue, in the place of all limits that it had.
     Limit(&'static str, QueueLimits),
+    /// Let the jobs of a queue age, or not.
+    Age(&'static str, Option<u32>),
+    /// Limit each group of a queue, or one of them.
+    LimitGroups(&'static str, Option<&'static str>, Option<QueueLimits>),
 }
 
 /// The queues of a world.
 pub(crate) const QUEUES: [&str; 3] = ["default", "slow", "nightly"];
+
+/// The groups of each queue.
+pub(crate) const GROUPS: [&str; 3] = ["acme", "bolt", "cove"];
 
 /// All keys of a world: few, so that they meet.
 pub(crate) fn keys() -> impl Iterator<Item = Key> {
@@ -160,6 +167,38 @@ impl Clients {
                 Command::NewBatch(Box::new(batch))
             }
         }
+    }
+
+    /// Lets some jobs have a group, in an order of their own.
+    pub(crate) fn group(command: &mut Command, random: &mut Random) {
+        let mut give = |job: &mut NewJob<'static>| {
+            let drawn = random.within(0..2 * GROUPS.len() as u64) as usize;
+            let Some(group) = GROUPS.get(drawn) else { return };
+            let mut options = job.options.take().map(|it| (*it).clone()).unwrap_or_default();
+            options.group = Some((*group).into());
+            job.options = Some(options.into());
+            // So that they meet.
+            job.priority /= 4;
+        };
+        match command {
+            Command::Submit(jobs) => jobs.iter_mut().for_each(give),
+            Command::Put(schedule) => give(&mut schedule.job),
+            _ => {}
+        }
+    }
+
+    /// Limits of all groups of a queue, or of one; or its jobs age.
+    pub(crate) fn group_limits(random: &mut Random) -> Command {
+        if random.within(0..5) == 0 {
+            let queue = QUEUES[random.within(0..QUEUES.len() as u64) as usize];
+            let spans = [100, 5000, 60_000];
+            return Command::Age(queue, spans.get(random.within(0..4) as usize).copied());
+        }
+        let (queue, limits) = Self::limits(random);
+        let limits = QueueLimits { weight: random.within(1..4) as u8, ..limits };
+        let group = GROUPS.get(random.within(0..5) as usize).copied();
+        let limits = (random.within(0..3) > 0).then_some(limits);
+        Command::LimitGroups(queue, group, limits)
     }
 
     /// A queue is paused, or goes on.

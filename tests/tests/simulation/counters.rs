@@ -153,6 +153,17 @@ counters! {
     /// What rates had spent, written down.
     rates_written
     refused_for_a_full_queue
+    agings_set
+    /// Jobs that had aged and waited while another of their queue began.
+    aged_jobs_waited
+    jobs_with_a_group
+    /// Attempts that began in a queue while another group of it waited.
+    turns_waited_for
+    group_limits_set
+    group_concurrency_reached
+    begun_within_a_groups_rate
+    group_rates_written
+    refused_for_a_full_group
     /// Shards that ended and came back while the others went on.
     shards_alone
     jobs_with_a_key

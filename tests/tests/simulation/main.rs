@@ -217,6 +217,21 @@ fn a_planted_forgotten_wait_is_found() {
 }
 
 #[test]
+fn a_planted_greedy_group_is_found() {
+    check_found(Bug::GreedyGroup, 100);
+}
+
+#[test]
+fn a_planted_line_in_which_nobody_ages_is_found() {
+    check_found(Bug::NeverAges, 150);
+}
+
+#[test]
+fn planted_forgotten_limits_of_groups_are_found() {
+    check_found(Bug::ForgottenGroupLimits, 100);
+}
+
+#[test]
 fn a_planted_repeated_token_is_found() {
     check_found(Bug::RepeatedToken, 100);
 }

@@ -98,6 +98,11 @@ impl<'a> NewBatch<'a> {
                     max_bytes: limits::CALLBACK_PAYLOAD_BYTES_MAX,
                 });
             }
+            if job.options.as_ref().is_some_and(|options| options.group.is_some()) {
+                return Err(Refusal::Group(
+                    "a callback of a batch has none, as it is added where the batch is: leave it out",
+                ));
+            }
             if job.options.as_ref().is_some_and(|options| options.relates()) {
                 return Err(Refusal::Relation(
                     "a callback has no key of uniqueness, no needs and no batch of its own: leave \

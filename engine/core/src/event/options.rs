@@ -33,8 +33,11 @@ const NEEDS: u16 = 0x10;
 const OTHERWISE_RUN: u16 = 0x20;
 /// Its batch follows, and its part in it.
 const BATCH: u16 = 0x40;
+/// Its group follows.
+const GROUP: u16 = 0x80;
 /// All bits that this version knows.
-const KNOWN: u16 = EXPIRES_AT | EXPIRES_AFTER | UNIQUE | REPLACES | NEEDS | OTHERWISE_RUN | BATCH;
+const KNOWN: u16 =
+    EXPIRES_AT | EXPIRES_AFTER | UNIQUE | REPLACES | NEEDS | OTHERWISE_RUN | BATCH | GROUP;
 
 /// [`JobOptions`] as they are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct TermOptions<'a> {
     pub otherwise_run: bool,
     /// Its batch.
     pub batch: Option<Membership>,
+    /// Its group.
+    pub group: Option<&'a str>,
 }
 
 /// A key of uniqueness as it is written.
@@ -95,6 +100,7 @@ impl<'a> TermOptions<'a> {
             needs: options.needs.bytes(),
             otherwise_run: options.otherwise == Otherwise::Run && !options.needs.is_empty(),
             batch: options.batch,
+            group: options.group.as_deref(),
         }
     }
 
@@ -120,6 +126,12 @@ impl<'a> TermOptions<'a> {
             || self.unique.is_some()
             || !self.needs.is_empty()
             || self.batch.is_some()
+            || self.group.is_some()
+    }
+
+    /// Whether a group is all that is held of them.
+    pub(crate) fn is_group_alone(&self) -> bool {
+        self.group.is_some() && !Self { group: None, ..*self }.is_any()
     }
 
     /// What is held of them; `None` if there is nothing.
@@ -129,7 +141,7 @@ impl<'a> TermOptions<'a> {
     }
 
     #[inline(never)]
-    fn held(&self) -> Arc<JobOptions> {
+    pub(crate) fn held(&self) -> Arc<JobOptions> {
         let at = self.expires_at.map(|at| Expiry::At(WallTime(at)));
         let unique = self.unique.map(|unique| Unique {
             key: unique.key,
@@ -146,6 +158,7 @@ impl<'a> TermOptions<'a> {
             needs,
             otherwise: if runs { Otherwise::Run } else { Otherwise::Cancel },
             batch: self.batch,
+            group: self.group.map(Arc::from),
         })
     }
 
@@ -178,6 +191,7 @@ impl Encode for TermOptions<'_> {
             (!self.needs.is_empty(), NEEDS),
             (self.otherwise_run, OTHERWISE_RUN),
             (self.batch.is_some(), BATCH),
+            (self.group.is_some(), GROUP),
         ];
         let set = bits.iter().filter(|(is_set, _)| *is_set);
         set.fold(0_u16, |mask, (_, bit)| mask | bit).encode(encoder)?;
@@ -198,6 +212,9 @@ impl Encode for TermOptions<'_> {
         if let Some(Membership { batch, role }) = self.batch {
             batch.0.encode(encoder)?;
             code(&ROLES, &role).encode(encoder)?;
+        }
+        if let Some(group) = self.group {
+            group.encode(encoder)?;
         }
         Ok(())
     }
@@ -242,7 +259,11 @@ impl<'de, Context> BorrowDecode<'de, Context> for TermOptions<'de> {
                     .ok_or(DecodeError::Other("a job has no known part in its batch"))?,
             }),
         };
+        let group = match has(GROUP) {
+            false => None,
+            true => Some(<&str>::borrow_decode(decoder)?),
+        };
         let otherwise_run = has(OTHERWISE_RUN);
-        Ok(Self { expires_at, expires_after, unique, replaces, needs, otherwise_run, batch })
+        Ok(Self { expires_at, expires_after, unique, replaces, needs, otherwise_run, batch, group })
     }
 }

@@ -38,6 +38,21 @@ fn longest(needs: &[u8]) -> TermOptions<'_> {
         needs,
         otherwise_run: true,
         batch: Some(Membership { batch: JobId(u64::MAX), role }),
+        group: Some(LONG_NAME),
+    }
+}
+
+const LONG_NAME: &str = match core::str::from_utf8(&[b'g'; limits::NAME_BYTES_MAX]) {
+    Ok(name) => name,
+    Err(_) => "",
+};
+
+fn some_limits() -> QueueLimits {
+    QueueLimits {
+        concurrency: Some(2),
+        rate: Some(Rate { jobs: 3, period_ms: 4, burst: 5 }),
+        weight: 6,
+        length: Some(7),
     }
 }
 
@@ -118,20 +133,7 @@ fn one_of_each() -> Vec<(&'static str, Event<'static>)> {
         ("QueueSet", Event::QueueSet { at: 1, name: "n", paused: true }),
         ("SchedulePaused", Event::SchedulePaused { at: 1, name: "n", note: "w" }),
         ("ScheduleResumed", Event::ScheduleResumed { at: 1, name: "n" }),
-        (
-            "QueueLimits",
-            Event::QueueLimits {
-                at: 1,
-                name: "n",
-                limits: QueueLimits {
-                    concurrency: Some(2),
-                    rate: Some(Rate { jobs: 3, period_ms: 4, burst: 5 }),
-                    weight: 6,
-                    length: Some(7),
-                },
-                full_at: 8,
-            },
-        ),
+        ("QueueLimits", Event::QueueLimits { at: 1, name: "n", limits: some_limits(), full_at: 8 },),
         ("Expired", Event::Expired { job: 1, at: 2 }),
         ("Totals", Event::Totals { at: 1, expired: 2 }),
         ("Buried", Event::Buried { job: 1, at: 2, failure: Failure::Lost, message: "" }),
@@ -172,6 +174,13 @@ fn one_of_each() -> Vec<(&'static str, Event<'static>)> {
             },
         ),
         ("BatchOver", Event::BatchOver { at: 1, batch: 2, end: BatchEndWritten::Expired }),
+        ("GroupsLimits", Event::GroupsLimits { at: 1, name: "n", limits: some_limits() }),
+        (
+            "GroupLimits",
+            Event::GroupLimits { at: 1, name: "n", group: "g", limits: Some(some_limits()) },
+        ),
+        ("GroupSpent", Event::GroupSpent { at: 1, name: "n", group: "g", full_at: 2 }),
+        ("QueueAging", Event::QueueAging { at: 1, name: "n", span_ms: Some(2) }),
     ]
 }
 
@@ -260,7 +269,8 @@ fn golden_bytes_of_a_jobs_options() {
     let role = Role::Callback(Callback::Failure);
     let batch = Some(Membership { batch: JobId(6), role });
     assert_eq!(bytes(TermOptions { batch, ..none }), with(0x45, &[0x40, 6, 3]));
-    Event::decode(&with(0x45, &[0x80, 9])).unwrap_err();
+    assert_eq!(bytes(TermOptions { group: Some("g"), ..none }), with(0x45, &[0x80, 1, b'g']));
+    Event::decode(&with(0x45, &[251, 0, 1, 9])).unwrap_err();
     Event::decode(&with(0x45, &[0x40, 6, 4])).unwrap_err();
     Event::decode(&with(0x45, &[0x10, 8, 6, 0, 0, 0, 0, 0, 0, 0])).unwrap_err();
     Event::decode(&with(0x45, &[0x10, 9, 6, 0, 0, 0, 0, 0, 0, 0, 3])).unwrap_err();
@@ -308,6 +318,10 @@ fn golden_bytes() {
         alloc::vec![27, 1, 2, 0],
         alloc::vec![28, 1, 2, 3, 4, 5, 6, 2, 3],
         alloc::vec![29, 1, 2, 2],
+        alloc::vec![30, 1, 1, b'n', 1, 2, 1, 3, 4, 5, 6, 1, 7],
+        alloc::vec![31, 1, 1, b'n', 1, b'g', 1, 1, 2, 1, 3, 4, 5, 6, 1, 7],
+        alloc::vec![32, 1, 1, b'n', 1, b'g', 2],
+        alloc::vec![33, 1, 1, b'n', 1, 2],
     ];
     assert_eq!(bytes, expected);
 }
@@ -413,6 +427,9 @@ fn the_longest_limits_of_a_queue_fit_their_bound() {
     let event = Event::QueueLimits { at: u64::MAX, name, limits, full_at: u64::MAX };
     check(&event, b"");
     assert!(encoded(&event).len() as u64 <= limits::QUEUE_LIMITS_BYTES_MAX);
+    let event = Event::GroupLimits { at: u64::MAX, name, group: name, limits: Some(limits) };
+    check(&event, b"");
+    assert!(encoded(&event).len() as u64 <= limits::GROUP_EVENT_BYTES_MAX);
 }
 
 #[test]

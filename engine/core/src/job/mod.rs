@@ -279,6 +279,27 @@ pub enum Refusal {
         /// Its limit.
         max: u32,
     },
+    /// As many jobs of the group wait as it is limited to.
+    #[error(
+        "{max} jobs of group {group:?} wait in queue {queue:?}, which is its limit: retry once some have run, or raise the limit"
+    )]
+    GroupFull {
+        /// The queue.
+        queue: Box<str>,
+        /// The group.
+        group: Box<str>,
+        /// Its limit.
+        max: u32,
+    },
+    /// More groups than a shard has at a time.
+    #[error("{max} groups have jobs already: retry once some have none, or let fewer jobs name a group", max = limits::GROUPS_MAX)]
+    TooManyGroups,
+    /// More groups with limits of their own than a shard holds.
+    #[error("{max} groups have limits of their own already: limit all groups of the queue instead, or take some away", max = limits::GROUP_LIMITS_MAX)]
+    TooManyGroupLimits,
+    /// A group stands in the way.
+    #[error("group: {0}")]
+    Group(&'static str),
     /// A limit of a queue is out of its range.
     #[error("limits of a queue: {0}")]
     QueueLimits(&'static str),

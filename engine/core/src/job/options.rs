@@ -11,10 +11,10 @@ use alloc::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::{Needs, Otherwise, Refusal, Unique, Until};
+use super::{Needs, Otherwise, Refusal, Unique, Until, check_name};
 use crate::{
     batch::Membership,
-    id::{Slot, mix},
+    id::{GroupId, Slot, mix},
     limits,
     pages::{FrozenPages, SharedPages},
     time::{Now, WallTime},
@@ -34,6 +34,8 @@ pub struct JobOptions {
     pub otherwise: Otherwise,
     /// Its batch, which must be open. Default none.
     pub batch: Option<Membership>,
+    /// Its group within its queue: 1 to 255 bytes. Groups of a queue take turns. Default none.
+    pub group: Option<Arc<str>>,
 }
 
 /// When a job that has not begun ends as expired.
@@ -55,6 +57,9 @@ impl JobOptions {
     /// Checks each field against its range.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         self.needs.check()?;
+        if let Some(group) = &self.group {
+            check_name("group's name", group)?;
+        }
         match self.unique {
             Some(Unique { span_ns: Some(0), .. }) => {
                 return Err(Refusal::Relation(
@@ -87,7 +92,12 @@ impl JobOptions {
 
     /// Bytes that they take in an event at the most.
     pub(crate) fn bytes_max(&self) -> usize {
-        96 + self.needs.bytes().len()
+        100 + self.needs.bytes().len() + self.group.as_ref().map_or(0, |group| group.len())
+    }
+
+    /// Whether a group is all that there is.
+    pub(crate) fn is_group_alone(&self) -> bool {
+        self.group.is_some() && self.expires.is_none() && !self.relates()
     }
 
     /// Whether it has to do with other jobs.
@@ -122,6 +132,8 @@ impl JobOptions {
     }
 }
 
+/// No group.
+const NO_GROUP: u32 = u32::MAX;
 /// End of the chain of free entries.
 const NO_FREE: u32 = u32::MAX;
 
@@ -130,6 +142,8 @@ const NO_FREE: u32 = u32::MAX;
 pub(crate) struct OptionsEntry {
     /// The job; of a free entry the next free one.
     pub(crate) slot: Slot,
+    /// The job's group while it has not ended, else [`NO_GROUP`].
+    group: u32,
     /// `None` for a free entry.
     pub(crate) options: Option<Arc<JobOptions>>,
 }
@@ -203,7 +217,7 @@ impl OptionsTable {
                 entry
             }
         };
-        self.entries[entry] = OptionsEntry { slot, options: Some(options) };
+        self.entries[entry] = OptionsEntry { slot, group: NO_GROUP, options: Some(options) };
         let entries = &self.entries;
         self.by_slot.insert_unique(hash(slot), entry, |other| hash(entries[*other].slot));
     }
@@ -215,6 +229,19 @@ impl OptionsTable {
         }
     }
 
+    /// The group of the job in `slot`, if it has not ended and has one.
+    pub(crate) fn group_of(&self, slot: Slot) -> Option<GroupId> {
+        let group = self.entries[self.entry(slot)?].group;
+        (group != NO_GROUP).then_some(GroupId(group))
+    }
+
+    /// Notes the group of the job in `slot`, which has options.
+    pub(crate) fn set_group(&mut self, slot: Slot, group: Option<GroupId>) {
+        if let Some(entry) = self.entry(slot) {
+            self.entries[entry].group = group.map_or(NO_GROUP, |group| group.0);
+        }
+    }
+
     /// Takes the options of the job in `slot` away, with its timer.
     pub(crate) fn remove(&mut self, slot: Slot) {
         self.disarm(slot);
@@ -222,7 +249,8 @@ impl OptionsTable {
         let found = self.by_slot.find_entry(hash(slot), |entry| entries[*entry].slot == slot);
         let Ok(found) = found else { return };
         let (entry, _) = found.remove();
-        self.entries[entry] = OptionsEntry { slot: Slot(self.free), options: None };
+        self.entries[entry] =
+            OptionsEntry { slot: Slot(self.free), group: NO_GROUP, options: None };
         self.free = entry;
     }
 

@@ -137,6 +137,7 @@ impl Queues {
 
     /// Opens the queues whose rates let a job be taken at `now_ns`.
     pub(crate) fn wake_due(&mut self, now_ns: i64) {
+        self.wake_groups_due(now_ns);
         while let Some(&(at_ns, queue)) = self.asleep.first().filter(|(at_ns, _)| *at_ns <= now_ns)
         {
             self.asleep.remove(&(at_ns, queue));
@@ -148,7 +149,9 @@ impl Queues {
 
     /// When the next queue opens whose rate keeps it closed.
     pub(crate) fn next_wake_ns(&self) -> Option<u64> {
-        self.asleep.first().map(|(at_ns, _)| (*at_ns).max(0).cast_unsigned())
+        let queue = self.asleep.first().map(|(at_ns, _)| *at_ns);
+        let first_ns = queue.into_iter().chain(self.groups.next_wake_ns()).min();
+        first_ns.map(|at_ns| at_ns.max(0).cast_unsigned())
     }
 
     /// The clocks are as they are at `now_ns`, after a start: if the wall clock was set back
@@ -161,6 +164,7 @@ impl Queues {
                 self.sleep_if_spent(QueueId(number as u16), now_ns);
             }
         }
+        self.settle_groups(now_ns);
     }
 
     /// Lets the queue sleep if its rate lets nothing be taken at `now_ns`, else opens it.

@@ -6,7 +6,9 @@
 //! It knows slots, never what is in them. Times here are signed nanoseconds on the monotonic clock:
 //! what was written before the boot lies before its zero.
 
+pub(crate) mod aging;
 mod bits;
+pub(crate) mod groups;
 mod hold;
 mod limit;
 pub(crate) mod permits;
@@ -27,6 +29,9 @@ use crate::{
     time::WallTime,
     wheel::{Line, Links, Removed, next_of, push_back, remove},
 };
+use aging::Agings;
+use groups::Groups;
+pub use groups::{GroupView, GroupsView};
 pub use limit::{QueueLimits, Rate};
 use permits::{Permits, SharedQueue, Wait};
 use turns::Turns;
@@ -71,6 +76,10 @@ pub(crate) struct Queues {
     idle: Vec<QueueId>,
     /// Queues with leave for an attempt that a fetch may begin in this pass.
     in_hand: Vec<QueueId>,
+    /// Those who share a queue.
+    pub(crate) groups: Groups,
+    /// Which queues let their jobs age.
+    pub(crate) agings: Agings,
     /// Queues whose shared rate has to be written down.
     unwritten: Vec<QueueId>,
     /// What a planted bug allows beyond the limit.
@@ -87,12 +96,14 @@ pub(crate) struct Queues {
 pub(crate) struct Queue {
     /// Jobs in its lines.
     len: u32,
+    /// Of these, jobs of groups whose limits let nothing be taken now.
+    barred: u32,
     /// Jobs that have not ended.
     jobs: u32,
     /// Of these, attempts under way. It is kept without a limit too, so that one that is set later
     /// is exact at once.
     under_way: u32,
-    /// One bit per priority that has entries.
+    /// One bit per priority that has entries which its groups let be taken.
     occupied: u16,
     /// Its share beside other queues.
     weight: u8,
@@ -110,6 +121,8 @@ pub(crate) struct Queue {
     waits: bool,
     /// What its breaker lets be taken.
     trip: Trip,
+    /// A live group stands in it.
+    is_grouped: bool,
 }
 
 /// What a breaker lets be taken of a queue.
@@ -182,7 +195,12 @@ impl Queue {
 
     /// Jobs that a fetch would get now, but for a rate that lets only some be taken.
     pub(crate) fn fetchable(&self) -> u32 {
-        if self.is_paused || self.is_held { 0 } else { self.len }
+        if self.is_paused || self.is_held { 0 } else { self.takeable() }
+    }
+
+    /// Jobs in its lines whose groups let them be taken.
+    fn takeable(&self) -> u32 {
+        self.len - self.barred
     }
 
     fn is_open(&self) -> bool {
@@ -236,6 +254,8 @@ impl Queues {
             woken: Vec::new(),
             idle: Vec::new(),
             in_hand: Vec::new(),
+            groups: Groups::default(),
+            agings: Agings::default(),
             unwritten: Vec::new(),
             #[cfg(feature = "planted")]
             planted_extra: 0,
@@ -252,6 +272,7 @@ impl Queues {
             let limits = QueueLimits::default();
             self.queues.push(Queue {
                 len: 0,
+                barred: 0,
                 jobs: 0,
                 under_way: 0,
                 occupied: 0,
@@ -263,6 +284,7 @@ impl Queues {
                 is_shared: false,
                 waits: false,
                 trip: Trip::Closed,
+                is_grouped: false,
             });
             self.bounds.push(Bounds {
                 limits,
@@ -372,9 +394,9 @@ impl Queues {
             open.set(number, weight, is_open && queue.occupied & 1 << priority != 0);
         }
         if is_open {
-            self.open_len += queue.len;
+            self.open_len += queue.takeable();
         } else {
-            self.open_len -= queue.len;
+            self.open_len -= queue.takeable();
         }
     }
 
@@ -389,10 +411,14 @@ impl Queues {
             self.open_len += 1;
             self.open[usize::from(priority)].set(number, queue.weight, true);
         }
+        if queue.is_grouped {
+            self.seat_plain(QueueId(number as u16), priority.into());
+        }
     }
 
     /// Calls `visit` for each job and its line.
     pub(crate) fn visit(&self, links: &Links, visit: &mut impl FnMut(u32, QueueId, u8)) {
+        self.groups.visit(links, visit);
         for (number, line) in self.lines.iter().enumerate() {
             let queue = QueueId((number / LINES) as u16);
             let mut entry = line.first();
@@ -403,25 +429,30 @@ impl Queues {
         }
     }
 
-    /// The first job of each priority of `queue`.
+    /// The first job without a group of each priority of `queue`.
     pub(crate) fn firsts(&self, queue: QueueId) -> impl Iterator<Item = Slot> {
         let first = usize::from(queue.0) * LINES;
         self.lines[first..first + LINES].iter().filter_map(|line| line.first().map(Slot))
     }
 
-    /// Takes a job out of `queue`, in which it stands.
+    /// Takes a job without a group out of `queue`, in which it stands.
     pub(crate) fn remove(&mut self, links: &mut Links, slot: Slot, queue: QueueId) {
         let number = usize::from(queue.0);
-        let queue = &mut self.queues[number];
         if let Removed::Emptied(line) = remove(links, &mut self.lines, slot.0) {
             let priority = line % LINES;
-            queue.occupied &= !(1 << priority);
-            self.open[priority].set(number, queue.weight, false);
+            let emptied = &mut self.queues[number];
+            if emptied.is_grouped {
+                self.unseat_plain(queue, priority);
+            } else {
+                emptied.occupied &= !(1 << priority);
+                self.open[priority].set(number, emptied.weight, false);
+            }
         }
+        let queue = &mut self.queues[number];
         queue.len -= 1;
         self.len -= 1;
         self.open_len -= u32::from(queue.is_open());
-        if queue.len == 0 && queue.waits {
+        if queue.takeable() == 0 && queue.waits {
             self.idle.push(QueueId(number as u16));
         }
     }
@@ -447,7 +478,7 @@ impl Queues {
                 let Some(number) = self.open[priority].only() else { continue };
                 let before = slots.len();
                 let most = max.min(before.saturating_add(self.left_in_plan(number, now_ns)));
-                self.take_line(links, number * LINES + priority, most, slots);
+                self.take(links, (number, priority), most, now_ns, slots);
                 self.settle_taken(number, before, now_ns, slots);
                 if slots.len() == max {
                     return;
@@ -463,7 +494,7 @@ impl Queues {
                 let allowance = self.left_in_plan(number, now_ns);
                 let before = slots.len();
                 let most = max.min(before + share.min(allowance));
-                let is_cut = self.take_line(links, number * LINES + priority, most, slots);
+                let is_cut = self.take(links, (number, priority), most, now_ns, slots);
                 self.settle_taken(number, before, now_ns, slots);
                 let taken = slots.len() - before;
                 was_cut |= is_cut && taken == share;
@@ -531,6 +562,7 @@ impl Queues {
         now_ns: i64,
         slots: &mut Vec<Slot>,
     ) {
+        self.plan += 1;
         let number = usize::from(queue.0);
         let Queue { mut occupied, is_paused, is_held, is_limited, is_shared, .. } =
             self.queues[number];
@@ -540,12 +572,27 @@ impl Queues {
         while occupied != 0 && !is_paused && !is_held && slots.len() < max {
             let priority = 15 - occupied.leading_zeros();
             occupied &= !(1 << priority);
-            self.take_line(links, number * LINES + priority as usize, max, slots);
+            self.take(links, (number, priority as usize), max, now_ns, slots);
         }
         if is_limited && is_shared {
             let taken = slots.len() - before;
             slots.truncate(before + self.take_permits(number, taken, now_ns));
         }
+    }
+
+    /// Takes jobs of a queue and priority until there are `max` in `slots`; true if it has more.
+    fn take(
+        &mut self,
+        links: &Links,
+        (number, priority): (usize, usize),
+        max: usize,
+        now_ns: i64,
+        slots: &mut Vec<Slot>,
+    ) -> bool {
+        if self.queues[number].is_grouped {
+            return self.take_turns(links, (QueueId(number as u16), priority), max, now_ns, slots);
+        }
+        self.take_line(links, number * LINES + priority, max, slots)
     }
 
     /// Takes jobs of a line until there are `max` in `slots`; true if it has more.

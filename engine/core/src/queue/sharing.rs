@@ -199,8 +199,8 @@ impl Queues {
             }
         }
         while let Some(queue) = self.idle.pop() {
-            let Queue { len, is_paused, .. } = *self.get(queue);
-            if len == 0 || is_paused {
+            let idle = self.get(queue);
+            if idle.takeable() == 0 || idle.is_paused {
                 self.withdraw(queue);
             }
         }

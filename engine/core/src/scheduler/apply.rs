@@ -153,6 +153,10 @@ impl Scheduler {
                 self.queues.set_limits_body(queue, body.lsn, units);
                 Ok(())
             }
+            Event::GroupsLimits { .. }
+            | Event::GroupLimits { .. }
+            | Event::GroupSpent { .. }
+            | Event::QueueAging { .. } => self.apply_of_group(event, body),
             Event::Succeeded { job, at } => {
                 self.apply_succeeded(JobId(*job), WallTime(*at), self.hint(0))
             }
@@ -339,9 +343,13 @@ impl Scheduler {
         let has_options = record.has_options();
         let ends = WallTime(at.0.saturating_add(timeout_ns(record.timeout_ms)));
         let queue = record.queue;
-        self.queues.attempt_began(queue, at.signed_mono_ns(self.offset_ns));
+        let at_ns = at.signed_mono_ns(self.offset_ns);
+        self.queues.attempt_began(queue, at_ns);
         self.count_begun(is_fetched);
         if has_options {
+            if let Some(group) = self.options.group_of(slot) {
+                self.queues.group_attempt_began(group, at_ns);
+            }
             self.options.disarm(slot);
             self.relate_begun(slot);
         }
@@ -472,6 +480,9 @@ impl Scheduler {
             let slot = self.take_in_uncounted(record);
             let death = Death { at: WallTime(died), failure, message };
             self.lay_out(slot, kept.job.terms.key, death);
+            if let Some(group) = kept.job.terms.options.group {
+                self.keep_group(slot, group.into());
+            }
             return self.await_schedule(number, id);
         }
         let slot = self.take_in(record, &kept.job.terms)?;
@@ -487,6 +498,9 @@ impl Scheduler {
                 record.traits = record.traits.fetched(is_fetched);
                 let queue = record.queue;
                 self.queues.attempt_found(queue);
+                if let Some(group) = self.group_at(slot) {
+                    self.queues.group_attempt_found(group);
+                }
                 self.count_begun(is_fetched);
                 self.lease_until(slot, WallTime(lease_end));
             }
@@ -614,6 +628,9 @@ impl Scheduler {
                 false => self.running -= 1,
             }
             self.queues.attempt_ended(record.queue);
+            if let Some(group) = self.group_at(slot) {
+                self.queues.group_attempt_ended(group);
+            }
         }
         self.table.get_mut(slot).state = state;
         Ok(slot)
@@ -646,6 +663,7 @@ impl Scheduler {
         }
         if self.table.get(slot).has_options() {
             self.relate_ended(Ending { slot, was, state });
+            self.leave_group(slot);
             self.options.remove(slot);
         }
         if !self.waits.is_empty() {
@@ -680,12 +698,14 @@ impl Scheduler {
         if let Some(key) = key {
             self.keys.insert(key, slot);
         }
-        if let Some(options) = terms.options.options() {
+        if terms.options.is_any() {
+            let options = self.options_held(record.queue, terms.options);
             self.relate(&record, terms.options);
             if record.state == JobState::Blocked {
                 self.waits.add(record.id, &options.needs);
             }
             self.options.insert(slot, options);
+            self.join_group(slot, record.queue);
             if record.may_expire() {
                 self.options.arm(slot);
             }

@@ -119,7 +119,8 @@ impl Scheduler {
                 }
                 (Role::Job, JobState::Ready) => {
                     census.ready += 1;
-                    Place::Line(record.queue, record.priority())
+                    let line = self.queues.agings.line_of(slot, record.priority());
+                    Place::Line(record.queue, line)
                 }
                 (Role::Job, JobState::Blocked) => {
                     census.blocked += 1;
@@ -161,6 +162,7 @@ impl Scheduler {
         same("jobs of schedules that are not there", 0, of_schedules.len() as u64)?;
         self.compare(&census)?;
         self.compare_queues()?;
+        self.compare_groups()?;
         self.compare_options()?;
         self.compare_relations()?;
         Ok(census)
@@ -266,6 +268,39 @@ impl Scheduler {
             same("attempts of a queue", queue.under_way().into(), under_way)?;
         }
         Ok(())
+    }
+
+    /// What turns and limits of groups go by: each job is counted in the group that it names.
+    fn compare_groups(&self) -> Result<(), CensusError> {
+        let mut counted: BTreeMap<_, [u32; 3]> = BTreeMap::new();
+        let mut astray = 0;
+        for slot in (0..self.table.slots()).map(Slot) {
+            let record = self.table.get(slot);
+            if record.role() != Role::Job || record.is_dead() {
+                continue;
+            }
+            let name = self.group_name_at(slot);
+            let expected = name.map(|name| self.queues.groups.find(record.queue, &name));
+            let group = self.group_at(slot);
+            astray += u64::from(expected.unwrap_or_default() != group || expected == Some(None));
+            if let Some(group) = group {
+                let [jobs, under_way, ready] = counted.entry(group).or_default();
+                *jobs += 1;
+                *under_way += u32::from(record.state == JobState::Running);
+                *ready += u32::from(record.state == JobState::Ready);
+            }
+        }
+        same("jobs in another group than they name", 0, astray)?;
+        let mut resting = 0;
+        for (group, _, [jobs, under_way, ready]) in self.queues.groups.counts() {
+            let found = counted.remove(&group).unwrap_or_default();
+            same("jobs of a group", jobs.into(), found[0].into())?;
+            same("attempts of a group", under_way.into(), found[1].into())?;
+            same("ready jobs of a group", ready.into(), found[2].into())?;
+            resting += u64::from(jobs == 0);
+        }
+        same("groups that are not live", 0, counted.len() as u64)?;
+        same("groups without a job", self.queues.groups.resting() as u64, resting)
     }
 
     /// The entry of a dead job leads back to it, and its key is held by another job at most.

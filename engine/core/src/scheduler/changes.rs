@@ -163,6 +163,10 @@ impl Scheduler {
                 Ok(())
             }
             Change::Queue(name) if !self.queues.has_room_for(name) => Err(Refusal::TooManyQueues),
+            // Its shard is that of the group.
+            Change::Queue(_) if self.group_at(slot).is_some() => Err(Refusal::Group(
+                "its job cannot go to another queue: cancel it, and submit it to that queue",
+            )),
             _ => Ok(()),
         }
     }
@@ -181,6 +185,11 @@ impl Scheduler {
     /// Whether a queue takes the job that a change brings to it, if one does; the change is made then.
     pub(super) fn admit_changed(&mut self, slot: Slot, change: &Change) -> Result<(), Refusal> {
         let present = self.table.get(slot).queue;
+        if *change == Change::Requeue
+            && let Some(group) = self.group_name_at(slot)
+        {
+            self.group_takes(present, &group, 0)?;
+        }
         let joined = match change {
             Change::Requeue => Some(present),
             Change::Queue(name) => self.queues.find(name).filter(|queue| *queue != present),
@@ -294,9 +303,9 @@ impl Scheduler {
     /// Changes where the waiting job in `slot` stands once it is due: at the end of another line, if it
     /// is.
     fn restand(&mut self, slot: Slot, change: impl FnOnce(&mut Queues, &mut Record)) {
-        let Record { state, queue, .. } = *self.table.get(slot);
+        let state = self.table.get(slot).state;
         if state == JobState::Ready {
-            self.queues.remove(&mut self.links, slot, queue);
+            self.leave_line(slot);
         }
         change(&mut self.queues, self.table.get_mut(slot));
         if state == JobState::Ready {
@@ -321,6 +330,7 @@ impl Scheduler {
         // A recovery may have begun behind its death: the totals come with the next base then.
         self.counts.dead = self.counts.dead.saturating_sub(1);
         self.queues.job_added(queue);
+        self.join_group(slot, queue);
         self.schedule_job_begins(schedule, job);
         if let Some(key) = key {
             self.keys.insert(key, slot);

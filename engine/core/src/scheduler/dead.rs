@@ -85,8 +85,11 @@ impl Scheduler {
         let record = *self.table.get(slot);
         self.queues.job_ended(record.queue);
         self.schedule_job_ends(record.schedule, record.id, death.at);
+        let mut group = None;
         if record.has_options() {
             self.relate_ended(Ending { slot, was, state: JobState::Dead });
+            group = self.group_name_at(slot);
+            self.leave_group(slot);
             self.options.remove(slot);
         }
         if !self.waits.is_empty() {
@@ -97,16 +100,21 @@ impl Scheduler {
             self.keys.remove(slot);
         }
         self.lay_out(slot, key, death);
+        if let Some(group) = group {
+            self.keep_group(slot, group);
+        }
     }
 
     /// Makes the dead set hold the job in `slot`, which nothing else counts any more.
     pub(super) fn lay_out(&mut self, slot: Slot, key: Option<Key>, death: Death<'_>) {
         let entry = self.dead.insert(slot, key, death);
+        // In a snapshot the options come first.
+        let keeps_group = self.options.of(slot).is_some();
         let record = self.table.get_mut(slot);
         record.state = JobState::Dead;
         record.traits = record.traits.fetched(false);
-        // They ended with its life.
-        record.attempts_max = record.attempts_max.with_options(false);
+        // They ended with its life, but for its group.
+        record.attempts_max = record.attempts_max.with_options(keeps_group);
         record.ready_ns = u64::from(entry);
     }
 
@@ -114,6 +122,9 @@ impl Scheduler {
     pub(super) fn forget_dead(&mut self, slot: Slot) {
         let entry = self.table.get(slot).dead_entry();
         self.dead.remove(entry);
+        if self.table.get(slot).has_options() {
+            self.options.remove(slot);
+        }
         self.table.remove(slot);
     }
 

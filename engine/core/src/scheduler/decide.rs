@@ -58,7 +58,8 @@ impl Scheduler {
         out: &mut Outputs,
     ) -> Answered {
         // The queue last: it keeps a place for a job that comes.
-        if let Err(refusal) = self.queue_takes(&job.queue) {
+        let taken = self.group_of_job_takes(job).and_then(|()| self.queue_takes(&job.queue));
+        if let Err(refusal) = taken {
             return refused(refusal);
         }
         let mut added = self.added(now, job, due, clock);

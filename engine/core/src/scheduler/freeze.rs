@@ -49,6 +49,7 @@ impl Scheduler {
         let schedules: Vec<FrozenSchedule> = self.schedules.numbered().map(schedule).collect();
         let Counts { added, succeeded, dead, cancelled, expired, failed_attempts, .. } =
             self.counts;
+        let groups = self.freeze_groups(self.step_mono.to_wall(self.offset_ns));
         let header = Header {
             shard: self.config.shard,
             at: self.step_mono.to_wall(self.offset_ns),
@@ -59,6 +60,7 @@ impl Scheduler {
             schedules: schedules.len() as u32,
             jobs: self.table.len(),
             queues: self.queues.names().len() as u32,
+            groups: groups.len() as u32,
             keys: self.keys.len(),
             options: self.options.len(),
             uniques: self.uniques.len(),
@@ -81,6 +83,7 @@ impl Scheduler {
             header,
             kinds,
             queues,
+            groups,
             schedules,
             records,
             keys,
@@ -136,12 +139,20 @@ impl Scheduler {
     pub(crate) fn restore_options(&mut self, job: JobId, options: Arc<JobOptions>) -> bool {
         let Some(slot) = self.table.find(job) else { return false };
         let record = *self.table.get(slot);
-        let fits = record.has_options() && !record.is_dead() && self.options.of(slot).is_none();
+        let is_left = !record.is_dead() || options.is_group_alone();
+        let fits = record.has_options() && is_left && self.options.of(slot).is_none();
         if fits {
             if record.state == JobState::Blocked {
                 self.waits.add(job, &options.needs);
             }
+            let group = options.group.as_deref().filter(|_| !record.is_dead());
+            let group = group.map(|name| self.queues.intern_group(record.queue, name));
+            let options = match group.filter(|_| options.is_group_alone()) {
+                Some(group) => self.queues.groups.options_of(group),
+                None => options,
+            };
             self.options.insert(slot, options);
+            self.restore_group(slot, group);
             if record.may_expire() {
                 self.options.arm(slot);
             }

@@ -163,6 +163,28 @@ pub enum Input<'a> {
         /// The limits.
         limits: &'a QueueLimits,
     },
+    /// Give limits to the groups of a queue, in the place of all that they had: to each that has none of its
+    /// own, or to one of them. All jobs of a group must come to one shard.
+    LimitGroups {
+        /// Who waits for [`Answer::QueueSet`].
+        caller: CallerId,
+        /// The queue.
+        queue: &'a str,
+        /// Which group; `None` for each that has no limits of its own.
+        group: Option<&'a str>,
+        /// The limits; `None` takes them away.
+        limits: Option<&'a QueueLimits>,
+    },
+    /// Let a queue's jobs age, or not.
+    AgeQueue {
+        /// Who waits for [`Answer::QueueSet`].
+        caller: CallerId,
+        /// The queue.
+        name: &'a str,
+        /// After how many milliseconds each, 1 or more, a job that waits counts as one priority higher; `None`
+        /// for never.
+        span_ms: Option<u32>,
+    },
     /// Make a batch, to which jobs can be added until it is committed.
     NewBatch {
         /// Who waits for [`Answer::Batch`].
@@ -481,6 +503,8 @@ pub struct JobView {
     pub schedule: Option<Box<str>>,
     /// When it ends as expired unless it has begun.
     pub expires: Option<WallTime>,
+    /// Its group.
+    pub group: Option<Box<str>>,
 }
 
 /// A queue as a caller sees it.
@@ -501,6 +525,8 @@ pub struct QueueView {
     pub paused: bool,
     /// Its limits.
     pub limits: QueueLimits,
+    /// After how many milliseconds each a job that waits counts as one priority higher.
+    pub aging_ms: Option<u32>,
 }
 
 /// How far a piece of a backfill came.

@@ -81,6 +81,11 @@ impl Scheduler {
             }
             Event::QueueSet { name, .. } => self.keep_queue(now, lsn, name, journal),
             Event::QueueLimits { name, .. } => self.keep_limits(now, lsn, name, journal),
+            Event::GroupsLimits { name, .. } => self.keep_groups(now, lsn, (name, None), journal),
+            Event::GroupLimits { name, group, .. } => {
+                self.keep_groups(now, lsn, (name, Some(group)), journal)
+            }
+            Event::QueueAging { name, .. } => self.keep_aging(now, lsn, name, journal),
             Event::UniqueKept { key, .. } => self.keep_unique(now, lsn, Key(*key), journal),
             Event::BatchPut { batch, .. } => self.keep_batch(now, lsn, JobId(batch.batch), journal),
             Event::ScheduleFired { job: None, .. }
@@ -103,6 +108,7 @@ impl Scheduler {
             | Event::ScheduleRemoved { .. }
             | Event::SchedulePaused { .. }
             | Event::ScheduleResumed { .. }
+            | Event::GroupSpent { .. }
             | Event::Released { .. }
             | Event::Base { .. } => Cleaned::Dead,
         })
@@ -116,6 +122,7 @@ impl Scheduler {
             return None;
         }
         self.write_spent_rates(now, journal);
+        self.write_spent_groups(now, journal);
         let need = 2 * journal.record_bytes(limits::BASE_BYTES_MAX);
         self.room_for(journal, need).ok()?;
         let counts = self.counts();

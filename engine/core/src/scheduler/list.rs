@@ -5,7 +5,12 @@
 //! there, and fits the filter, from the beginning of the walk to its end. A job that comes, goes or
 //! changes meanwhile may be met or not.
 
-use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{
     Scheduler,
@@ -66,6 +71,8 @@ pub struct Filter {
     pub kind: Option<Box<str>>,
     /// Queue.
     pub queue: Option<Box<str>>,
+    /// Group, in whichever queue.
+    pub group: Option<Box<str>>,
     /// The schedule that added it, if it is still there.
     pub schedule: Option<Box<str>>,
     /// Due at this time or later.
@@ -86,6 +93,7 @@ impl Default for Filter {
             states: States::ALL,
             kind: None,
             queue: None,
+            group: None,
             schedule: None,
             due_from: None,
             due_before: None,
@@ -210,7 +218,7 @@ impl Scheduler {
                     entry.slot
                 }
             };
-            if !resolved.takes(self.table.get(slot)) {
+            if !resolved.takes(self.table.get(slot)) || !self.is_of_group(filter, slot) {
                 continue;
             }
             if left == 0 || !visit(slot) {
@@ -219,6 +227,13 @@ impl Scheduler {
             left -= 1;
         }
         (end < places).then_some(WalkPlace(end))
+    }
+
+    fn is_of_group(&self, filter: &Filter, slot: Slot) -> bool {
+        filter
+            .group
+            .as_deref()
+            .is_none_or(|group| self.group_name_at(slot).is_some_and(|of_job| *of_job == *group))
     }
 
     /// `None` if no job can fit: a name is not known, or the counts say so.
@@ -337,11 +352,23 @@ struct Chosen {
     keys: BTreeSet<Key>,
     /// How many more each queue will hold.
     more: Vec<(QueueId, u32)>,
+    /// How many more each group will have.
+    of_groups: BTreeMap<(QueueId, Arc<str>), u32>,
     /// Jobs more that have not ended.
     pending: u32,
 }
 
 impl Chosen {
+    /// Whether the group of the job in `slot`, if it has one, takes it beside those that were chosen.
+    fn group_takes(&mut self, core: &Scheduler, slot: Slot) -> bool {
+        let Some(group) = core.group_name_at(slot) else { return true };
+        let queue = core.table.get(slot).queue;
+        let more = self.of_groups.entry((queue, Arc::clone(&group))).or_default();
+        let fits = core.group_takes(queue, &group, *more).is_ok();
+        *more += u32::from(fits);
+        fits
+    }
+
     /// Whether the job in `slot` can be changed beside those that were chosen.
     fn takes(&mut self, core: &Scheduler, slot: Slot, change: &Change) -> bool {
         let record = core.table.get(slot);
@@ -353,6 +380,9 @@ impl Chosen {
                 }
                 self.pending += 1;
                 if core.pending() + self.pending > core.config.jobs_max {
+                    return false;
+                }
+                if !self.group_takes(core, slot) {
                     return false;
                 }
                 record.queue

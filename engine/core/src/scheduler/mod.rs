@@ -5,6 +5,7 @@
 //! anywhere else. What is not state but follows from it and the time (which job has been triggered
 //! and waits in a ready line) is not written.
 
+mod aging;
 mod apply;
 mod breaker;
 mod census;
@@ -13,6 +14,7 @@ mod dead;
 mod decide;
 mod expire;
 mod freeze;
+mod groups;
 mod guard;
 mod io;
 mod keep;
@@ -30,6 +32,7 @@ pub use breaker::BreakerRule;
 pub use census::{Census, CensusError, Place};
 pub use changes::{Change, Changed};
 pub use dead::{DeadLimits, DeadView};
+pub(crate) use groups::FrozenEvent;
 pub use io::{
     Alert, Answer, Attempt, Backfilled, Began, CallerId, Counts, Dispatch, Input, JobView, Next,
     Notice, Outcome, OutcomeKind, Outputs, QueueView, Reply, ScheduleView, Wake,
@@ -297,6 +300,18 @@ impl Scheduler {
                 let answer = self.limit_queue(now, name, limits, journal);
                 reply(out, caller, answer);
             }
+            Input::LimitGroups { caller, queue, group, limits } => {
+                let limits = limits.copied();
+                let answer = match group {
+                    Some(group) => self.limit_group(now, (queue, group), limits, journal),
+                    None => self.limit_groups(now, queue, limits.unwrap_or_default(), journal),
+                };
+                reply(out, caller, answer);
+            }
+            Input::AgeQueue { caller, name, span_ms } => {
+                let answer = self.age_queue(now, name, span_ms, journal);
+                reply(out, caller, answer);
+            }
             Input::NewBatch { caller, batch } => {
                 let answer = self.new_batch(now, batch, journal);
                 reply(out, caller, answer);
@@ -310,6 +325,7 @@ impl Scheduler {
             Input::Time { dispatch_max } => {
                 self.trigger(now, journal, out);
                 self.tidy_dead(now, journal);
+                self.age(now);
                 self.dispatch(now, dispatch_max, journal, out);
             }
             Input::ClockSet => {
@@ -456,6 +472,7 @@ impl Scheduler {
             queue: self.queues.name(record.queue).into(),
             schedule: self.schedule_name(record),
             expires: self.options.expires_at(slot),
+            group: self.group_name_at(slot).map(|group| (*group).into()),
         }
     }
 
@@ -553,6 +570,12 @@ impl Scheduler {
     /// All queues that were named since the process began, in the order in which they were.
     #[must_use]
     pub fn queues(&self) -> Vec<QueueView> {
+        let mut of_groups = alloc::vec![None; self.queues.names().len()];
+        for (queue, slot) in self.queues.groups.firsts() {
+            let due = self.due_of(self.table.get(slot));
+            let oldest: &mut Option<WallTime> = &mut of_groups[usize::from(queue.0)];
+            *oldest = Some(oldest.map_or(due, |oldest| oldest.min(due)));
+        }
         let views = self.queues.iter().zip(0..).map(|((name, queue, bounds), number)| QueueView {
             name: (**name).into(),
             ready: u64::from(queue.len()),
@@ -560,9 +583,11 @@ impl Scheduler {
             running: u64::from(queue.under_way()),
             oldest: (self.queues.firsts(QueueId(number)))
                 .map(|slot| self.due_of(self.table.get(slot)))
+                .chain(of_groups[usize::from(number)])
                 .min(),
             paused: queue.is_paused,
             limits: *bounds.limits(),
+            aging_ms: self.queues.agings.of(QueueId(number)).map(|aging| aging.span_ms),
         });
         views.collect()
     }
@@ -587,8 +612,7 @@ impl Scheduler {
             let record = self.table.get(slot);
             let is_meant = record.kind.0 == kind && record.state == JobState::Ready;
             if is_meant && record.role() == Role::Job {
-                let stood = record.queue;
-                self.queues.remove(&mut self.links, slot, stood);
+                self.leave_line(slot);
                 self.stand_in_line(slot);
             }
         }
@@ -701,10 +725,7 @@ impl Scheduler {
             return;
         }
         match (record.role(), record.state, record.clock()) {
-            (Role::Job, JobState::Ready, _) => {
-                let queue = record.queue;
-                self.queues.remove(&mut self.links, slot, queue);
-            }
+            (Role::Job, JobState::Ready, _) => self.leave_line(slot),
             // The lease of an attempt ends on the monotonic clock, whatever clock the job is on.
             (Role::Job, JobState::Running, _) | (_, _, Clock::Mono) => {
                 self.mono_wheel.remove(&mut self.links, slot.0);

@@ -247,6 +247,7 @@ impl Scheduler {
                 "more of its jobs have not ended than are cancelled at a time: try again",
             ));
         }
+        self.group_of_job_takes(&rule.job)?;
         self.queue_takes(&rule.job.queue)?;
         // A fire time of before the boot has no place on the monotonic clock.
         let clock = if due < now.wall { Clock::Wall } else { rule.timing.clock() };
@@ -346,8 +347,10 @@ impl Scheduler {
         // The queue last: it keeps a place for a job that comes.
         if self.room_for_new(journal, len_bytes).is_err()
             || self.pending() >= self.config.jobs_max
-            || (run.is_some() && !self.make_way(now, record.schedule, journal, out))
-            || (run.is_some() && self.queue_takes(&rule.job.queue).is_err())
+            || (run.is_some()
+                && (!self.make_way(now, record.schedule, journal, out)
+                    || self.group_of_job_takes(&rule.job).is_err()
+                    || self.queue_takes(&rule.job.queue).is_err()))
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
             let again = on_clock(now, record.clock()) + ms_to_ns(limits::NO_ROOM_RETRY_MS);

@@ -1,11 +1,13 @@
 //! Lives of jobs and schedules through the public boundary, with a journal in memory.
 
+mod aging;
 mod backfill;
 mod breaker;
 mod changes;
 mod dead;
 mod expire;
 mod fetch;
+mod groups;
 mod guard;
 mod keep;
 mod overlap;

@@ -84,13 +84,18 @@ impl Scheduler {
     /// Puts a job that has become ready into its queue.
     pub(super) fn stand_in_line(&mut self, slot: Slot) {
         let record = self.table.get_mut(slot);
+        let has_options = record.has_options();
         if let Some((_, home)) = self.homes.iter().find(|(kind, _)| *kind == record.kind)
             && self.keys.of(slot).is_none()
+            && !(has_options && self.options.group_of(slot).is_some())
         {
             self.queues.job_moved(record.queue, *home);
             record.queue = *home;
         }
         let (queue, priority) = (record.queue, record.priority());
+        if has_options && let Some(group) = self.options.group_of(slot) {
+            return self.queues.push_grouped(&mut self.links, slot, group, priority);
+        }
         self.queues.push(&mut self.links, slot, queue, priority);
     }
 
@@ -161,6 +166,7 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) {
+        self.age(now);
         let most = limits::FETCHED_MAX.saturating_sub(self.fetched).min(max) as usize;
         loop {
             let most = self.attempts_with_room(journal).min(most).min(limits::LIST_ATTEMPTS_MAX);
@@ -229,8 +235,9 @@ impl Scheduler {
                 clock: record.clock(),
             }
         }));
+        let turns = self.turns_of_hinted();
         match (by, &*self.hints) {
-            (_, []) => {}
+            (_, []) => return,
             (By::Executor, [slot]) => {
                 let record = self.table.get(*slot);
                 let event = Event::Started { job: record.id.0, token: next(record).0, at };
@@ -242,6 +249,9 @@ impl Scheduler {
             (By::Worker, _) => {
                 self.commit_list(&Event::Fetched { at, count }, next, journal);
             }
+        }
+        for turn in turns {
+            self.queues.use_turn(turn.queue, turn.group, turn.line);
         }
     }
 

@@ -19,7 +19,11 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"TWHLSNAP";
-pub(super) const HEADER_BYTES: usize = 132;
+/// Up to the version.
+pub(super) const VERSIONED_BYTES: usize = 12;
+pub(super) const HEADER_BYTES: usize = 136;
+/// Of version 7, which had no part about groups.
+const HEADER_BYTES_7: usize = 132;
 pub(super) const SCHEDULE_HEAD_BYTES: usize = 16;
 pub(super) const QUEUE_HEAD_BYTES: usize = 56;
 pub(super) const JOB_BYTES: usize = 60;
@@ -51,6 +55,7 @@ pub(crate) struct Header {
     pub(crate) schedules: u32,
     pub(crate) jobs: u32,
     pub(crate) queues: u32,
+    pub(crate) groups: u32,
     pub(crate) keys: u32,
     pub(crate) options: u32,
     pub(crate) uniques: u32,
@@ -72,22 +77,31 @@ impl Header {
             out.extend(total.to_le_bytes());
         }
         let Self { kinds, queues, schedules, jobs, keys, options, .. } = *self;
-        let Self { uniques, ended, batches, leases, dead, .. } = *self;
+        let Self { uniques, ended, batches, leases, dead, groups, .. } = *self;
         let first = [kinds, queues, schedules, jobs, keys, options];
-        for count in first.into_iter().chain([uniques, ended, batches, leases, dead]) {
+        for count in first.into_iter().chain([uniques, ended, batches, leases, dead, groups]) {
             out.extend(count.to_le_bytes());
         }
     }
 
-    pub(super) fn decode(fixed: &[u8; HEADER_BYTES], shard: ShardId) -> Result<Self, RestoreError> {
+    /// How long the header is of which the first bytes are given.
+    pub(super) fn len_bytes(fixed: &[u8; VERSIONED_BYTES]) -> Result<usize, RestoreError> {
         let mut fields = Fields(fixed);
         if fields.take() != MAGIC {
             return Err(RestoreError::NotASnapshot);
         }
-        let version = fields.u32();
-        if version != SNAPSHOT_VERSION {
-            return Err(RestoreError::Version { found: version });
+        match fields.u32() {
+            SNAPSHOT_VERSION => Ok(HEADER_BYTES),
+            7 => Ok(HEADER_BYTES_7),
+            found => Err(RestoreError::Version { found }),
         }
+    }
+
+    /// Reads a header of the length that [`Header::len_bytes`] says.
+    pub(super) fn decode(fixed: &[u8], shard: ShardId) -> Result<Self, RestoreError> {
+        let mut padded = [0; HEADER_BYTES];
+        padded[..fixed.len()].copy_from_slice(fixed);
+        let mut fields = Fields(&padded[VERSIONED_BYTES..]);
         let [found, zeros @ ..] = fields.take::<4>();
         if found != shard.0 {
             return Err(RestoreError::Shard { found, expected: shard.0 });
@@ -109,6 +123,7 @@ impl Header {
             batches: fields.u32(),
             leases: fields.u32(),
             dead: fields.u32(),
+            groups: fields.u32(),
         };
         let numbers_fit = header.kinds <= limits::KINDS_MAX as u32
             && header.queues <= limits::QUEUES_MAX as u32

@@ -12,10 +12,10 @@
 //! All numbers are little-endian. Times are nanoseconds on the wall clock, also those that are kept
 //! on the monotonic clock: so they mean the same after a reboot.
 //!
-//! | bytes | header, 132 bytes |
+//! | bytes | header, 136 bytes |
 //! |---|---|
 //! | 8 | `TWHLSNAP` |
-//! | 4 | version of this layout: 7 |
+//! | 4 | version of this layout: 8; of 7 the last number below and the part that it counts are not there |
 //! | 1 + 3 | shard, zeros |
 //! | 8 | when it was frozen: the time of the shard's last step |
 //! | 8 | how far the wall clock was ahead of the monotonic one then, signed |
@@ -23,6 +23,7 @@
 //! | 6 × 8 | totals: jobs added, succeeded, dead, cancelled; attempts failed; jobs expired |
 //! | 6 × 4 | how many kinds, queues, schedules, jobs, keys and options of jobs follow |
 //! | 5 × 4 | how many keys of uniqueness, ends of jobs, batches, leases and dead jobs follow |
+//! | 4 | how many events about groups follow |
 //!
 //! | bytes | each kind, in the order of their numbers |
 //! |---|---|
@@ -43,6 +44,13 @@
 //! | 4 + 4 + 4 | rate: jobs, period in ms, burst; 0 without a limit |
 //! | 8 | when the rate has its whole burst again, 0 without a limit |
 //! | … | its name, UTF-8 |
+//!
+//! | bytes | each event about groups and aging: limits, spans, what rates have spent |
+//! |---|---|
+//! | 4 | length of the event below |
+//! | 2 + 2 | length of its record in the journal in units of 16 bytes, zeros |
+//! | 8 | position of its record in the journal, or 0 for what was spent |
+//! | … | an [`Event::GroupsLimits`], [`Event::GroupLimits`], [`Event::QueueAging`] or [`Event::GroupSpent`] |
 //!
 //! | bytes | each schedule; the first has number 0 here |
 //! |---|---|
@@ -138,6 +146,7 @@ use crate::{
         unique::UniqueEntry,
     },
     pages::FrozenPages,
+    scheduler::FrozenEvent,
     time::WallTime,
 };
 pub(crate) use layout::{Header, QueueEntry};
@@ -145,7 +154,7 @@ use layout::{JOB_BYTES, encode_dead, encode_job, encode_lease, encode_queue, enc
 pub use restore::{Restore, RestoreError, SnapshotBuilder, SnapshotParser, SnapshotPieces};
 
 /// Version of the layout that this code writes and reads.
-pub const SNAPSHOT_VERSION: u32 = 7;
+pub const SNAPSHOT_VERSION: u32 = 8;
 
 /// [`Frozen::write`] hands out pieces of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -158,6 +167,7 @@ pub struct Frozen {
     pub(crate) header: Header,
     pub(crate) kinds: Vec<Arc<str>>,
     pub(crate) queues: Vec<(Arc<str>, QueueEntry)>,
+    pub(crate) groups: Vec<FrozenEvent>,
     pub(crate) schedules: Vec<FrozenSchedule>,
     pub(crate) records: FrozenPages<Record>,
     pub(crate) keys: FrozenPages<KeyEntry>,
@@ -213,6 +223,14 @@ impl Frozen {
         for (name, entry) in &self.queues {
             chunk.extend(encode_queue(name.len() as u16, entry));
             chunk.extend(name.as_bytes());
+            flush(&mut chunk, CHUNK_BYTES)?;
+        }
+        for event in &self.groups {
+            chunk.extend((event.bytes.len() as u32).to_le_bytes());
+            chunk.extend(event.units.to_le_bytes());
+            chunk.extend([0; 2]);
+            chunk.extend(event.body.0.to_le_bytes());
+            chunk.extend(&*event.bytes);
             flush(&mut chunk, CHUNK_BYTES)?;
         }
         // Jobs name a schedule by its place in this list.

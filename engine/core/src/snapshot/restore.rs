@@ -5,8 +5,8 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use super::{
     QueueEntry, SNAPSHOT_VERSION,
     layout::{
-        DEAD_HEAD_BYTES, DeadHead, ENDED_BYTES, Fields, HEADER_BYTES, Header, JOB_BYTES, KEY_BYTES,
-        LEASE_BYTES, OPTIONS_HEAD_BYTES, QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES, UNIQUE_BYTES,
+        DEAD_HEAD_BYTES, DeadHead, ENDED_BYTES, Fields, Header, JOB_BYTES, KEY_BYTES, LEASE_BYTES,
+        OPTIONS_HEAD_BYTES, QUEUE_HEAD_BYTES, SCHEDULE_HEAD_BYTES, UNIQUE_BYTES, VERSIONED_BYTES,
         decode_dead, decode_job, decode_queue, decode_unique,
     },
 };
@@ -54,6 +54,7 @@ impl Restore {
             schedules: 0,
             jobs: 0,
             queues: 0,
+            groups: 0,
             keys: 0,
             options: 0,
             uniques: 0,
@@ -137,6 +138,11 @@ enum Piece {
     Header(Header),
     Kind(Box<str>),
     Queue(Box<str>, QueueEntry),
+    Group {
+        body: Lsn,
+        units: u16,
+        event: Box<[u8]>,
+    },
     Schedule {
         body: Lsn,
         units: u16,
@@ -167,6 +173,7 @@ enum Part {
     Header,
     Kinds(u32),
     Queues(u32),
+    Groups(u32),
     Schedules(u32),
     Jobs(u32),
     Keys(u32),
@@ -218,13 +225,20 @@ impl SnapshotParser {
     fn read(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<usize, RestoreError> {
         let (used, part) = match self.part {
             Part::Header => {
-                let Some(fixed) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(0) };
+                let Some(first) = bytes.first_chunk::<VERSIONED_BYTES>() else { return Ok(0) };
+                let len = Header::len_bytes(first)?;
+                let Some(fixed) = bytes.get(..len) else { return Ok(0) };
                 self.header = Header::decode(fixed, self.header.shard)?;
                 pieces.push(Piece::Header(self.header));
-                (HEADER_BYTES, Part::Kinds(self.header.kinds))
+                (len, Part::Kinds(self.header.kinds))
             }
             Part::Kinds(left) => (read_kind(bytes, pieces)?, Part::Kinds(left - 1)),
             Part::Queues(left) => (read_queue(bytes, pieces)?, Part::Queues(left - 1)),
+            Part::Groups(left) => {
+                let Some(Located { body, units, event }) = located(bytes)? else { return Ok(0) };
+                pieces.push(Piece::Group { body, units, event: event.into() });
+                (SCHEDULE_HEAD_BYTES + event.len(), Part::Groups(left - 1))
+            }
             Part::Schedules(left) => {
                 let Some(Located { body, units, event }) = located(bytes)? else { return Ok(0) };
                 pieces.push(Piece::Schedule { body, units, event: event.into() });
@@ -295,7 +309,8 @@ impl SnapshotParser {
     fn after(&self, part: Part) -> Part {
         match part {
             Part::Kinds(0) => self.after(Part::Queues(self.header.queues)),
-            Part::Queues(0) => self.after(Part::Schedules(self.header.schedules)),
+            Part::Queues(0) => self.after(Part::Groups(self.header.groups)),
+            Part::Groups(0) => self.after(Part::Schedules(self.header.schedules)),
             Part::Schedules(0) => self.after(Part::Jobs(self.header.jobs)),
             Part::Jobs(0) => self.after(Part::Keys(self.header.keys)),
             Part::Keys(0) => self.after(Part::Options(self.header.options)),
@@ -480,6 +495,11 @@ impl SnapshotBuilder {
             Piece::Queue(name, entry) => {
                 (!self.core.restore_queue(&name, &entry)).then_some("two queues have the same name")
             }
+            Piece::Group { body, units, event } => {
+                let taken = self.core.restore_of_group(body, units, &event);
+                (!taken.map_err(RestoreError::Group)?)
+                    .then_some("of a group is told something else")
+            }
             Piece::Schedule { body, units, event } => {
                 self.core.restore_schedule(body, units, &event)?;
                 None
@@ -566,6 +586,9 @@ pub enum RestoreError {
     /// The options of a job in it cannot be read.
     #[error("options of a job in the snapshot cannot be read ({0}): start without it")]
     Options(DecodeEventError),
+    /// What it says of groups cannot be taken in.
+    #[error("groups of the snapshot cannot be restored ({0}): start without it")]
+    Group(ReplayError),
     /// A batch in it cannot be taken in.
     #[error("a batch of the snapshot cannot be restored ({0}): start without it")]
     Batch(ReplayError),
@@ -586,7 +609,7 @@ mod tests {
         let header = Header { jobs: limits::JOBS_MAX, ..restore.parser.header };
         let mut bytes = Vec::new();
         header.encode(&mut bytes);
-        assert_eq!(bytes.len(), HEADER_BYTES);
+        assert_eq!(bytes.len(), crate::snapshot::layout::HEADER_BYTES);
         restore.feed(&bytes).unwrap();
         assert_eq!(restore.parser.part, Part::Jobs(limits::JOBS_MAX));
         assert_eq!(restore.finish().map(|_| ()), Err(RestoreError::Truncated));

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     Counts,
-    route::{shard_of_key, shard_of_name},
+    route::{home_of_schedule, shard_of_group, shard_of_key, shard_of_name},
 };
 
 /// One of the new shards, as it is written.
@@ -49,6 +49,8 @@ pub(super) struct Movement {
     moved_ids: BufWriter<File>,
     moved_ids_path: PathBuf,
     moved: u64,
+    /// Limits of the groups of queues, which are the same in all shards.
+    of_groups: BTreeMap<Box<str>, QueueLimits>,
     capture: Capture,
 }
 
@@ -89,7 +91,9 @@ impl Movement {
         let moved_ids = File::create(&moved_ids_path).map(BufWriter::new);
         let moved_ids = moved_ids.map_err(|e| io_error("make", &moved_ids_path, e))?;
         let (dir, capture) = (dir.to_owned(), Capture::default());
-        Ok(Self { dir, targets, turn: 0, moved_ids, moved_ids_path, moved: 0, capture })
+        let of_groups = BTreeMap::new();
+        let turn = 0;
+        Ok(Self { dir, targets, turn, moved_ids, moved_ids_path, moved: 0, of_groups, capture })
     }
 
     /// Writes all that the old shard `number` holds to the new logs.
@@ -145,7 +149,7 @@ impl Movement {
         }
         let capture = std::mem::take(&mut self.capture);
         let routed = capture.events().try_for_each(|event| match Event::decode(event) {
-            Ok((event, payload)) => self.route(number, event, payload),
+            Ok((event, payload)) => self.route(number, core, event, payload),
             Err(error) => Err(refused(&self.dir, error.to_string())),
         });
         self.capture = capture;
@@ -156,18 +160,34 @@ impl Movement {
     fn route(
         &mut self,
         number: usize,
+        core: &Scheduler,
         mut event: Event<'_>,
         payload: &[u8],
     ) -> Result<(), StoreError> {
         let shards = self.targets.len();
         let to = match &mut event {
             Event::Kept(kept) => {
-                let by_schedule = kept.schedule.map(|name| shard_of_name(name, shards));
-                let unique = kept.job.terms.options.unique.map(|unique| unique.key);
-                let to = match unique.or(kept.job.terms.key) {
-                    Some(key) => shard_of_key(key, shards),
-                    None => by_schedule.unwrap_or_else(|| self.keep_or_turn(number)),
+                let by_schedule = kept.schedule.map(|name| match core.schedule(name) {
+                    Some(view) => home_of_schedule(&view.rule, shards),
+                    None => shard_of_name(name, shards),
+                });
+                let terms = &kept.job.terms;
+                let unique = terms.options.unique.map(|unique| unique.key);
+                let by_group =
+                    terms.options.group.map(|group| shard_of_group(terms.queue, group, shards));
+                let to = match (by_group, unique.or(terms.key)) {
+                    (Some(shard), _) => shard,
+                    (None, Some(key)) => shard_of_key(key, shards),
+                    (None, None) => by_schedule.unwrap_or_else(|| self.keep_or_turn(number)),
                 };
+                if unique.is_some_and(|key| shard_of_key(key, shards) != to) {
+                    let job = JobId(kept.job.job);
+                    let reason = format!(
+                        "the group and the key of uniqueness of job {job} would lead to different \
+                         shards: let it end, or choose another number of shards"
+                    );
+                    return Err(refused(&self.dir, reason));
+                }
                 // A shard knows the schedules that it has.
                 kept.schedule = kept.schedule.filter(|_| by_schedule == Some(to));
                 self.give_id(&mut kept.job.job, to)?;
@@ -180,11 +200,20 @@ impl Movement {
                 to
             }
             Event::ScheduleKept { rule, .. } => {
-                let to = shard_of_name(rule.name, shards);
+                let group = rule.terms.options.group;
+                let to = match group {
+                    Some(group) => shard_of_group(rule.terms.queue, group, shards),
+                    None => shard_of_name(rule.name, shards),
+                };
                 self.targets[to].counts.schedules += 1;
                 to
             }
             Event::UniqueKept { key, .. } => shard_of_key(Key(*key), shards),
+            Event::GroupLimits { name, group, .. } => shard_of_group(name, group, shards),
+            Event::GroupsLimits { name, limits, .. } => {
+                self.of_groups.insert((*name).into(), *limits);
+                return Ok(());
+            }
             // Queues are paused and limited in all shards at the end.
             _ => return Ok(()),
         };
@@ -228,9 +257,13 @@ impl Movement {
     ) -> Result<(Vec<Counts>, u64), StoreError> {
         let mut paused: Vec<Box<str>> = Vec::new();
         let mut limited: BTreeMap<Box<str>, QueueLimits> = BTreeMap::new();
+        let mut aging: BTreeMap<Box<str>, u32> = BTreeMap::new();
         for queue in sources.iter().flat_map(|source| source.core.queues()) {
             if queue.paused && !paused.contains(&queue.name) {
                 paused.push(queue.name.clone());
+            }
+            if let Some(span_ms) = queue.aging_ms {
+                aging.insert(queue.name.clone(), span_ms);
             }
             // Limits are the same in all shards.
             if queue.limits != QueueLimits::default() {
@@ -238,6 +271,7 @@ impl Movement {
             }
         }
         let at = now.wall.0;
+        let of_groups = std::mem::take(&mut self.of_groups);
         for to in 0..self.targets.len() {
             for name in &paused {
                 self.write(to, &Event::QueueSet { at, name, paused: true }, &[])?;
@@ -245,6 +279,13 @@ impl Movement {
             for (name, limits) in &limited {
                 let event = Event::QueueLimits { at, name, limits: *limits, full_at: at };
                 self.write(to, &event, &[])?;
+            }
+            for (name, span_ms) in &aging {
+                let event = Event::QueueAging { at, name, span_ms: Some(*span_ms) };
+                self.write(to, &event, &[])?;
+            }
+            for (name, limits) in &of_groups {
+                self.write(to, &Event::GroupsLimits { at, name, limits: *limits }, &[])?;
             }
             let Target { next_sequence, counts, .. } = &mut self.targets[to];
             counts.added = counts.pending + counts.ended();

@@ -64,10 +64,17 @@ impl Model {
             ensure(held.is_none(), || format!("its key is held by {held:?}"))?;
             ensure(self.state.jobs.len() < self.jobs_max as usize, || "too many".to_owned())?;
         }
+        let (queue, group) = (job.terms.queue.clone(), job.terms.group.clone());
+        if let JobChange::Requeued = change {
+            self.check_group_length(&queue, group.as_deref())?;
+        }
+        ensure(group.is_none() || !matches!(change, JobChange::Queue(_)), || {
+            "a job of a group goes to another queue".to_owned()
+        })?;
         let has_related = self.state.relations.is_related(id);
         let joined = match change {
-            JobChange::Requeued => Some(job.terms.queue.clone()),
-            JobChange::Queue(name) if **name != *job.terms.queue => Some((*name).to_owned()),
+            JobChange::Requeued => Some(queue),
+            JobChange::Queue(name) if **name != *queue => Some((*name).to_owned()),
             _ => None,
         };
         joined.map_or(Ok(()), |queue| self.check_length(&queue))?;
@@ -151,6 +158,7 @@ impl Model {
                 && view.job.state == JobState::Dead
                 && view.job.kind[..] == job.kind
                 && view.job.queue[..] == job.terms.queue
+                && view.job.group.as_deref() == job.terms.group.as_deref()
                 && view.job.schedule.as_deref() == job.schedule.as_deref();
             ensure(same, || format!("{view:?}, expected {dead:?}"))?;
         }

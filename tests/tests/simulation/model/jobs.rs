@@ -30,6 +30,7 @@ pub(crate) struct OwnTerms {
     backoff_max_ms: u32,
     pub(crate) timeout_ms: u32,
     pub(crate) queue: String,
+    pub(super) group: Option<String>,
     /// When it expires unless it has begun.
     pub(super) expires_at: Option<u64>,
     pub(super) keeps_dead: bool,
@@ -44,6 +45,7 @@ impl OwnTerms {
             backoff_max_ms: terms.backoff_max_ms,
             timeout_ms: terms.timeout_ms,
             queue: terms.queue.to_owned(),
+            group: terms.options.group.map(str::to_owned),
             expires_at: terms.options.expires_at,
             keeps_dead: terms.keeps_dead,
         }
@@ -117,6 +119,7 @@ impl Job {
             backoff_max_ms: asked.backoff.max_ms,
             timeout_ms: asked.timeout_ms,
             queue: asked.queue.to_string(),
+            group: asked.options.as_ref().and_then(|it| it.group.as_deref().map(str::to_owned)),
             expires_at: self.first_terms.expires_at,
             keeps_dead: asked.keeps_dead,
         };
@@ -145,6 +148,9 @@ impl Job {
         let terms = (*attempts_max, *priority, self.kind.as_str(), queue.as_str());
         let found = (view.attempts_max, view.priority, &*view.kind, &*view.queue);
         ensure(terms == found, || "other terms".to_owned())?;
+        ensure(self.terms.group.as_deref() == view.group.as_deref(), || {
+            "another group".to_owned()
+        })?;
         let expires_at = view.expires.map(|at| at.0);
         ensure(self.terms.expires_at == expires_at, || "another expiry".to_owned())?;
         ensure(self.schedule.as_deref() == view.schedule.as_deref(), || {
@@ -314,6 +320,7 @@ impl Model {
         })?;
         let queue = job.terms.queue.clone();
         self.check_begins_within(&queue, now)?;
+        self.check_group_begins(id, now)?;
         self.check_token_is_new(id, token)?;
         let job = self.known(id)?;
         ensure(job.state == JobIs::Waiting, || format!("an attempt is under way: {job:?}"))?;

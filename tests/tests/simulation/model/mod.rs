@@ -5,8 +5,10 @@
 //! of jobs and schedules. After a crash the list is cut where the journal ends now, and the maps are
 //! built anew. What was promised to a caller is kept apart from the list, and never cut.
 
+mod aging;
 mod dead;
 mod due;
+mod groups;
 mod jobs;
 mod limits;
 mod relations;
@@ -55,6 +57,8 @@ pub(crate) enum Cause<'a> {
     NewBatch,
     SetBatch(JobId, bool),
     Limit(&'a str, QueueLimits),
+    LimitGroups(&'a str, Option<&'a str>, Option<QueueLimits>),
+    Age(&'a str, Option<u32>),
     Time,
     Clean,
     Recovery,
@@ -122,6 +126,10 @@ struct State {
     paused: BTreeSet<String>,
     /// Limits of queues that were ever limited.
     limits: BTreeMap<String, QueueLimits>,
+    /// Limits of each group of a queue, and of some groups.
+    group_limits: BTreeMap<(String, Option<String>), QueueLimits>,
+    /// Queues whose jobs age or once did, with the end of the last event about that.
+    aging: BTreeMap<String, (Option<u32>, u64)>,
     /// End of the last event about the pause or the limits of each queue.
     set: BTreeMap<String, u64>,
     totals: Totals,
@@ -160,6 +168,7 @@ pub(crate) struct Model {
     /// Queues of the other open shards.
     others: BTreeMap<String, Vec<Seen>>,
     meters: Meters,
+    fairness: groups::Fairness,
     pub(crate) counters: Counters,
     /// Stands for all that happened.
     pub(crate) trace: u64,
@@ -183,6 +192,7 @@ impl Model {
             wall_max: 0,
             others: BTreeMap::new(),
             meters,
+            fairness: groups::Fairness::default(),
             counters: Counters::default(),
             trace: 0,
         }
@@ -208,12 +218,14 @@ impl Model {
             let membership = added.terms.options.batch;
             if membership.is_none_or(|membership| membership.role == Role::Member) {
                 self.check_length(added.terms.queue)?;
+                self.check_group_length(added.terms.queue, added.terms.options.group)?;
             }
         }
         for single in one_by_one(event, payload)? {
             let told = || format!("{single:?} of {cause:?}");
             let checked = self.check(&single, payload, cause, now);
             checked.map_err(|what| format!("{what}: {}", told()))?;
+            self.note_turns(&single.event);
             self.state.take(self.entries.len(), end, &single, payload);
             self.note_lease(self.entries.len(), &single, now);
         }
@@ -243,6 +255,10 @@ impl Model {
                 self.check_changed(id, change, cause, now)
             }
             Event::QueueLimits { name, limits, .. } => self.check_limits_set(name, *limits, cause),
+            Event::GroupsLimits { .. } | Event::GroupLimits { .. } | Event::GroupSpent { .. } => {
+                self.check_of_group(event, cause)
+            }
+            Event::QueueAging { name, span_ms, .. } => self.check_aging(name, *span_ms, cause),
             Event::SchedulePut { .. }
             | Event::ScheduleFired { .. }
             | Event::ScheduleRemoved { .. }
@@ -321,6 +337,7 @@ impl Model {
         self.forget_fetches(survivors);
         self.entries.truncate(survivors);
         self.state = State::default();
+        self.forget_turns();
         for (index, entry) in self.entries.iter().enumerate() {
             let (event, payload) =
                 Event::decode(&entry.bytes).map_err(|error| error.to_string())?;
@@ -429,6 +446,8 @@ impl Model {
         }
         self.compare_dead(core)?;
         self.compare_queues(core)?;
+        self.compare_groups(core)?;
+        self.compare_aging(core)?;
         self.compare_relations(core)?;
         self.compare_schedules(&core.schedules())
     }
@@ -561,6 +580,7 @@ impl State {
         {
             self.note_end(&schedule, at);
         }
+        self.take_group(end, &single.event);
     }
 }
 

@@ -166,6 +166,9 @@ impl Shard {
         self.pass_time(now, world)?;
         self.serve_fetch(now, world)?;
         self.core.pass_over();
+        if !self.is_failed {
+            world.model.note_passed(now);
+        }
         self.carry_out(now, world)?;
         self.keep_log_short(now, world)?;
         self.publish(world)
@@ -388,6 +391,20 @@ impl Shard {
                 self.step(now, input, Cause::Limit(name, limits), world)?;
                 Told::Queue(name, world.model.queue_end(name))
             }
+            Command::Age(name, span_ms) => {
+                let input = Input::AgeQueue { caller, name, span_ms };
+                self.step(now, input, Cause::Age(name, span_ms), world)?;
+                Told::Queue(name, world.model.aging_end(name))
+            }
+            Command::LimitGroups(queue, group, limits) => {
+                let cause = Cause::LimitGroups(queue, group, limits);
+                let limits = limits.as_ref();
+                let input = Input::LimitGroups { caller, queue, group, limits };
+                let events = self.step(now, input, cause, world)?;
+                // That it holds is seen in what is compared.
+                let end = if events > 0 { self.journal.log.appended().0 } else { 0 };
+                Told::Queue(queue, end)
+            }
             Command::Pause(name, paused) => {
                 let input = Input::PauseQueue { caller, name, paused };
                 self.step(now, input, Cause::Pause(name, paused), world)?;
@@ -568,6 +585,9 @@ fn refused(refusal: &Refusal, key: Option<Key>, model: &mut Model) -> Verdict {
         Refusal::TooManyJobs { .. } => model.counters.refused_for_too_many_jobs += 1,
         // A dead job's: it is not asked for by its key.
         Refusal::KeyHeld(_) if key.is_none() => {}
+        Refusal::GroupFull { queue, group, max } => {
+            return model.check_group_full(queue, group, *max);
+        }
         Refusal::QueueFull { queue, max } => return model.check_full(queue, *max),
         Refusal::KeyHeld(holder) => return model.check_held(key, *holder),
         _ => {}

@@ -6,7 +6,7 @@ use tickwheel_wal::simulation::Cut;
 use super::{Place, World};
 use crate::{
     Verdict,
-    clients::{Command, QUEUES},
+    clients::{Command, GROUPS, QUEUES},
     clock::MS,
     shard::Shard,
 };
@@ -40,6 +40,11 @@ impl World {
                         ..QueueLimits::default()
                     };
                     shard.ask(Command::Limit(queue, limits));
+                    shard.ask(Command::Age(queue, None));
+                    shard.ask(Command::LimitGroups(queue, None, None));
+                    for group in GROUPS {
+                        shard.ask(Command::LimitGroups(queue, Some(group), None));
+                    }
                 }
             }
             place.model.counters.due_at_the_healing += place.model.due_jobs(now);

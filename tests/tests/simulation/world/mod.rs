@@ -70,6 +70,8 @@ struct Habits {
     relates: bool,
     /// Of 64 steps that many limit a queue.
     limits_of_64: u64,
+    /// Whether jobs have groups.
+    has_groups: bool,
 }
 
 struct World {
@@ -83,6 +85,8 @@ struct World {
     meters: Meters,
     /// Draws what is about limits, so that worlds without them stay as they were.
     limiting: Random,
+    /// The same about groups.
+    grouping: Random,
     bug: Option<Bug>,
     counters: Counters,
     is_told: bool,
@@ -109,6 +113,7 @@ impl World {
         let mut random = Random::new(seed);
         let clocks = Clocks::draw(&mut random);
         let mut limiting = Random::new(seed ^ 0x0011_3175);
+        let mut grouping = Random::new(seed ^ 0x0067_726f_7570);
         let mut of = |choices: &[u64]| choices[random.within(0..choices.len() as u64) as usize];
         // Cleaning leaves room for what runs, so many attempts need many segments.
         let (ready_segments, running_max) = match of(&[0, 1, 2, 3, 4]) {
@@ -151,6 +156,7 @@ impl World {
             schedules_of_16: of(&[0, 2, 6]),
             relates: of(&[0, 1]) == 1,
             limits_of_64: [0, 2, 8][limiting.within(0..3) as usize],
+            has_groups: grouping.within(0..2) == 0,
         };
         let (shards, hands) = (of(&[1, 1, 2, 3]), of(&[1, 2, 4]));
         let fetched_max = match settings.serves {
@@ -185,6 +191,7 @@ impl World {
             hall,
             meters: meters.clone(),
             limiting,
+            grouping,
             bug,
             counters,
             is_told,
@@ -415,8 +422,15 @@ impl World {
         {
             Clients::relate(jobs, model, random);
         }
+        let mut more = None;
+        if self.habits.has_groups {
+            Clients::group(&mut command, &mut self.grouping);
+            let limits = self.grouping.within(0..6) == 0;
+            more = limits.then(|| Clients::group_limits(&mut self.grouping));
+        }
         if let Some(shard) = shard {
             shard.ask(command);
+            more.into_iter().for_each(|more| shard.ask(more));
         }
     }
 

@@ -156,7 +156,8 @@ pub(super) fn whole(world: &World) -> String {
     // Which of those with one key is found follows from the rest.
     dead.sort_by_key(|dead| dead.job.id);
     let related = relations::whole(core, world.now);
-    format!("{views:?} {dead:?} {jobs:?} {schedules:?} {counts:?} {issued:?} {related}")
+    let groups = core.queues.groups.told(core.queues.names(), world.now.mono.signed_ns());
+    format!("{groups:?} {views:?} {dead:?} {jobs:?} {schedules:?} {counts:?} {issued:?} {related}")
 }
 
 #[derive(Clone, Debug)]

@@ -19,6 +19,7 @@ pub(super) enum Op {
     NewBatch { parent: Option<usize>, callbacks: u8 },
     SetBatch { pick: usize, is_open: bool },
     Member { pick: usize, delay_s: u64, attempts_max: u16 },
+    LimitGroups { group: Option<u8>, limits: u8 },
 }
 
 pub(super) fn any_op() -> impl Strategy<Value = Op> {
@@ -60,6 +61,8 @@ pub(super) fn any_op() -> impl Strategy<Value = Op> {
             .prop_map(|(pick, is_open)| Op::SetBatch { pick, is_open }),
         2 => (0..9_usize, 0..3_u64, 1..3_u16)
             .prop_map(|(pick, delay_s, attempts_max)| Op::Member { pick, delay_s, attempts_max }),
+        1 => (prop::option::of(0..3_u8), 0..6_u8)
+            .prop_map(|(group, limits)| Op::LimitGroups { group, limits }),
         1 => (0..3_u8, any::<bool>()).prop_map(|(name, resume)| Op::Pause { name, resume }),
     ]
 }
@@ -80,14 +83,19 @@ pub(super) fn run(
             let payload = format!("{delay_s} {at}").into_bytes().into();
             let timeout_ms = 3000;
             // Few keys, so that a new job has that of a dead one.
+            let number = key;
             let key = (key < 4).then_some(Key([key; 16]));
             let keeps_dead = delay_s != 7;
             let expires = expires_s.map(|seconds| Expiry::After(seconds * SECOND));
-            let options = expires.map(|_| JobOptions { expires, ..JobOptions::default() }.into());
+            // Some have a group, with other optional fields or without.
+            let group = (number >= 7).then(|| groups::name(number % 3).into());
+            let options = JobOptions { expires, group, ..JobOptions::default() };
+            let options = (!options.is_default()).then(|| options.into());
             let new = NewJob { due, attempts_max, timeout_ms, payload, options, ..job() };
             let new = NewJob { key, keeps_dead, ..new };
             let answer = world.answer(Input::Submit { caller: CallerId(0), job: &new });
-            let is_held = matches!(answer, Answer::Refused(Refusal::KeyHeld(_)));
+            let is_held =
+                matches!(answer, Answer::Refused(Refusal::KeyHeld(_) | Refusal::GroupFull { .. }));
             let never_runs = expires_s.is_some_and(|seconds| seconds <= delay_s);
             let refused = answer == Answer::Refused(Refusal::ExpiresFirst);
             let is_added = matches!(answer, Answer::Submitted(_));
@@ -155,6 +163,17 @@ pub(super) fn run(
         | Op::NewBatch { .. }
         | Op::SetBatch { .. }
         | Op::Member { .. }) => relations::run(world, op),
+        Op::LimitGroups { group, limits } => {
+            let group = group.map(groups::name);
+            let limits = groups::some_limits(limits);
+            let answer = world.answer(Input::LimitGroups {
+                caller: CallerId(0),
+                queue: "default",
+                group,
+                limits: limits.as_ref(),
+            });
+            prop_assert!(matches!(answer, Answer::QueueSet(_)), "{:?}", answer);
+        }
         Op::Pause { name, resume } => {
             let (caller, name) = (CallerId(0), format!("schedule {name}"));
             world.answer(match resume {

@@ -169,6 +169,20 @@ fn a_snapshot_of_another_kind_shard_or_version_is_named() {
     assert!(matches!(restore(world.now, &longer), Err(RestoreError::Malformed(_))));
 }
 
+/// Version 7 had no part about groups, and no number in the header that counts it.
+#[test]
+fn a_snapshot_of_the_version_before_groups_is_read() {
+    let mut world = varied();
+    let mut bytes = bytes(&mut world);
+    bytes[8] = 7;
+    assert_eq!(bytes.drain(132..136).collect::<Vec<u8>>(), [0; 4]);
+    for piece_bytes in [1, usize::MAX] {
+        let mut other = World::with(Memory::default(), world.now.mono.0, world.now.wall.0);
+        other.core = restore_in(world.now, &bytes, piece_bytes).unwrap();
+        assert_eq!(whole(&other), whole(&world));
+    }
+}
+
 #[test]
 fn each_lease_has_a_job_of_its_own() {
     let mut world = World::new();
