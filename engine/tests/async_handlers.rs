@@ -67,26 +67,34 @@ impl Drop for OnDrop {
 
 struct World {
     engine: Engine,
+    /// Futures that have come to where they wait for ever.
+    waits: Receiver<JobId>,
     dropped: Receiver<JobId>,
     events: Receiver<JobEvent>,
 }
 
 /// An engine with one executor, whose asynchronous handler does what its payload says.
 fn world(dir: &TempDir) -> World {
+    let (tell_waits, waits) = unbounded();
     let (tell_dropped, dropped) = unbounded();
     let (tell, events) = unbounded();
     let handler = move |attempt: AsyncAttempt| {
         let on_drop = OnDrop(tell_dropped.clone(), attempt.job());
         let payload = attempt.payload().clone();
+        let tell_waits = tell_waits.clone();
         assert!(payload != "panic before the future", "as asked");
         async move {
             let _on_drop = on_drop;
             match &payload[..] {
-                b"wait" => pending().await,
+                b"wait" => {
+                    tell_waits.send(attempt.job()).unwrap();
+                    pending().await
+                }
                 b"fail" => Err(JobError::permanent("no")),
                 b"panic" => panic!("as asked"),
                 b"more time" => {
                     attempt.extend(Duration::from_secs(600)).unwrap();
+                    tell_waits.send(attempt.job()).unwrap();
                     pending().await
                 }
                 _ => Ok(()),
@@ -99,7 +107,7 @@ fn world(dir: &TempDir) -> World {
         .observer(move |event: &JobEvent| drop(tell.send(event.clone())))
         .start()
         .unwrap();
-    World { engine, dropped, events }
+    World { engine, waits, dropped, events }
 }
 
 fn task(payload: &'static str) -> NewJob {
@@ -150,9 +158,12 @@ fn every_way_in_which_a_future_ends_is_an_outcome() {
 fn a_time_out_drops_the_future_unless_it_asked_for_more_time() {
     let dir = TempDir::new().unwrap();
     let world = world(&dir);
-    let short = Duration::from_millis(50);
-    let asked = world.engine.submit(task("more time").timeout(short)).unwrap();
-    let ended = world.engine.submit(task("wait").timeout(short)).unwrap();
+    // Time enough for a future to ask, on any machine.
+    let timeout = Duration::from_secs(2);
+    let asked = world.engine.submit(task("more time").timeout(timeout)).unwrap();
+    assert_eq!(world.waits.recv_timeout(PATIENCE), Ok(asked));
+    // The other begins later: when its time is over, that of the one that asked would be over too.
+    let ended = world.engine.submit(task("wait").timeout(timeout)).unwrap();
     assert_eq!(world.event(), (ended, OutcomeKind::TimedOut, Next::Dead));
     assert_eq!(world.dropped.recv_timeout(PATIENCE), Ok(ended));
     world.engine.cancel(asked).unwrap();
@@ -165,16 +176,12 @@ fn a_shutdown_drops_futures_after_its_grace_and_their_jobs_go_on_at_the_next_sta
     let first = world(&dir);
     let quick = Backoff::exponential(Duration::from_millis(1), Duration::from_millis(1));
     let job = first.engine.submit(task("wait").attempts_max(3).backoff(quick)).unwrap();
-    while first.engine.stats().unwrap().counts.running == 0 {
-        thread::yield_now();
-    }
+    assert_eq!(first.waits.recv_timeout(PATIENCE), Ok(job));
     let report = first.engine.shutdown(Duration::from_millis(10)).unwrap();
     assert_eq!((report.abandoned, first.dropped.recv_timeout(PATIENCE)), (0, Ok(job)));
     drop(first);
     let second = world(&dir);
-    while second.engine.stats().unwrap().counts.running == 0 {
-        thread::yield_now();
-    }
+    assert_eq!(second.waits.recv_timeout(PATIENCE), Ok(job));
     second.engine.cancel(job).unwrap();
     assert_eq!(second.event(), (job, OutcomeKind::Cancelled, Next::Done));
 }

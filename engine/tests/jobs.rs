@@ -137,7 +137,8 @@ fn a_dead_job_is_looked_at_over_a_restart_and_queued_again() {
 #[test]
 fn bounds_of_the_dead_set_are_kept() {
     let (dir, works) = (tempfile::tempdir().unwrap(), Arc::default());
-    let engine = builder(dir.path(), 1, &works).dead_max(3).start().unwrap();
+    // One executor, so that they die in their order.
+    let engine = builder(dir.path(), 1, &works).executors(1).dead_max(3).start().unwrap();
     let ids: Vec<JobId> = (0..10).map(|_| engine.submit(NewJob::new("send")).unwrap()).collect();
     assert!(engine.drain(LONG));
     wait_until(&engine, |engine| buried(engine) == 3);

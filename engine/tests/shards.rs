@@ -50,6 +50,16 @@ fn far() -> NewJob {
     NewJob::new("job").delay(Duration::from_secs(3600))
 }
 
+/// Waits until it is so.
+#[track_caller]
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        thread::yield_now();
+    }
+}
+
 fn closed<T>(shard: usize) -> Result<T, CallError> {
     Err(CallError::ShardClosed(shard))
 }
@@ -189,9 +199,7 @@ fn running_attempts_have_the_grace_and_what_does_not_return_holds_up_no_other_sh
         .unwrap();
     let keys = keys(&engine);
     engine.submit(NewJob::new("polite").key(keys[0])).unwrap();
-    while engine.stats().unwrap().counts.running == 0 {
-        thread::yield_now();
-    }
+    wait_until("an attempt is lent out", || engine.stats().unwrap().counts.running > 0);
     assert_eq!(engine.close_shard(0, Duration::ZERO).unwrap().abandoned, 0);
     engine.submit(NewJob::new("deaf").key(keys[1])).unwrap();
     assert_eq!(begins.recv_timeout(PATIENCE), Ok(1));
@@ -204,9 +212,7 @@ fn running_attempts_have_the_grace_and_what_does_not_return_holds_up_no_other_sh
     assert!(engine.drain(PATIENCE));
     // What the first attempt comes to concerns nobody any more.
     let_go.store(true, Ordering::Relaxed);
-    while engine.stats().unwrap().executors_hung > 0 {
-        thread::yield_now();
-    }
+    wait_until("the handler has returned", || engine.stats().unwrap().executors_hung == 0);
     assert_eq!(engine.stats().unwrap().stale_completions, 0);
     engine.shutdown(PATIENCE).unwrap();
 }
@@ -278,7 +284,9 @@ fn under_load_nothing_is_lost_or_doubled_while_a_shard_closes_and_opens() {
                     Err(error) => panic!("{error}"),
                 }
                 // What was refused was not taken, and is sent again.
+                let since = Instant::now();
                 while !left.is_empty() && !engine.is_shard_open(1) {
+                    assert!(since.elapsed() < PATIENCE, "the shard stays closed");
                     refused.fetch_add(1, Ordering::Relaxed);
                     thread::yield_now();
                 }
@@ -320,11 +328,8 @@ fn under_load_nothing_is_lost_or_doubled_while_a_shard_closes_and_opens() {
 
 /// Waits until callers have drawn so many more numbers.
 fn wait_for(next: &AtomicU32, more: u32) {
-    let (start, until) = (Instant::now(), next.load(Ordering::Relaxed) + more);
-    while next.load(Ordering::Relaxed) < until {
-        assert!(start.elapsed() < PATIENCE, "the callers stand still");
-        thread::yield_now();
-    }
+    let until = next.load(Ordering::Relaxed) + more;
+    wait_until("the callers go on", || next.load(Ordering::Relaxed) >= until);
 }
 
 /// Shutdown, closing and opening at the same time end in a closed engine, whoever comes first.
@@ -344,9 +349,7 @@ fn an_engine_that_shuts_down_while_shards_close_and_open_ends() {
                 }
             });
             scope.spawn(|| while engine.submit(far()) != Err(CallError::ShuttingDown.into()) {});
-            while !started.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
+            wait_until("a shard has closed", || started.load(Ordering::SeqCst));
             engine.shutdown(PATIENCE).unwrap();
         });
         assert!(matches!(engine.open_shard(0), Err(OpenShardError::ShuttingDown)));

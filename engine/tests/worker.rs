@@ -157,7 +157,9 @@ fn executors_keep_to_their_queues_and_a_paused_one_waits() {
     assert_eq!(engine.pause_queue("mail", true), Ok(false));
     add(&engine, mail("x"), key("x")).unwrap();
     engine.submit(NewJob::new("local").queue("here")).unwrap();
+    let until = Instant::now() + 60 * SECOND;
     while engine.stats().unwrap().counts.succeeded < 1 {
+        assert!(Instant::now() < until, "the executor does not run its queue's job");
         std::thread::yield_now();
     }
     assert!(engine.fetch_wait(&fetch(&["mail"], 1, Duration::ZERO)).unwrap().is_empty());

@@ -238,7 +238,7 @@ fn failures_say_what_to_do() {
     assert!(matches!(Client::connect(address, &hasty), Err(ClientError::Timeout { .. })));
     server.join().unwrap();
 
-    // A port that was just given back: nothing listens there.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that was just given back, of an address that nobody else is given one of: nothing listens there.
+    let address = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
     assert!(matches!(Client::connect(address, &options()), Err(ClientError::Connect { .. })));
 }

@@ -154,20 +154,21 @@ fn a_schedule_runs_each_second_and_the_state_survives() {
 fn what_is_no_longer_configured_does_not_catch_up() {
     let folder = tempfile::tempdir().unwrap();
     let config = "[[schedule]]\nname = \"old\"\nevery = \"100ms\"\ncommand = [\"true\"]\n\
-                  missed = { all = { limit = 10, window = \"1h\" } }\n";
+                  missed = { all = { limit = 100, window = \"1h\" } }\n";
     write(folder.path(), "t.toml", config);
     let mut server = Server::start(folder.path(), &["--config", "t.toml"]);
     server.expect(&["run succeeded", "name=\"old\""]);
     server.end();
-    // Fire times have to pass without the server.
-    thread::sleep(Duration::from_millis(300));
+    // Thirty fire times pass without the server.
+    thread::sleep(Duration::from_secs(3));
     let config = "[[schedule]]\nname = \"new\"\nevery = \"100ms\"\ncommand = [\"true\"]\n";
     write(folder.path(), "t.toml", config);
     let mut server = Server::start(folder.path(), &["--config", "t.toml"]);
     server.expect(&["run succeeded", "name=\"new\""]);
     let log = server.end();
-    // One run may have been handed out when the first server ended; three fire times were missed.
-    assert!(log.matches("not run").count() <= 1, "{log}");
+    // The first server may have left some that were due: one, or those of a second if its executors
+    // were held up.
+    assert!(log.matches("not run").count() <= 15, "{log}");
 }
 
 #[test]

@@ -446,12 +446,15 @@ fn a_backup_while_the_log_is_cleaned_is_whole_and_bad_snapshots_are_put_aside() 
         while head() == 0 {
             assert!(begun.elapsed() < PATIENCE, "the log is not cleaned");
         }
-        let mut heads = BTreeSet::new();
         for number in 0..3 {
             let dest = data.root.path().join(format!("copy-{number}"));
+            let before = head();
             let copied = check_json(&["backup", dir, dest.to_str().unwrap()], 0);
             assert_eq!(copied["shards"].as_array().unwrap().len(), 1, "{copied:#}");
-            heads.insert(head());
+            let begun = Instant::now();
+            while head() == before {
+                assert!(begun.elapsed() < PATIENCE, "the log is not cleaned meanwhile");
+            }
             let restored = start(&dest, None);
             for job in &data.jobs {
                 let found = restored.job(*job).unwrap();
@@ -459,7 +462,6 @@ fn a_backup_while_the_log_is_cleaned_is_whole_and_bad_snapshots_are_put_aside() 
             }
             restored.shutdown(PATIENCE).unwrap();
         }
-        assert!(heads.len() > 1, "the log was not cleaned meanwhile");
     });
     engine.shutdown(PATIENCE).unwrap();
     check(&["wal", "verify", dir], 0, &["clean"]);

@@ -127,14 +127,17 @@ fn probe(engine: &Engine, is_over: &AtomicBool) -> Result<Histogram<u64>, BenchE
     let mut took_ns = histogram()?;
     let began = Instant::now();
     let mut planned = Duration::ZERO;
-    while !is_over.load(Ordering::Relaxed) {
+    // One at the least, however late this thread begins.
+    loop {
         thread::sleep(planned.saturating_sub(began.elapsed()));
         // From the planned moment: a call that waits delays those behind it.
         engine.submit_batch(vec![NewJob::new("probe")])?;
         took_ns.record(began.elapsed().saturating_sub(planned).as_nanos() as u64)?;
         planned += PROBE;
+        if is_over.load(Ordering::Relaxed) {
+            return Ok(took_ns);
+        }
     }
-    Ok(took_ns)
 }
 
 fn histogram() -> Result<Histogram<u64>, BenchError> {

@@ -22,6 +22,9 @@ use crate::BenchError;
 const PROBE_DELAY: Duration = Duration::from_secs(3600);
 /// How long the submission of a job of the herd may take.
 const SUBMIT_NS: u64 = 5000;
+/// A machine that takes the jobs too slowly for their instant has twice as long the next time, up to so
+/// many times as long.
+const SLOWER_MAX: u64 = 16;
 
 /// What a herd did.
 #[derive(Clone, Debug)]
@@ -45,29 +48,33 @@ impl Herd {
     /// # Panics
     /// A job was refused, ran twice or ran early, or a job of the other caller was not acknowledged.
     pub fn run(parent: &Path, jobs: u64, durability: Durability) -> Result<Self, BenchError> {
-        let rig = Rig::new(parent, jobs, Setting { durability, shards: 1, jobs_max: 1 << 30 })?;
-        let due_ns = clocks::wall_ns() + SECOND_NS / 2 + jobs * SUBMIT_NS;
-        for start in (0..jobs).step_by(BATCH as usize) {
-            rig.submit(start..(start + BATCH).min(jobs), |_| due_ns)?;
-        }
-        while rig.account.answers().0 < jobs {
-            if clocks::wall_ns() >= due_ns {
+        let mut slower = 1;
+        let (rig, due_ns) = loop {
+            let ahead_ns = slower * (SECOND_NS / 2 + jobs * SUBMIT_NS);
+            if let Some(gathered) = gather(parent, jobs, durability, ahead_ns)? {
+                break gathered;
+            }
+            slower *= 2;
+            if slower > SLOWER_MAX {
                 return Err("the jobs were not all accepted when they were due".into());
             }
-            clocks::sleep_until(clocks::wall_ns() + MILLISECOND_NS);
-        }
+        };
         clocks::ask_for_fine_wakeups();
         clocks::sleep_until(due_ns);
         let began = Instant::now();
         let mut acks = Vec::new();
         let mut planned_ns = due_ns;
-        while rig.account.ran() < jobs {
-            if began.elapsed() > WAIT_MAX {
-                return Err(format!("the jobs did not run within {WAIT_MAX:?}").into());
-            }
+        // One at the least: a herd may have drained before this thread looks.
+        loop {
             acks.push(probe(&rig, planned_ns)?);
             planned_ns += MILLISECOND_NS;
             clocks::sleep_until(planned_ns);
+            if rig.account.ran() >= jobs {
+                break;
+            }
+            if began.elapsed() > WAIT_MAX {
+                return Err(format!("the jobs did not run within {WAIT_MAX:?}").into());
+            }
         }
         let drained = began.elapsed();
         // One more call that waits: what was submitted before it is acknowledged before it.
@@ -81,6 +88,28 @@ impl Herd {
         }
         Ok(Self { ack_ns, drained })
     }
+}
+
+/// An engine that has accepted `jobs` jobs, all due at one instant `ahead_ns` from its start, and that
+/// instant. `None`: it came too soon.
+fn gather(
+    parent: &Path,
+    jobs: u64,
+    durability: Durability,
+    ahead_ns: u64,
+) -> Result<Option<(Rig, u64)>, BenchError> {
+    let rig = Rig::new(parent, jobs, Setting { durability, shards: 1, jobs_max: 1 << 30 })?;
+    let due_ns = clocks::wall_ns() + ahead_ns;
+    for start in (0..jobs).step_by(BATCH as usize) {
+        rig.submit(start..(start + BATCH).min(jobs), |_| due_ns)?;
+    }
+    while rig.account.answers().0 < jobs {
+        if clocks::wall_ns() >= due_ns {
+            return Ok(None);
+        }
+        clocks::sleep_until(clocks::wall_ns() + MILLISECOND_NS);
+    }
+    Ok(Some((rig, due_ns)))
 }
 
 /// Submits one job that was planned for `planned_ns`; how long its acknowledgement took from then is

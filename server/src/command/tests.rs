@@ -39,6 +39,30 @@ fn run_through(spec: &Spec) -> Outcome {
     run(spec, &|| false)
 }
 
+/// Time-outs for commands that must have come somewhere before: the next is for a machine on which the
+/// one before was over too soon.
+const TIMEOUTS_MS: [u64; 3] = [500, 5_000, 50_000];
+
+/// The outcome of the first of [`TIMEOUTS_MS`] that the command came far enough in.
+fn time_out(spec: &Spec, came_far_enough: impl Fn(&Outcome) -> bool) -> Outcome {
+    let mut outcomes = Vec::new();
+    for timeout_ms in TIMEOUTS_MS {
+        let outcome = run_through(&Spec { timeout_ms, ..spec.clone() });
+        let after = Duration::from_millis(timeout_ms);
+        assert!(
+            matches!(outcome.end, End::TimedOut { after: told, .. } if told == after),
+            "{:?}",
+            outcome.end
+        );
+        assert!(outcome.elapsed >= after, "{outcome:?}");
+        if came_far_enough(&outcome) {
+            return outcome;
+        }
+        outcomes.push(outcome);
+    }
+    panic!("it never comes far enough: {outcomes:?}");
+}
+
 fn text(outcome: &Outcome) -> String {
     String::from_utf8(outcome.output.to_vec()).unwrap()
 }
@@ -136,22 +160,27 @@ fn a_timeout_ends_the_whole_group_even_what_ignores_the_first_signal() {
         "sh -c 'trap \"\" TERM; echo $$ > {0}.new; mv {0}.new {0}; sleep 1000' & wait",
         file.display()
     );
-    let spec = Spec { timeout_ms: 500, kill_grace_ms: 300, ..shell(&line) };
-    let outcome = run_through(&spec);
-    let expected = "timed out after 500ms, ended by SIGKILL";
-    assert_eq!(outcome.failure().unwrap().message, expected);
-    assert!(outcome.elapsed >= Duration::from_millis(800), "the grace was given");
-    assert!(outcome.failure().unwrap().retryable);
-    assert_ends(pid_in(&file).expect("the grandchild had half a second to start"));
+    let spec = Spec { kill_grace_ms: 300, ..shell(&line) };
+    let outcome = time_out(&spec, |_| file.exists());
+    let End::TimedOut { after, stop: Stop::Killed } = outcome.end else {
+        panic!("{:?}", outcome.end)
+    };
+    let failure = outcome.failure().unwrap();
+    assert_eq!(failure.message, format!("timed out after {after:?}, ended by SIGKILL"));
+    assert!(failure.retryable);
+    assert!(outcome.elapsed >= after + Duration::from_millis(300), "the grace was given");
+    assert_ends(pid_in(&file).unwrap());
 }
 
 #[test]
 fn a_command_that_obeys_is_not_killed() {
-    let spec = Spec {
-        timeout_ms: 300,
-        ..shell("trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done")
-    };
-    let outcome = run_through(&spec);
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready");
+    let line = format!(
+        "trap 'echo bye; exit 0' TERM; : > {}; while :; do sleep 0.05; done",
+        ready.display()
+    );
+    let outcome = time_out(&shell(&line), |_| ready.exists());
     assert!(
         matches!(outcome.end, End::TimedOut { stop: Stop::Terminated, .. }),
         "{:?}",
@@ -203,9 +232,8 @@ fn a_process_left_behind_does_not_hold_the_run() {
 
 #[test]
 fn a_command_that_never_stops_writing_still_times_out() {
-    let spec = Spec { timeout_ms: 300, output_limit_bytes: 2, ..shell("yes") };
-    let outcome = run_through(&spec);
-    assert!(matches!(outcome.end, End::TimedOut { .. }), "{:?}", outcome.end);
+    let spec = Spec { output_limit_bytes: 2, ..shell("yes") };
+    let outcome = time_out(&spec, |outcome| !outcome.output.is_empty());
     assert_eq!(outcome.output.to_vec().len(), 2);
 }
 

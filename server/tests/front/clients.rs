@@ -2,10 +2,12 @@
 //! installed its test says so and passes, unless CI runs it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +15,7 @@ use std::{
 use serde_json::Value;
 use tickwheel_protocol::{Client, ClientOptions, Password};
 
-use super::server::{AMPLE, Server, Start, folder, tools};
+use super::server::{AMPLE, Server, Start, folder, own_address, tools};
 
 /// The output of a command, or what kept it from running.
 fn run(command: &mut Command) -> Result<Output, String> {
@@ -30,42 +32,100 @@ pub(crate) fn skip(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
+/// [`run`] of a command that needs a registry, which may be out of reach for a moment.
+fn run_patiently(command: &mut Command) -> Result<Output, String> {
+    for pause_s in [2, 10] {
+        match run(command) {
+            Ok(output) => return Ok(output),
+            Err(why) => eprintln!("once more in {pause_s} seconds: {why}"),
+        }
+        thread::sleep(Duration::from_secs(pause_s));
+    }
+    run(command)
+}
+
+/// What is made of a tool, once in this process: tests that run side by side want the same ones.
+fn once(tool: &str, make: impl FnOnce() -> Result<PathBuf, String>) -> Result<PathBuf, String> {
+    type Made = Arc<OnceLock<Result<PathBuf, String>>>;
+    static ALL: Mutex<BTreeMap<String, Made>> = Mutex::new(BTreeMap::new());
+    let made = Arc::clone(ALL.lock().unwrap().entry(tool.to_owned()).or_default());
+    made.get_or_init(make).clone()
+}
+
+/// Puts what `install` fills a folder with into its place at one go: what is there is whole.
+fn put(home: &Path, install: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
+    let draft = tempfile::tempdir_in(tools()).map_err(|error| error.to_string())?;
+    install(draft.path())?;
+    if home.exists() {
+        fs::remove_dir_all(home).map_err(|error| error.to_string())?;
+    }
+    fs::rename(draft.keep(), home).map_err(|error| error.to_string())
+}
+
+/// The version of a package that these tests are known to pass with.
+fn version(package: &str) -> &'static str {
+    match package {
+        "pyfaktory" => "0.2.13",
+        "faktory" => "1.0.0",
+        "faktory-worker" => "4.7.1",
+        other => panic!("no version of {other} is known"),
+    }
+}
+
 /// A Python with this package.
 pub(crate) fn python(package: &str) -> Result<PathBuf, String> {
-    let home = tools().join(format!("python-{package}"));
-    let python = home.join("bin/python");
-    let is_there = |python: &Path| {
-        // A folder of the tests may hold a script with the package's name.
-        run(Command::new(python).args(["-c", &format!("import {package}")]).current_dir("/"))
-    };
-    if is_there(&python).is_err() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
-        is_there(&python)?;
-    }
-    Ok(python)
+    let name = format!("python-{package}-{}", version(package));
+    once(&name, || {
+        let home = tools().join(&name);
+        let is_there = |home: &Path| {
+            let mut import = Command::new(home.join("bin/python"));
+            // A folder of the tests may hold a script with the package's name.
+            run(import.args(["-c", &format!("import {package}")]).current_dir("/"))
+        };
+        if is_there(&home).is_err() {
+            put(&home, |home| {
+                run(Command::new("python3").args(["-m", "venv"]).arg(home))?;
+                let mut install = Command::new(home.join("bin/python"));
+                install.args(["-m", "pip", "install", "--quiet"]);
+                run_patiently(install.arg(format!("{package}=={}", version(package))))?;
+                Ok(())
+            })?;
+            is_there(&home)?;
+        }
+        Ok(home.join("bin/python"))
+    })
 }
 
 /// A folder with this package of Node's registry.
 pub(crate) fn node(package: &str) -> Result<PathBuf, String> {
-    let home = tools().join(format!("node-{package}"));
-    if !home.join("node_modules").join(package).exists() {
-        fs::create_dir_all(&home).map_err(|error| error.to_string())?;
-        fs::write(home.join("package.json"), "{\"private\":true}").map_err(|e| e.to_string())?;
-        run(Command::new("npm").args(["install", "--silent", package]).current_dir(&home))?;
-    }
-    run(Command::new("node").arg("--version"))?;
-    Ok(home)
+    let name = format!("node-{package}-{}", version(package));
+    once(&name, || {
+        let home = tools().join(&name);
+        if !home.join("node_modules").join(package).exists() {
+            put(&home, |home| {
+                let manifest = home.join("package.json");
+                fs::write(manifest, "{\"private\":true}").map_err(|error| error.to_string())?;
+                let mut install = Command::new("npm");
+                install.args(["install", "--silent"]).current_dir(home);
+                run_patiently(install.arg(format!("{package}@{}", version(package))))?;
+                Ok(())
+            })?;
+        }
+        run(Command::new("node").arg("--version"))?;
+        Ok(home)
+    })
 }
 
 /// The program on the crate `faktory`.
 pub(crate) fn rust() -> Result<PathBuf, String> {
-    let target = tools().join("faktory-crate");
-    let manifest = scripts().join("rust/Cargo.toml");
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
-    run(build.arg("--target-dir").arg(&target))?;
-    Ok(target.join("debug/tickwheel-test-client"))
+    once("faktory-crate", || {
+        let target = tools().join("faktory-crate");
+        let manifest = scripts().join("rust/Cargo.toml");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
+        run_patiently(build.arg("--target-dir").arg(&target))?;
+        Ok(target.join("debug/tickwheel-test-client"))
+    })
 }
 
 fn scripts() -> PathBuf {
@@ -159,9 +219,9 @@ impl Drop for Worker<'_> {
 const PASSWORD: &str = "sesame";
 const CONFIG: &str = "[work]\nbackoff = \"100ms\"\n";
 
-fn start(folder: &Path, port: u16) -> Server {
-    let start = Start { password: Some(PASSWORD), config: CONFIG, port, ..Start::default() };
-    Server::with(folder, &start)
+fn start(folder: &Path, address: SocketAddr) -> Server {
+    let (password, address) = (Some(PASSWORD), Some(address));
+    Server::with(folder, &Start { password, config: CONFIG, address, ..Start::default() })
 }
 
 fn connect(server: &Server) -> Client {
@@ -187,9 +247,9 @@ fn suite(program: Result<Program, String>) {
         Err(why) => return skip(&why),
     };
     let folder = folder();
-    let mut server = start(folder.path(), 0);
-    let port = server.address.port();
-    let url = format!("tcp://:{PASSWORD}@127.0.0.1:{port}");
+    let mut server = start(folder.path(), own_address());
+    let address = server.address;
+    let url = format!("tcp://:{PASSWORD}@{address}");
     let (done, pushed) = (folder.path().join("done"), folder.path().join("pushed"));
     let push = |first: u64, count: u64, delay_ms: u64, fail: &str| {
         let numbers = [first, count, delay_ms].map(|number| number.to_string());
@@ -233,7 +293,7 @@ fn suite(program: Result<Program, String>) {
             ledger(&pushed).contains(&stop)
         });
         server.kill();
-        server = start(folder.path(), port);
+        server = start(folder.path(), address);
     }
     await_that("the producer ends", || {
         worker.keep();
@@ -252,21 +312,31 @@ fn suite(program: Result<Program, String>) {
         missing <= leased && call(&mut client, "INFO", "")["faktory"]["total_enqueued"] == 0
     });
 
-    // Quiet: it fetches no more.
+    // Quiet: once it has heard so, it fetches no more.
     client.call("WORKER", b"QUIET *").unwrap();
-    thread::sleep(Duration::from_secs(QUIET_SECONDS));
-    run(&mut push(1_000_000, 20, 0, "no")).unwrap();
+    let queued = |client: &mut Client| {
+        call(client, "INFO", "")["faktory"]["queues"]["default"].as_u64().unwrap_or(0)
+    };
+    let mut probes = 1_000_000..;
+    await_that("the worker is quiet", || {
+        run(&mut push(probes.next().unwrap(), 1, 0, "no")).unwrap();
+        let until = Instant::now() + QUIET;
+        while queued(&mut client) > 0 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        queued(&mut client) > 0
+    });
+    run(&mut push(2_000_000, 20, 0, "no")).unwrap();
     thread::sleep(Duration::from_millis(300));
-    assert_eq!(call(&mut client, "INFO", "")["faktory"]["queues"]["default"], 20);
+    assert_eq!(queued(&mut client), 21);
     // Terminate: it ends by itself.
     client.call("WORKER", b"TERMINATE *").unwrap();
     await_that("the worker ends", || worker.child.try_wait().unwrap().is_some());
     server.end();
 }
 
-/// A sign of life each second (five in the Rust client, which has no setting for it), and a fetch that
-/// waits for two.
-const QUIET_SECONDS: u64 = 8;
+/// A worker that leaves a job for so long fetches no more.
+const QUIET: Duration = Duration::from_secs(3);
 
 #[test]
 fn pyfaktory_does_all_that_a_client_has_to() {
@@ -295,7 +365,7 @@ fn faktory_of_rust_follows_a_jobs_progress() {
         Err(why) => return skip(&why),
     };
     let folder = folder();
-    let server = start(folder.path(), 0);
+    let server = start(folder.path(), own_address());
     let url = format!("tcp://:{PASSWORD}@{}", server.address);
     let done = folder.path().join("done");
     let output = run(&mut program.command(&["progress", &url, done.to_str().unwrap()])).unwrap();

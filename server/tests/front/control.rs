@@ -32,12 +32,7 @@ fn schedules_add_jobs_that_workers_fetch_fail_and_acknowledge() {
     assert!(client.ask(&format!("TRACK GET {name}")).contains("working"));
     assert!(client.ask("CRON RUN pulse").contains("-ERR"), "the run before has not ended");
     assert_eq!(client.ask(&format!(r#"FAIL {{"jid":"{name}","message":"no"}}"#)), "+OK");
-    let again = loop {
-        let got = client.ask("FETCH clock");
-        if got != "$-1" {
-            break serde_json::from_str::<Value>(&got).unwrap();
-        }
-    };
+    let again: Value = serde_json::from_str(&client.fetch("clock")).unwrap();
     assert_eq!((&again["jid"], &again["failure"]["message"]), (&json!(name), &json!("no")));
     assert_eq!(client.ask(&format!(r#"EXTEND {{"jid":"{name}","seconds":90}}"#)), "+OK");
     assert_eq!(client.ask(&format!(r#"ACK {{"jid":"{name}"}}"#)), "+OK");
@@ -65,7 +60,7 @@ fn schedules_fire_pause_and_outlive_the_server() {
     };
     assert_eq!(client.ask(&put("fast", r#""every_ms":100,"runs":2"#)), "+OK");
     for _ in 0..2 {
-        assert!(client.ask("FETCH q").contains(r#""jobtype":"a""#));
+        assert!(client.fetch("q").contains(r#""jobtype":"a""#));
     }
     assert_eq!(client.ask(r#"FETCHB {"n":9,"wait_ms":300,"queues":["q"]}"#), "[]");
     // One that is due at once and begins paused is not added.
@@ -73,7 +68,7 @@ fn schedules_fire_pause_and_outlive_the_server() {
     assert_eq!(client.ask(&put("once", once)), "+OK");
     assert_eq!(client.ask(r#"FETCHB {"n":9,"wait_ms":300,"queues":["q"]}"#), "[]");
     assert_eq!(client.ask("CRON RESUME once"), "+OK");
-    assert!(client.ask("FETCH q").contains(r#""jobtype":"a""#));
+    assert!(client.fetch("q").contains(r#""jobtype":"a""#));
     let nightly = r#""cron":"30 2 * * *","zone":"Europe/Paris""#;
     assert_eq!(client.ask(&put("nightly", nightly)), "+OK");
     assert_eq!(client.ask("CRON PAUSE nightly"), "+OK");

@@ -141,6 +141,6 @@ fn paused_schedules_of_the_configuration_do_not_fire_until_it_says_so() {
     fs::write(folder.path().join("t.toml"), config(false)).unwrap();
     server.signal(Signal::HUP);
     server.expect("the configuration was read again");
-    assert!(client.ask("FETCH default").contains(r#""jobtype":"k""#));
+    assert!(client.fetch("default").contains(r#""jobtype":"k""#));
     server.end();
 }

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::{
     clients::rounds,
-    server::{Server, Start, folder, jid, jid_of, job},
+    server::{Server, Start, folder, jid, jid_of, job, own_address},
 };
 
 #[test]
@@ -63,13 +63,14 @@ fn ends_that_are_only_logged_survive_a_kill_too() {
 #[test]
 fn kills_under_load_lose_nothing_that_was_answered() {
     let folder = folder();
-    let (mut next, mut port) = (0, 0);
+    let (mut next, mut address) = (0, own_address());
     let mut taken: Vec<usize> = Vec::new();
     for _ in 0..rounds(4) {
-        let server = Server::with(folder.path(), &Start { port, ..Start::default() });
-        port = server.address.port();
+        let start = Start { address: Some(address), ..Start::default() };
+        let server = Server::with(folder.path(), &start);
+        address = server.address;
         let mut client = server.producer();
-        let (stop, address) = (taken.len() + 2000, server.address);
+        let stop = taken.len() + 2000;
         let mut server = Some(server);
         let jobs: Vec<String> = (next..next + 20_000).map(|number| job(number, "")).collect();
         let first = next;
@@ -87,7 +88,8 @@ fn kills_under_load_lose_nothing_that_was_answered() {
         assert!(ended.is_err());
         next += 20_000;
     }
-    let server = Server::with(folder.path(), &Start { port, ..Start::default() });
+    let start = Start { address: Some(address), ..Start::default() };
+    let server = Server::with(folder.path(), &start);
     let mut worker = server.worker("worker-1");
     let mut found = std::collections::HashSet::new();
     loop {

@@ -5,7 +5,10 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        atomic::{AtomicU8, Ordering},
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -29,7 +32,8 @@ pub(crate) struct Start<'a> {
     pub(crate) password: Option<&'a str>,
     /// Descriptors at the most.
     pub(crate) descriptors: Option<u32>,
-    pub(crate) port: u16,
+    /// Where it listens, if anybody cares.
+    pub(crate) address: Option<SocketAddr>,
     /// Text of the configuration.
     pub(crate) config: &'a str,
 }
@@ -53,7 +57,8 @@ impl Server {
                 command
             }
         };
-        command.args(["serve", "--listen", &format!("127.0.0.1:{}", start.port)]);
+        let address = start.address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        command.args(["serve", "--listen", &address.to_string()]);
         if !start.config.is_empty() {
             std::fs::write(folder.join("t.toml"), start.config).unwrap();
             command.args(["--config", "t.toml"]);
@@ -196,6 +201,18 @@ impl Raw {
         self.reply()
     }
 
+    /// The next job of these queues, whenever it comes: one FETCH gives up after two seconds.
+    pub(crate) fn fetch(&mut self, queues: &str) -> String {
+        let deadline = Instant::now() + AMPLE;
+        loop {
+            let reply = self.ask(&format!("FETCH {queues}"));
+            if reply != "$-1" {
+                return reply;
+            }
+            assert!(Instant::now() < deadline, "no job of {queues} comes");
+        }
+    }
+
     /// Everything until the server closes.
     pub(crate) fn rest(&mut self) -> String {
         String::from_utf8(self.rest_bytes()).unwrap()
@@ -214,6 +231,14 @@ impl Raw {
     pub(crate) fn stream(&self) -> &TcpStream {
         self.0.get_ref()
     }
+}
+
+/// An address of the caller's own, with a port that the system chooses. On one that others use, too,
+/// they may be given the port while a server is started again.
+pub(crate) fn own_address() -> SocketAddr {
+    static DRAWN: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, DRAWN.fetch_add(1, Ordering::Relaxed), high, low], 0))
 }
 
 /// A job as JSON.

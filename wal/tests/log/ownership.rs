@@ -1,5 +1,13 @@
 //! One owner per directory, and options that must fit.
 
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::channel,
+    },
+    time::{Duration, Instant},
+};
+
 use tickwheel_wal::{LogOptions, OpenError};
 
 use crate::fixture::{Fixture, SEGMENT_BYTES, edit};
@@ -25,17 +33,32 @@ fn a_second_opening_is_refused_and_names_the_first() {
 #[test]
 fn an_opening_waits_for_a_holder_that_is_about_to_end() {
     let fixture = Fixture::new();
-    let (log, _) = fixture.open();
-    let (trying, tries) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        let second = scope.spawn(|| {
-            trying.send(()).unwrap();
-            drop(fixture.open());
-        });
-        tries.recv().unwrap();
-        drop(log);
-        second.join().unwrap();
-    });
+    let opens = |_| {
+        let (log, _) = fixture.open();
+        let (trying, tries) = channel();
+        let has_ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                trying.send(()).unwrap();
+                let is_held = !has_ended.load(Ordering::SeqCst);
+                let begun = Instant::now();
+                match fixture.try_open(fixture.options()) {
+                    Ok(_) => true,
+                    // The machine held the holder up for longer than an opening waits.
+                    Err(OpenError::InUse { .. }) => {
+                        assert!(is_held && begun.elapsed() >= Duration::from_secs(1));
+                        false
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            });
+            tries.recv().unwrap();
+            drop(log);
+            has_ended.store(true, Ordering::SeqCst);
+            second.join().unwrap()
+        })
+    };
+    assert!((0..5).any(opens), "no opening outlasts a holder that ends at once");
 }
 
 #[test]

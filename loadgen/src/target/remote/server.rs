@@ -9,6 +9,7 @@ use std::{
     process::{Child, ChildStderr, Command, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
@@ -41,7 +42,7 @@ const DATA: &str = "data";
 pub(super) struct Server {
     program: PathBuf,
     dir: PathBuf,
-    /// Where it listens. A port that was free once is used again after a kill.
+    /// Where it listens, also after a kill.
     address: String,
     state: Mutex<State>,
 }
@@ -70,7 +71,7 @@ impl Server {
         // The server's folder is not this process's.
         let dir = fs::canonicalize(dir).map_err(|error| failed(error.to_string()))?;
         fs::write(dir.join(CONFIG), config).map_err(|error| failed(error.to_string()))?;
-        let (child, address) = spawn(&program, &dir, "127.0.0.1:0").map_err(failed)?;
+        let (child, address) = spawn(&program, &dir, &own_address()).map_err(failed)?;
         let state = Mutex::new(State { child, before: ProcessUse::default() });
         Ok(Self { program, dir, address, state })
     }
@@ -145,6 +146,14 @@ impl Drop for Server {
 fn beside_this_program() -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
     this.with_file_name("tickwheel")
+}
+
+/// An address of this machine that no other program asks for a port of: on one that others use, too, they
+/// may be given the server's port while it is killed and started again.
+fn own_address() -> String {
+    static DRAWN: AtomicU8 = AtomicU8::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{high}.{low}:0", 200 + DRAWN.fetch_add(1, Ordering::Relaxed) % 50)
 }
 
 /// Starts a server and waits until it serves. The second is where.
