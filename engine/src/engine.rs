@@ -1,6 +1,7 @@
 //! The engine as a program holds it: each call becomes a message to the shard that it concerns.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,6 +17,7 @@ use crate::{
     clock,
     error::{CallError, SubmitError},
     executor::Pool,
+    history::Keeping,
     job::NewJob,
     jobs::Death,
     latency::{self, Latency, Recorder},
@@ -39,6 +41,8 @@ pub struct Engine {
     next_shard: AtomicUsize,
     /// What all shards held at the start.
     pub(crate) recovered: OpenedShard,
+    pub(crate) history: Option<Arc<Keeping>>,
+    pub(crate) data_dir: PathBuf,
 }
 
 /// What became of a batch: an id or a refusal for each job, in the order of the batch.
@@ -168,7 +172,13 @@ impl Engine {
     }
 
     /// An engine whose shards are closed as yet.
-    pub(crate) fn new(slots: Vec<Slot>, pool: Arc<Pool>, paused: bool) -> Self {
+    pub(crate) fn new(
+        slots: Vec<Slot>,
+        pool: Arc<Pool>,
+        paused: bool,
+        history: Option<Arc<Keeping>>,
+        data_dir: PathBuf,
+    ) -> Self {
         Self {
             slots,
             pool,
@@ -176,6 +186,8 @@ impl Engine {
             paused: AtomicBool::new(paused),
             next_shard: AtomicUsize::new(0),
             recovered: OpenedShard::default(),
+            history,
+            data_dir,
         }
     }
 

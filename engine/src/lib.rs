@@ -47,6 +47,7 @@ mod error;
 mod everywhere;
 mod executor;
 mod flow;
+mod history;
 mod job;
 mod jobs;
 mod keyed;
@@ -76,6 +77,12 @@ pub use error::{
 };
 pub use executor::{AsyncAttempt, Attempt, ExtendError, Handle, JobError, Spawn};
 pub use flow::{Flow, StepId};
+pub use history::{
+    AttemptOutcome, AttemptRecord, Begin, GapReason, History, HistoryCursor, HistoryEntry,
+    HistoryEvent, HistoryFiles, HistoryGap, HistoryPage, HistoryPlace, HistoryQuery,
+    HistoryReadError, HistoryStat, JobRef, ParseAttemptOutcomeError, ParseHistoryCursorError,
+    SubscribeError, Subscription,
+};
 pub use job::{Backoff, NewJob};
 pub use jobs::{
     Bulk, BulkPreview, BulkProgress, Death, DeathCause, JobChange, JobCursor, JobEntry, JobFilter,
