@@ -111,3 +111,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/embedding.md")]
 pub struct Embedding;
+
+/// Compiles the example of the page about the history.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/history.md")]
+pub struct HistoryPageExamples;

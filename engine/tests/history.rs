@@ -11,7 +11,7 @@ use std::{
 };
 
 use tickwheel_engine::{
-    AttemptOutcome, AttemptRecord, Backoff, Begin, Builder, Durability, Engine, GapReason, History,
+    AttemptOutcome, AttemptRecord, Backoff, Begin, Builder, Engine, GapReason, History,
     HistoryCursor, HistoryEvent, HistoryFiles, HistoryGap, HistoryQuery, HistoryReadError,
     JobError, JobId, NewJob, Next, Schedule, SubscribeError, Subscription, worker::key_of,
 };

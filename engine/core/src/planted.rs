@@ -35,6 +35,8 @@ pub enum Bug {
     LimitOffByOne,
     /// The place of an attempt that a crash has lost stays taken.
     QuotaLeak,
+    /// Of attempts that ended well together, only the first is told.
+    UntoldEnd,
 }
 
 impl Scheduler {

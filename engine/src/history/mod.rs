@@ -26,7 +26,7 @@ pub use event::{
     ParseAttemptOutcomeError,
 };
 pub(crate) use keeper::Keeping;
-pub(crate) use open::{HISTORY_DIR, open};
+pub(crate) use open::{HISTORY_DIR, HISTORY_SHARD, open};
 pub(crate) use output::Outputs;
 pub use query::{HistoryPage, HistoryPlace, HistoryQuery};
 pub use read::{HistoryFiles, HistoryReadError, HistoryStat};
@@ -137,4 +137,12 @@ impl History {
 /// Where the history of a data directory lies.
 pub(crate) fn dir_of(data_dir: &std::path::Path) -> PathBuf {
     data_dir.join(HISTORY_DIR)
+}
+
+/// Whether the bytes of a record are an entry of a history.
+pub(crate) fn is_entry(payload: &[u8]) -> bool {
+    match entry::Entry::decode(payload) {
+        Some(entry::Entry::Fact { fact, .. }) => tickwheel_core::fact::Fact::decode(fact).is_ok(),
+        entry => entry.is_some(),
+    }
 }

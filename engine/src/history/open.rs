@@ -23,7 +23,7 @@ pub(crate) const HISTORY_DIR: &str = "history";
 /// What a damaged history is renamed to, before a number.
 const SET_ASIDE: &str = "history-damaged-";
 /// In the place of a shard's number in the headers of the history's log.
-pub(super) const HISTORY_SHARD: u16 = u16::MAX;
+pub(crate) const HISTORY_SHARD: u16 = u16::MAX;
 
 /// Opens the history of a data directory, or begins one, and starts its thread.
 ///

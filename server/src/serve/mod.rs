@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::{consts::SIGHUP, iterator::Signals};
-use tickwheel_engine::{CallError, Engine, ShutdownError, StartError, SubmitError};
+use tickwheel_engine::{CallError, Engine, History, ShutdownError, StartError, SubmitError};
 use tracing::{error, info, warn};
 
 pub use check::check;
@@ -165,7 +165,7 @@ fn serve(options: &ServeOptions, mut loaded: Loaded) -> Result<(), ServeError> {
     let failure = Arc::new(Failure::new(signals.handle()));
     let on_failure = Arc::clone(&failure);
     let runner = Arc::new(Runner::new(entries.iter().map(|entry| entry.name.clone())));
-    let engine = Engine::builder()
+    let mut builder = Engine::builder()
         .data_dir(data_dir)
         .durability(settings.durability)
         .executors(settings.executors)
@@ -184,9 +184,12 @@ fn serve(options: &ServeOptions, mut loaded: Loaded) -> Result<(), ServeError> {
         .observer(runner::observer())
         .on_failure(move |error| on_failure.happened(error))
         // What is due must follow this configuration, not the one of an earlier start.
-        .paused(true)
-        .start()?;
-    let engine = Arc::new(engine);
+        .paused(true);
+    if settings.history {
+        let history = History::new().keep_for(settings.history_keep);
+        builder = builder.history(history.keep_bytes(settings.history_bytes));
+    }
+    let engine = Arc::new(builder.start()?);
     schedules::apply(&engine, entries, schedules::Moment::Start)?;
     queues::apply(&engine, queues)?;
     engine.resume()?;

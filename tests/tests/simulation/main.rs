@@ -210,3 +210,8 @@ fn a_planted_quota_leak_is_found() {
 fn a_planted_repeated_token_is_found() {
     check_found(Bug::RepeatedToken, 100);
 }
+
+#[test]
+fn a_planted_untold_end_is_found() {
+    check_found(Bug::UntoldEnd, 100);
+}

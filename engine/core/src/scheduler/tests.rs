@@ -13,6 +13,7 @@ mod relations;
 mod schedules;
 mod shared_limits;
 mod snapshot;
+mod tell;
 
 use super::*;
 use crate::{

@@ -12,6 +12,7 @@ mod limits;
 mod relations;
 mod remote;
 mod schedules;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -160,6 +161,7 @@ pub(crate) struct Model {
     /// Queues of the other open shards.
     others: BTreeMap<String, Vec<Seen>>,
     meters: Meters,
+    told: told::Told,
     pub(crate) counters: Counters,
     /// Stands for all that happened.
     pub(crate) trace: u64,
@@ -183,6 +185,7 @@ impl Model {
             wall_max: 0,
             others: BTreeMap::new(),
             meters,
+            told: told::Told::default(),
             counters: Counters::default(),
             trace: 0,
         }
@@ -210,13 +213,16 @@ impl Model {
                 self.check_length(added.terms.queue)?;
             }
         }
+        let mut ends = Vec::new();
         for single in one_by_one(event, payload)? {
+            ends.append(&mut self.state.ends_by(&single));
             let told = || format!("{single:?} of {cause:?}");
             let checked = self.check(&single, payload, cause, now);
             checked.map_err(|what| format!("{what}: {}", told()))?;
             self.state.take(self.entries.len(), end, &single, payload);
             self.note_lease(self.entries.len(), &single, now);
         }
+        self.check_told(lsn, ends)?;
         self.entries.push(Entry { lsn, end, bytes, due, next });
         Ok(())
     }
