@@ -118,7 +118,9 @@ impl Snapshots {
         let write = move || {
             processors.allow();
             write(ticket, frozen, (&stopped, pace), |stops| {
-                history.map(|wait| wait(stops));
+                if let Some(wait) = history {
+                    wait(stops);
+                }
             })
         };
         match thread.spawn(write) {

@@ -191,9 +191,8 @@ impl Recover for Recovering {
 
     fn replay(&mut self, record: Record<'_>) -> Result<(), tickwheel_wal::ReplayError> {
         let lsn = Lsn(record.lsn.0);
-        self.core.replay(lsn, record.payload).map_err(|error| {
+        self.core.replay(lsn, record.payload).inspect_err(|error| {
             self.not_applied = Some(error.clone());
-            error
         })?;
         if let Some(tap) = &mut self.tap {
             tap.replayed(lsn, self.segment_bytes, &mut self.core);
