@@ -11,6 +11,7 @@ use crate::{
     engine::Engine,
     error::{CallError, StartError},
     executor::{AsyncAttempt, Attempt, Handle, Handler, Handlers, JobError, Pool, PoolSize, Spawn},
+    history::{self, History},
     limits,
     permits::Commons,
     shard::ShardSetup,
@@ -50,6 +51,7 @@ pub struct Builder {
     queue_guards: Vec<(String, u32)>,
     breakers: Vec<(String, CircuitBreaker)>,
     schedule_guards: Vec<(String, u32)>,
+    history: Option<History>,
 }
 
 impl Builder {
@@ -77,6 +79,7 @@ impl Builder {
             queue_guards: Vec::new(),
             breakers: Vec::new(),
             schedule_guards: Vec::new(),
+            history: None,
         }
     }
 
@@ -356,6 +359,15 @@ impl Builder {
         self
     }
 
+    /// Keeps a history of attempts in the data directory, and lets programs
+    /// [follow](Engine::subscribe) what happens. Default: none is kept, and nothing is spent on it. It
+    /// may be turned on and off from one start to the next; what happened meanwhile is told as a gap.
+    #[must_use]
+    pub fn history(mut self, history: History) -> Self {
+        self.history = Some(history);
+        self
+    }
+
     /// Opens or makes the data directory, recovers what it holds, and starts all threads.
     ///
     /// # Errors
@@ -374,7 +386,12 @@ impl Builder {
         let size = PoolSize { executors, replacements: self.replacements.unwrap_or(executors) };
         // Each executor may hang on an attempt that is not under way any more.
         let places = self.running_max as usize + size.seats();
-        let pool = Arc::new(Pool::new(Arc::new(self.handlers), size, spin));
+        let history = match &self.history {
+            Some(settings) => Some(Arc::new(history::open(&self.data_dir, settings)?)),
+            None => None,
+        };
+        let outputs = history.as_ref().map(|keeping| keeping.outputs());
+        let pool = Arc::new(Pool::new(Arc::new(self.handlers), size, spin, outputs));
         let mut slots = Vec::with_capacity(shards);
         for number in 0..shards {
             let shard = number as u8;
@@ -403,6 +420,7 @@ impl Builder {
                     .collect(),
                 schedule_guards: self.schedule_guards.clone(),
                 commons: None,
+                history: history.clone(),
                 // With fewer processors than shards a pin would only take a choice away.
                 core: (self.pin && shards <= cores.len()).then(|| cores[number]),
             })?);
@@ -412,7 +430,7 @@ impl Builder {
             slots.iter().for_each(|slot| slot.share(&commons));
         }
         // Dropping the engine stops what did come up.
-        let engine = Engine::new(slots, Arc::clone(&pool), self.paused);
+        let engine = Engine::new(slots, Arc::clone(&pool), self.paused, history, self.data_dir);
         let engine = engine.open_all()?;
         pool.start()?;
         Ok(engine)
@@ -441,6 +459,9 @@ impl Builder {
         };
         if let Some(kind) = &self.duplicate {
             return Err(StartError::DuplicateHandler(kind.clone()));
+        }
+        if let Some(history) = &self.history {
+            history.check()?;
         }
         if let Some(shards) = self.shards {
             within("shards", shards as u64, 1, limits::SHARDS_MAX as u64, "1 to 256")?;

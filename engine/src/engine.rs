@@ -1,6 +1,7 @@
 //! The engine as a program holds it: each call becomes a message to the shard that it concerns.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,6 +17,7 @@ use crate::{
     clock,
     error::{CallError, SubmitError},
     executor::Pool,
+    history::Keeping,
     job::NewJob,
     jobs::Death,
     latency::{self, Latency, Recorder},
@@ -41,6 +43,8 @@ pub struct Engine {
     puts: Mutex<()>,
     /// What all shards held at the start.
     pub(crate) recovered: OpenedShard,
+    pub(crate) history: Option<Arc<Keeping>>,
+    pub(crate) data_dir: PathBuf,
 }
 
 /// What became of a batch: an id or a refusal for each job, in the order of the batch.
@@ -172,7 +176,13 @@ impl Engine {
     }
 
     /// An engine whose shards are closed as yet.
-    pub(crate) fn new(slots: Vec<Slot>, pool: Arc<Pool>, paused: bool) -> Self {
+    pub(crate) fn new(
+        slots: Vec<Slot>,
+        pool: Arc<Pool>,
+        paused: bool,
+        history: Option<Arc<Keeping>>,
+        data_dir: PathBuf,
+    ) -> Self {
         Self {
             slots,
             pool,
@@ -181,6 +191,8 @@ impl Engine {
             next_shard: AtomicUsize::new(0),
             puts: Mutex::new(()),
             recovered: OpenedShard::default(),
+            history,
+            data_dir,
         }
     }
 

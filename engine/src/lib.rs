@@ -50,6 +50,7 @@ mod everywhere;
 mod executor;
 mod flow;
 mod groups;
+mod history;
 mod job;
 mod jobs;
 mod keyed;
@@ -82,6 +83,12 @@ pub use error::{
 pub use executor::{AsyncAttempt, Attempt, ExtendError, Handle, JobError, Spawn};
 pub use flow::{Flow, StepId};
 pub use groups::{GroupInfo, GroupsInfo};
+pub use history::{
+    AttemptOutcome, AttemptRecord, Begin, GapReason, History, HistoryCursor, HistoryEntry,
+    HistoryEvent, HistoryFiles, HistoryGap, HistoryPage, HistoryPlace, HistoryQuery,
+    HistoryReadError, HistoryStat, JobRef, ParseAttemptOutcomeError, ParseHistoryCursorError,
+    SubscribeError, Subscription,
+};
 pub use job::{Backoff, NewJob};
 pub use jobs::{
     Bulk, BulkPreview, BulkProgress, Death, DeathCause, JobChange, JobCursor, JobEntry, JobFilter,
@@ -110,3 +117,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/embedding.md")]
 pub struct Embedding;
+
+/// Compiles the example of the page about the history.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/history.md")]
+pub struct HistoryPageExamples;

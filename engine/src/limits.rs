@@ -138,6 +138,109 @@ pub const SPIN_MAX: Duration = Duration::from_millis(1);
 /// Longest record that a log must take: the longest event and the record's header.
 pub const RECORD_BYTES_MAX: u32 = core_limits::EVENT_BYTES_MAX as u32 + 64;
 
+/// How long the history is kept where nothing is set: 30 days.
+pub const HISTORY_AGE_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
+
+/// Shortest time that the history is kept.
+pub const HISTORY_AGE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest time that the history is kept: ten years.
+pub const HISTORY_AGE_MAX: Duration = Duration::from_secs(3652 * 86_400);
+
+/// Bytes of the history that are kept where nothing is set.
+pub const HISTORY_BYTES_DEFAULT: u64 = 256 << 20;
+
+/// Fewest bytes of the history that are kept.
+pub const HISTORY_BYTES_MIN: u64 = 8 << 20;
+
+/// Most bytes of the history that are kept.
+pub const HISTORY_BYTES_MAX: u64 = 1 << 40;
+
+/// Smallest segment of the history.
+pub const HISTORY_SEGMENT_BYTES_MIN: u64 = 1 << 20;
+
+/// Largest segment of the history.
+pub const HISTORY_SEGMENT_BYTES_MAX: u64 = 64 << 20;
+
+/// Damaged histories that are set aside at the most. One more keeps the engine from starting.
+pub const HISTORIES_ASIDE_MAX: u32 = 8;
+
+/// Messages that wait for the history's thread at the most.
+pub const HISTORY_MESSAGES_MAX: usize = 1024;
+
+/// Bytes of facts that wait for the history's thread at the most; a single message may be longer.
+pub const HISTORY_QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of facts that a shard holds at the most until the history takes them. Beyond it they are
+/// left out, and that is told as a gap.
+pub const HISTORY_BACKLOG_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of facts that a replay hands over at a time.
+pub const HISTORY_CHUNK_BYTES: usize = 256 << 10;
+
+/// Longest time between two syncs of the history while there is something to sync.
+pub const HISTORY_SYNC_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Longest that the release of a segment, or a snapshot, waits for the history. What the history has
+/// not taken by then may be missing after a crash; the next start tells that as a gap.
+pub const HISTORY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Longest that the end of a shard waits until the history has taken what is left.
+pub const HISTORY_END_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a shard with nothing else to do tries again to hand over what was not taken.
+pub const HISTORY_RETRY: Duration = Duration::from_millis(10);
+
+/// How often whoever waits for the history looks again.
+pub const HISTORY_LOOK: Duration = Duration::from_millis(1);
+
+/// How often the history's thread looks at the age of what it keeps.
+pub const HISTORY_TICK: Duration = Duration::from_secs(1);
+
+/// Rest of the history's thread between two tries on a full disk.
+pub const HISTORY_FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a full disk is told of.
+pub const HISTORY_FULL_TOLD: Duration = Duration::from_secs(60);
+
+/// Bytes of an attempt's output that are kept: the last ones.
+pub const HISTORY_OUTPUT_BYTES_MAX: usize = 4096;
+
+/// Outputs at the most that wait for the ends of their attempts to be written; the oldest go first.
+pub const HISTORY_OUTPUTS_MAX: usize = 4096;
+
+/// Attempts on a page of the history where nothing is said.
+pub const HISTORY_PAGE_DEFAULT: usize = 100;
+
+/// Bytes of the history that one page looks at, at the most.
+pub const HISTORY_PAGE_BYTES_MAX: u64 = 64 << 20;
+
+/// Events that a subscriber reads at a time at the most.
+pub const HISTORY_BATCH_EVENTS_MAX: usize = 512;
+
+/// Bytes of the history that are looked at for a subscriber at a time, about.
+pub const HISTORY_BATCH_BYTES: u64 = 256 << 10;
+
+/// Subscriptions that are kept by name at the most.
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+
+/// Bytes of a subscription's name.
+pub const SUBSCRIPTION_NAME_BYTES_MAX: usize = 255;
+
+// A page looks at one segment at least.
+const _: () = assert!(HISTORY_SEGMENT_BYTES_MAX <= HISTORY_PAGE_BYTES_MAX);
+// The longest entries fit a quarter of the smallest segment: a fact with its output and its texts, and
+// the state with all shards and subscriptions.
+const _: () = assert!(
+    HISTORY_OUTPUT_BYTES_MAX + core_limits::EVENT_HEAD_BYTES_MAX + 1024
+        <= HISTORY_SEGMENT_BYTES_MIN as usize / 4
+);
+const _: () = assert!(
+    SHARDS_MAX * 13 + SUBSCRIPTIONS_MAX * (SUBSCRIPTION_NAME_BYTES_MAX + 10) + 64
+        <= HISTORY_SEGMENT_BYTES_MIN as usize / 4
+);
+// The length of an output is written in two bytes.
+const _: () = assert!(HISTORY_OUTPUT_BYTES_MAX <= u16::MAX as usize);
 // A page is made in several passes.
 const _: () = assert!(PASS_PLACES_MAX < PAGE_PLACES_MAX);
 // Four of the longest records fit a segment, as the log asks for.

@@ -45,6 +45,10 @@ impl Engine {
                 Err(_) => first_error = first_error.or(Some(ShutdownError::ShardPanicked)),
             }
         }
+        // After the shards, so that it takes their last words.
+        if let Some(history) = &self.history {
+            history.stop();
+        }
         // A handler that never returns must not keep the process: its thread is left behind.
         self.pool.close();
         report.executors_left = self.pool.wait(deadline_ns) as u64;

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::config::PASSWORD_VARIABLE;
 use crate::demo::{self, DemoArgs, DemoError};
+use crate::history::{self, HistoryArgs, HistoryCommandError};
 use crate::logging;
 use crate::next::{self, NextError};
 use crate::problem::printable;
@@ -36,6 +37,7 @@ Examples:
   tickwheel serve --config tickwheel.toml                  run it
   tickwheel serve --crontab my.crontab                     run a crontab as it is
   tickwheel wal verify tickwheel-data                      is the log whole?
+  tickwheel history tickwheel-data --outcome failed        what failed?
 
 Exit codes: 0 well, 1 failure at run time, 2 bad input (usage, configuration, cron expression),
 3 a demonstration lost a job or ran one early. `wal`, `backup` and `reshard` have their own: see their help."
@@ -57,6 +59,8 @@ enum Command {
     Wal(WalArgs),
     /// Copy a data directory, also while a server runs on it
     Backup(BackupArgs),
+    /// Show what became of attempts, also while a server runs
+    History(HistoryArgs),
     /// Change the number of shards of a data directory
     Reshard(ReshardArgs),
     /// Print a script that completes this command line in a shell
@@ -152,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Wal(args) => return store_command(|out| store::run_wal(&args, out)),
         Command::Reshard(args) => return store_command(|out| store::run_reshard(&args, out)),
         Command::Backup(args) => return store_command(|out| store::run_backup(&args, out)),
+        Command::History(args) => history_command(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tickwheel", &mut script);
@@ -210,6 +215,14 @@ fn next_command(args: &NextArgs) -> Result<(), Exit> {
         Exit { code, message: error_text(&error) }
     })?;
     print(report.as_bytes())
+}
+
+fn history_command(args: &HistoryArgs) -> Result<(), Exit> {
+    logging::start("warn");
+    history::run(args, &mut io::stdout().lock()).map_err(|error| {
+        let code = if matches!(error, HistoryCommandError::Time(_)) { BAD_INPUT } else { FAILED };
+        Exit { code, message: error_text(&error) }
+    })
 }
 
 /// These have exit codes of their own, which their help lists.

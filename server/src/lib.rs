@@ -17,6 +17,7 @@ pub mod crontab;
 mod data_dir;
 pub mod demo;
 pub mod front;
+mod history;
 mod logging;
 pub mod next;
 pub mod plan;

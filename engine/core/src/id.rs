@@ -109,7 +109,7 @@ impl Key {
 }
 
 /// A position in the journal of one shard. Positions rise with each append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
 /// Spreads a number over 64 bits, the same way in each run and on each machine

@@ -20,6 +20,7 @@ extern crate alloc;
 pub mod batch;
 pub mod cron;
 pub mod event;
+pub mod fact;
 pub mod id;
 pub mod job;
 pub mod journal;
@@ -51,7 +52,7 @@ pub use scheduler::{
     Alert, Answer, Attempt, Backfilled, Began, BreakerRule, CallerId, Census, CensusError, Change,
     Changed, CleanError, Cleaned, Config, Counts, DeadLimits, DeadView, Dispatch, Filter, Input,
     JobView, Next, Notice, Outcome, OutcomeKind, Outputs, Piece, Place, QueueView, ReplayError,
-    Reply, ScheduleView, Scheduler, States, Wake, WalkBudget, WalkPlace,
+    Reply, ScheduleView, Scheduler, States, Tell, Wake, WalkBudget, WalkPlace,
 };
 pub use snapshot::{
     Frozen, Restore, RestoreError, SnapshotBuilder, SnapshotParser, SnapshotPieces,

@@ -45,6 +45,8 @@ pub enum Bug {
     NeverAges,
     /// Groups have no limits any more after a restart.
     ForgottenGroupLimits,
+    /// Of attempts that ended well together, only the first is told.
+    UntoldEnd,
 }
 
 impl Scheduler {

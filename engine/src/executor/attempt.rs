@@ -8,7 +8,7 @@ use std::{
 use tickwheel_core::{Clock, JobId, WallTime};
 
 use super::{ExtendError, Stops, Work, begun::Begun};
-use crate::clock;
+use crate::{clock, history::Outputs};
 
 /// One attempt at a job, as its handler sees it.
 ///
@@ -21,6 +21,7 @@ pub struct Attempt<'a> {
     pub(super) event: &'a [u8],
     pub(super) stops: &'a Stops,
     pub(super) begun: &'a Begun,
+    pub(super) outputs: Option<&'a Outputs>,
 }
 
 impl<'a> Attempt<'a> {
@@ -72,6 +73,15 @@ impl<'a> Attempt<'a> {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.stops.is_stopped(self.work.attempt)
+    }
+
+    /// Keeps the end of what the attempt wrote, at most 4096 bytes, with its entry in the history; a
+    /// second call replaces what the first one kept. Without a history it does nothing. It is kept in
+    /// memory until the end of the attempt is written there: a crash right after that end may lose it.
+    pub fn keep_output(&self, output: &[u8]) {
+        if let Some(outputs) = self.outputs {
+            outputs.keep(self.work.attempt.job, self.work.attempt.token, output);
+        }
     }
 
     /// Asks for more time: the attempt's lease ends `by` from now at the earliest. It never ends

@@ -15,7 +15,7 @@ use std::{
 use tickwheel_core::{self as core, Began};
 
 use super::{Handlers, Port, Work, begun::Begun, naps::Naps, run::Executor, task::Tasks};
-use crate::{affinity::Processors, clock, latency::Recorder, limits};
+use crate::{affinity::Processors, clock, history::Outputs, latency::Recorder, limits};
 
 /// Sleepers that an executor wakes when it has taken an attempt and more wait. The shard wakes one.
 const WAKE_FANOUT: usize = 2;
@@ -56,6 +56,8 @@ pub(crate) struct Pool {
     /// Counts the changes of `ports`.
     ports_version: AtomicU64,
     handlers: Arc<Handlers>,
+    /// Where handlers keep what they wrote, if a history is kept.
+    pub(super) outputs: Option<Arc<Outputs>>,
     size: PoolSize,
     /// How long an executor looks for work before it sleeps.
     pub(super) spin_ns: u64,
@@ -106,7 +108,12 @@ struct Roster {
 
 impl Pool {
     /// A pool without a thread yet.
-    pub(crate) fn new(handlers: Arc<Handlers>, size: PoolSize, spin: Duration) -> Self {
+    pub(crate) fn new(
+        handlers: Arc<Handlers>,
+        size: PoolSize,
+        spin: Duration,
+        outputs: Option<Arc<Outputs>>,
+    ) -> Self {
         let roster = Roster {
             free: (0..size.seats()).rev().collect(),
             present: 0,
@@ -118,6 +125,7 @@ impl Pool {
             ports: Mutex::new(Ports { version: 0, open: Arc::default() }),
             ports_version: AtomicU64::new(0),
             handlers,
+            outputs,
             size,
             spin_ns: clock::saturating_ns(spin),
             processors: Processors::of_this_thread(),
@@ -461,7 +469,7 @@ mod tests {
         let mut bed = Bed::new().unwrap();
         let port = Arc::new(Port::new(bed.sleeper(), 1));
         let size = PoolSize { executors: 1, replacements: 0 };
-        let pool = Arc::new(Pool::new(Arc::default(), size, Duration::ZERO));
+        let pool = Arc::new(Pool::new(Arc::default(), size, Duration::ZERO, None));
         pool.join_port(Arc::clone(&port));
         port.set_hungry(true);
         bed.lie_down();

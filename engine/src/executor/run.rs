@@ -148,7 +148,9 @@ fn handle(
     // mutably across the call.
     match handler {
         Handler::Call(handler) => {
-            let attempt = Attempt { work, kind, event, stops: &port.stops, begun: &seat.begun };
+            let outputs = pool.outputs.as_deref();
+            let (stops, begun) = (&port.stops, &seat.begun);
+            let attempt = Attempt { work, kind, event, stops, begun, outputs };
             match catch_unwind(AssertUnwindSafe(|| handler(&attempt))) {
                 Ok(Ok(())) => Some(Ended::Succeeded),
                 Ok(Err(error)) => Some(Ended::Failed(error)),

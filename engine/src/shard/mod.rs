@@ -38,6 +38,7 @@ use crate::{
     engine::SyncClasses,
     error::CallError,
     executor::{Pool, Port},
+    history::Tap,
     job::NewJob,
     latency::{Recorder, Stage},
     limits,
@@ -105,6 +106,8 @@ struct Shard {
     news: Option<Arc<News>>,
     drains: Vec<Sender<()>>,
     stale: u64,
+    /// Hands over what happens, if a history is kept.
+    tap: Option<Tap>,
     /// Nothing is triggered or dispatched until the program says so.
     paused: bool,
     stopping: Option<Stopping>,
@@ -191,8 +194,9 @@ impl Shard {
         if self.stopping.is_some() || self.failed.is_some() {
             return false;
         }
-        self.snapshots.step(&mut self.core, &mut self.journal.log);
-        self.compaction.step(now, &mut self.core, &mut self.journal)
+        let tap = self.tap.as_mut();
+        self.snapshots.step(&mut self.core, &mut self.journal.log, tap);
+        self.compaction.step(now, &mut self.core, &mut self.journal, self.tap.as_mut())
     }
 
     /// A failed sync ends all work: nothing is acknowledged, triggered or accepted any more.
@@ -589,6 +593,12 @@ impl Shard {
             _ => published,
         };
         let reached = Lsn(reached.0);
+        if let Some(tap) = &mut self.tap {
+            match log.failure() {
+                None => tap.pass(&mut self.core, Lsn(published.0), reached),
+                Some(_) => tap.drop_facts(&mut self.core),
+            }
+        }
         if let Some(error) = &self.failed {
             self.acks.fail(error);
             return false;
@@ -667,7 +677,8 @@ impl Shard {
                 (wake.mono.into_iter().chain(waits.into_iter().flatten()).min(), wake.wall)
             }
         };
-        let mono = mono.into_iter().chain(self.lending.look_at()).min();
+        let history = self.tap.as_ref().filter(|_| self.failed.is_none()).and_then(Tap::wake);
+        let mono = mono.into_iter().chain(self.lending.look_at()).chain(history).min();
         match self.bed.sleep(mono, wall) {
             Ok(woken) if woken.clock_set => {
                 let now = clock::now();
@@ -734,7 +745,7 @@ impl Shard {
     /// given up: the next start replays more.
     fn write_last_snapshot(&mut self) {
         if self.failed.is_some()
-            || !self.snapshots.begin_last(&mut self.core, &mut self.journal.log)
+            || !self.snapshots.begin_last(&mut self.core, &mut self.journal.log, self.tap.as_mut())
         {
             return self.snapshots.stop();
         }
@@ -761,7 +772,12 @@ impl Shard {
         let error = self.takes_nothing().unwrap_or(CallError::ShuttingDown);
         let closed = self.journal.log.close();
         match &closed {
-            Ok(()) => self.acks.release(Lsn(u64::MAX)),
+            Ok(()) => {
+                self.acks.release(Lsn(u64::MAX));
+                if let Some(tap) = &mut self.tap {
+                    tap.end(&mut self.core, limits::HISTORY_END_WAIT);
+                }
+            }
             Err(error) => self.acks.fail(&CallError::LogFailed(error.to_string())),
         }
         if let Some(open) = self.open_batch.take() {

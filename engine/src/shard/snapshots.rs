@@ -12,7 +12,7 @@ use std::{
 use tickwheel_core::{Frozen, Scheduler};
 use tickwheel_wal::{Log, Lsn, SnapshotError, SnapshotInfo, SnapshotTicket};
 
-use crate::{affinity::Processors, limits};
+use crate::{affinity::Processors, history::Tap, limits};
 
 /// When the last snapshot was taken, and the one under way.
 pub(super) struct Snapshots {
@@ -53,7 +53,7 @@ impl Snapshots {
 
     /// Begins a snapshot when the log has grown so far since the last one that a replay would take
     /// long, and looks after the one under way.
-    pub(super) fn step(&mut self, core: &mut Scheduler, log: &mut Log) {
+    pub(super) fn step(&mut self, core: &mut Scheduler, log: &mut Log, tap: Option<&mut Tap>) {
         if self.under_way.as_ref().is_some_and(|under_way| under_way.thread.is_finished()) {
             self.finish();
         }
@@ -64,17 +64,22 @@ impl Snapshots {
         let least = limits::SNAPSHOT_SEGMENTS_MIN * log.segment_bytes();
         let by_size = size_bytes(core).saturating_mul(limits::SNAPSHOT_SIZE_FACTOR);
         if since_bytes > least.max(by_size) {
-            self.begin(core, log, Pace::Gentle);
+            self.begin(core, log, tap, Pace::Gentle);
         }
     }
 
     /// The shard ends: stops the one under way, and begins one more if the way since the last is
     /// long. `true`: one is being written; look with [`Snapshots::is_under_way`] when it is done.
-    pub(super) fn begin_last(&mut self, core: &mut Scheduler, log: &mut Log) -> bool {
+    pub(super) fn begin_last(
+        &mut self,
+        core: &mut Scheduler,
+        log: &mut Log,
+        tap: Option<&mut Tap>,
+    ) -> bool {
         self.stop();
         let since_bytes = log.appended().0.saturating_sub(self.last.0);
         if since_bytes > log.segment_bytes().max(size_bytes(core)) {
-            self.begin(core, log, Pace::Hurried);
+            self.begin(core, log, tap, Pace::Hurried);
         }
         self.under_way.is_some()
     }
@@ -92,20 +97,31 @@ impl Snapshots {
         self.finish();
     }
 
-    fn begin(&mut self, core: &mut Scheduler, log: &mut Log, pace: Pace) {
+    fn begin(&mut self, core: &mut Scheduler, log: &mut Log, tap: Option<&mut Tap>, pace: Pace) {
         // A failed log takes events no more, and the state may be ahead of it.
         if log.failure().is_some() {
             return;
         }
         let (ticket, frozen) = (log.snapshot(), core.freeze());
         let lsn = ticket.lsn();
+        // A start from this snapshot does not see what lies before: the history has to have it.
+        let history = tap.map(|tap| {
+            let lsn = tickwheel_core::Lsn(lsn.0);
+            core.tell_under_way(lsn);
+            tap.want(lsn);
+            tap.waiter(lsn)
+        });
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("tw-snapshot".to_owned());
         let processors = self.processors;
         let write = move || {
             processors.allow();
-            write(ticket, frozen, &stopped, pace)
+            write(ticket, frozen, (&stopped, pace), |stops| {
+                if let Some(wait) = history {
+                    wait(stops);
+                }
+            })
         };
         match thread.spawn(write) {
             Ok(thread) => self.under_way = Some(UnderWay { lsn, stop, thread }),
@@ -147,8 +163,8 @@ enum Pace {
 fn write(
     ticket: SnapshotTicket,
     frozen: Frozen,
-    stop: &AtomicBool,
-    pace: Pace,
+    (stop, pace): (&AtomicBool, Pace),
+    wait: impl FnOnce(&dyn Fn() -> bool),
 ) -> Result<SnapshotInfo, WriteError> {
     let mut writer = ticket.begin()?;
     if pace == Pace::Hurried {
@@ -162,6 +178,10 @@ fn write(
     })?;
     // From here on the shard need not copy what it changes.
     drop(frozen);
+    wait(&|| stop.load(Ordering::Relaxed));
+    if stop.load(Ordering::Relaxed) {
+        return Err(WriteError::Stopped);
+    }
     Ok(writer.finish()?)
 }
 
@@ -200,7 +220,7 @@ mod tests {
         };
         let mut snapshots = Snapshots::new(log.head(), Processors::of_this_thread());
         grow(&mut log);
-        assert!(snapshots.begin_last(&mut core, &mut log), "a sound log gets one");
+        assert!(snapshots.begin_last(&mut core, &mut log, None), "a sound log gets one");
         while snapshots.is_under_way() {
             thread::yield_now();
         }
@@ -223,8 +243,8 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(30));
             thread::yield_now();
         }
-        snapshots.step(&mut core, &mut log);
-        assert!(!snapshots.begin_last(&mut core, &mut log));
+        snapshots.step(&mut core, &mut log, None);
+        assert!(!snapshots.begin_last(&mut core, &mut log, None));
         faults::heal(dir.path());
         drop(log);
         assert_eq!((snapshots.finished(), taken(dir.path())), (1, 1));

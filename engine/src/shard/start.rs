@@ -28,6 +28,7 @@ use crate::{
     clock,
     error::StartError,
     executor::{Pool, Port},
+    history::{Keeping, Tap},
     latency::Recorder,
     limits,
     permits::Commons,
@@ -65,6 +66,8 @@ pub(crate) struct ShardSetup {
     pub(crate) schedule_guards: Vec<(String, u32)>,
     /// What shards share about limited queues; `None`: it is the only shard.
     pub(crate) commons: Option<Arc<Commons>>,
+    /// Who takes what happens; `None`: no history is kept.
+    pub(crate) history: Option<Arc<Keeping>>,
     /// The core to run on, if the thread is pinned.
     pub(crate) core: Option<CoreId>,
 }
@@ -152,11 +155,14 @@ struct Recovering {
     core: Scheduler,
     /// The record that could not be applied.
     not_applied: Option<ReplayError>,
+    tap: Option<Tap>,
+    segment_bytes: u64,
 }
 
 impl Recover for Recovering {
     fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), tickwheel_wal::ReplayError> {
-        let restore = Restore::new(self.config, clock::now()).ends_at(Lsn(snapshot.lsn().0));
+        let lsn = Lsn(snapshot.lsn().0);
+        let restore = Restore::new(self.config, clock::now()).ends_at(lsn);
         let (mut parser, mut builder) = restore.into_halves();
         // Each half takes about as long as the other.
         let (send, pieces) = bounded(limits::SNAPSHOT_PIECES_AHEAD);
@@ -178,15 +184,24 @@ impl Recover for Recovering {
             // What the reader says first: the builder saw no end then.
             read.and(built.map_err(tickwheel_wal::ReplayError::from))
         })?;
-        self.core = builder.finish()?;
+        let mut core = builder.finish()?;
+        core.tell_like(&mut self.core);
+        self.core = core;
+        if let Some(tap) = &mut self.tap {
+            tap.replay_from(lsn);
+        }
         Ok(())
     }
 
     fn replay(&mut self, record: Record<'_>) -> Result<(), tickwheel_wal::ReplayError> {
-        self.core.replay(Lsn(record.lsn.0), record.payload).map_err(|error| {
+        let lsn = Lsn(record.lsn.0);
+        self.core.replay(lsn, record.payload).inspect_err(|error| {
             self.not_applied = Some(error.clone());
-            error.into()
-        })
+        })?;
+        if let Some(tap) = &mut self.tap {
+            tap.replayed(lsn, self.segment_bytes, &mut self.core);
+        }
+        Ok(())
     }
 }
 
@@ -211,8 +226,11 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
             port.sleeper().wake();
         })
     };
-    let mut recovering =
-        Recovering { config, core: Scheduler::new(config, clock::now()), not_applied: None };
+    let mut core = Scheduler::new(config, clock::now());
+    let history = setup.history.as_ref();
+    let tap = history.map(|keeping| Tap::open(keeping, setup.shard.0, &mut core));
+    let segment_bytes = setup.segment_bytes;
+    let mut recovering = Recovering { config, core, not_applied: None, tap, segment_bytes };
     let opened = LogOptions::new(&setup.dir)
         .shard(u16::from(setup.shard.0))
         .segment_bytes(setup.segment_bytes)
@@ -220,7 +238,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         .ready_segments(limits::READY_SEGMENTS)
         .durability(setup.durability)
         .open_state(notify, &mut recovering);
-    let Recovering { mut core, not_applied, .. } = recovering;
+    let Recovering { mut core, not_applied, mut tap, .. } = recovering;
     let log = match (opened, not_applied) {
         (Err(_), Some(error)) => return Err(StartError::Replay(error)),
         (opened, _) => opened.map_err(|error: OpenError| StartError::Log(error))?,
@@ -255,6 +273,10 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         core.share(commons.of_shard(number));
     }
     let mut journal = Journal { log };
+    if let Some(tap) = &mut tap {
+        let (head, appended) = (journal.log.recovery().head, journal.log.appended());
+        tap.replay_ended(Lsn(head.0), Lsn(appended.0), &mut core);
+    }
     let mut out = Outputs::default();
     // Also after a clean end: the one before it may have lost what nothing was written after.
     let epoch = journal.log.recovery().epoch;
@@ -299,6 +321,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         news,
         drains: Vec::new(),
         stale: 0,
+        tap,
         paused,
         stopping: None,
         failed: None,

@@ -19,7 +19,7 @@ use super::{
     repair::{io_error, sync_dir, sync_parent},
     verify::{ShardVerdict, verify_shard},
 };
-use crate::data_dir;
+use crate::{data_dir, history};
 
 /// Lies in a backup that is not finished.
 const UNFINISHED: &str = "BACKUP-UNFINISHED";
@@ -34,6 +34,8 @@ pub struct Backup {
     pub dest: PathBuf,
     /// Each shard.
     pub shards: Vec<ShardBackup>,
+    /// The history, if there is one. A damaged one is left out, with a warning in the log.
+    pub history: Option<ShardBackup>,
 }
 
 /// The copy of one shard's log.
@@ -93,6 +95,9 @@ impl Store {
                 shards.push(copy_shard(from, &to, progress)?);
             }
         }
+        // After the shards: what it has beyond them is told as rolled back at the start of the copy.
+        let history = self.history()?.map(|from| copy_history(&from, dest, progress));
+        let history = history.transpose()?.flatten();
         let finished = fs::remove_file(&marker);
         if self.is_data_dir {
             // Last: without it no engine starts on what is not whole.
@@ -101,7 +106,26 @@ impl Store {
         }
         let finished = finished.and_then(|()| sync_dir(dest)).and_then(|()| sync_parent(dest));
         finished.map_err(|e| io_error("sync", dest, e))?;
-        Ok(Backup { dest: dest.to_owned(), shards })
+        Ok(Backup { dest: dest.to_owned(), shards, history })
+    }
+}
+
+/// Copies the history; `None` if it is damaged, which is no reason to have no backup of the jobs.
+fn copy_history(
+    from: &Path,
+    dest: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Option<ShardBackup>, StoreError> {
+    let to = history::dir_of(dest);
+    let made = DirBuilder::new().mode(0o700).create(&to);
+    made.map_err(|e| io_error("make", &to, e))?;
+    match copy_shard(from, &to, progress) {
+        Err(StoreError::SourceDamaged { reason, .. }) => {
+            tracing::warn!(reason, "the history is damaged and is not in the backup");
+            fs::remove_dir_all(&to).map_err(|e| io_error("remove", &to, e))?;
+            Ok(None)
+        }
+        copied => copied.map(Some),
     }
 }
 

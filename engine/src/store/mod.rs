@@ -62,7 +62,7 @@ pub use verify::{ShardVerdict, StoreVerdict, Unapplied};
 
 use tickwheel_wal::inspect::LogFiles;
 
-use crate::data_dir;
+use crate::{data_dir, history};
 
 /// Why a store could not be looked at or worked on.
 #[derive(Debug, thiserror::Error)]
@@ -265,6 +265,15 @@ impl Store {
         }));
         let shards = numbers.iter().map(|number| data_dir::shard_dir(dir, *number)).collect();
         Ok(Self { dir: dir_owned, shards, is_data_dir: true, concerns })
+    }
+
+    /// Where the history lies, if there is one.
+    fn history(&self) -> Result<Option<PathBuf>, StoreError> {
+        let dir = history::dir_of(&self.dir);
+        let failed = |source| StoreError::Io { action: "read", path: dir.clone(), source };
+        let is_there =
+            self.is_data_dir && dir.is_dir() && LogFiles::are_in(&dir).map_err(failed)?;
+        Ok(is_there.then_some(dir))
     }
 
     /// The directory that was named.

@@ -28,7 +28,7 @@ use super::{
     read::Track,
     verify::{failure, scheduler, verify_shard},
 };
-use crate::{Counts, clock};
+use crate::{Counts, clock, history};
 
 /// Lies in a folder of a repair that is not finished: such a folder can be removed.
 const UNFINISHED: &str = "UNFINISHED";
@@ -102,6 +102,11 @@ fn repair_shard(
     mode: RepairMode,
     progress: &mut dyn Progress,
 ) -> Result<ShardRepair, StoreError> {
+    if files.shard() == Some(history::HISTORY_SHARD) {
+        let dir = files.dir().to_owned();
+        let reason = "it is a history, which the next start sets aside if it is damaged".to_owned();
+        return Err(StoreError::Unrepairable { dir, reason });
+    }
     let verdict = verify_shard(files, progress)?;
     let mut repair = ShardRepair {
         dir: files.dir().to_owned(),

@@ -7,7 +7,7 @@ use tickwheel_core::{Config, Lsn as CoreLsn, Now, Restore, Scheduler, ShardId};
 use tickwheel_wal::inspect::LogFiles;
 
 use super::{InspectError, Lsn, Progress, Store, StoreError, Verdict, describe, read::Track};
-use crate::{Counts, clock};
+use crate::{Counts, clock, history};
 
 /// An event that cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct StoreVerdict {
     pub concerns: Vec<String>,
     /// Folders of shards without a log: never started, or emptied.
     pub empty: Vec<PathBuf>,
+    /// The history, if one is there. A server starts also where it is damaged, and sets it aside.
+    pub history: Option<ShardVerdict>,
 }
 
 impl StoreVerdict {
@@ -79,13 +81,14 @@ impl StoreVerdict {
     pub fn is_clean(&self) -> bool {
         self.concerns.is_empty()
             && self.empty.is_empty()
-            && self.shards.iter().all(ShardVerdict::is_clean)
+            && self.shards.iter().chain(&self.history).all(ShardVerdict::is_clean)
     }
 
     /// Something that had been written for good is damaged or missing.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        !self.concerns.is_empty() || self.shards.iter().any(ShardVerdict::is_damaged)
+        let mut logs = self.shards.iter().chain(&self.history);
+        !self.concerns.is_empty() || logs.any(ShardVerdict::is_damaged)
     }
 }
 
@@ -103,7 +106,9 @@ impl Store {
         for files in &logs {
             shards.push(verify_shard(files, progress)?);
         }
-        Ok(StoreVerdict { shards, concerns: self.concerns.clone(), empty })
+        let history = self.history()?.map(|dir| verify_shard(&LogFiles::lock(&dir)?, progress));
+        let history = history.transpose()?;
+        Ok(StoreVerdict { shards, concerns: self.concerns.clone(), empty, history })
     }
 
     /// Takes the locks of all shards that have a log; the folders of the others.
@@ -142,10 +147,19 @@ pub(super) fn examine_shard(
     let mut core = Scheduler::new(config(files), now);
     let mut unapplied = Vec::new();
     let mut events = 0;
+    let is_history = files.shard() == Some(history::HISTORY_SHARD);
     let mut track = Track::begin(files, "checking", progress);
     let log = files.verify(&mut |record| {
         track.at(record.end);
         events += 1;
+        if is_history {
+            if !history::is_entry(record.payload) {
+                let reason = "it is no entry of a history".to_owned();
+                let event = "an entry".to_owned();
+                unapplied.push(Unapplied { lsn: Some(record.lsn), event, reason });
+            }
+            return;
+        }
         if let Err(error) = core.replay(CoreLsn(record.lsn.0), record.payload) {
             unapplied.push(failure(record.lsn, record.payload, &error.to_string()));
         }
@@ -156,7 +170,7 @@ pub(super) fn examine_shard(
         unapplied.push(Unapplied { lsn: None, event: "all events".to_owned(), reason });
     }
     let bad_snapshots = restore_all(files, &log)?;
-    let counts = (is_replayed && unapplied.is_empty()).then(|| core.counts());
+    let counts = (is_replayed && !is_history && unapplied.is_empty()).then(|| core.counts());
     let verdict = ShardVerdict {
         dir: files.dir().to_owned(),
         shard: files.shard(),

@@ -44,6 +44,15 @@ pub const EXECUTORS: (u64, u64) = (1, 256);
 /// Smallest and largest `output_limit`.
 pub const OUTPUT_BYTES: (u64, u64) = (0, 16 * 1024 * 1024);
 
+/// Shortest and longest `history_keep`.
+pub const HISTORY_KEEP: (Duration, Duration) = (minutes(1), days(3652));
+/// Unset `history_keep`.
+pub const HISTORY_KEEP_DEFAULT: Duration = days(30);
+/// Smallest and largest `history_bytes`.
+pub const HISTORY_BYTES: (u64, u64) = (8 << 20, 1 << 40);
+/// Unset `history_bytes`.
+pub const HISTORY_BYTES_DEFAULT: u64 = 256 << 20;
+
 /// Longest `jitter`.
 pub const JITTER_MAX: Duration = days(1);
 /// Shortest and longest `timeout` of a job for workers.

@@ -25,6 +25,12 @@ pub struct Settings {
     pub executors: usize,
     /// How long running commands may take when the server ends. Default 30 s, 0 to 1 h.
     pub shutdown_grace: Duration,
+    /// Whether a history of attempts is kept. Default yes.
+    pub history: bool,
+    /// How long it is kept. Default 30 days, 1 min to 10 years.
+    pub history_keep: Duration,
+    /// How much of it is kept, in bytes. Default 256 MiB, 8 MiB to 1 TiB.
+    pub history_bytes: u64,
 }
 
 impl Default for Settings {
@@ -34,6 +40,9 @@ impl Default for Settings {
             durability: Durability::Sync,
             executors: limits::EXECUTORS_DEFAULT,
             shutdown_grace: limits::SHUTDOWN_GRACE_DEFAULT,
+            history: true,
+            history_keep: limits::HISTORY_KEEP_DEFAULT,
+            history_bytes: limits::HISTORY_BYTES_DEFAULT,
         }
     }
 }
@@ -58,9 +67,20 @@ pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) 
     let grace = section.field(report, "shutdown_grace", r#"shutdown_grace = "30s""#, |value| {
         duration_in(value, limits::SHUTDOWN_GRACE)
     });
+    let history = section.field(report, "history", "history = false", reader::boolean);
+    let history_keep = section.field(report, "history_keep", r#"history_keep = "30d""#, |value| {
+        duration_in(value, limits::HISTORY_KEEP)
+    });
+    let history_bytes =
+        section.field(report, "history_bytes", r#"history_bytes = "256MiB""#, |value| {
+            value::number_within(value::size_bytes(reader::text(value)?)?, limits::HISTORY_BYTES)
+        });
     // Whatever it finds is in the report.
     let _ = section.finish(report);
     Settings {
+        history: history.ok().flatten().unwrap_or(unset.history),
+        history_keep: history_keep.ok().flatten().unwrap_or(unset.history_keep),
+        history_bytes: history_bytes.ok().flatten().unwrap_or(unset.history_bytes),
         data_dir: data_dir.ok().flatten(),
         durability: durability.ok().flatten().unwrap_or(unset.durability),
         executors: executors

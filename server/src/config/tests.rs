@@ -47,6 +47,9 @@ fn every_field_is_read() {
         data_dir = "data"
         durability = "os"
         executors = 4
+        history = false
+        history_keep = "7d"
+        history_bytes = "64MiB"
         shutdown_grace = "5s"
 
         [[schedule]]
@@ -81,7 +84,9 @@ fn every_field_is_read() {
         command = ["a"]
         "#,
     );
-    let Settings { data_dir, durability, executors, shutdown_grace } = config.settings;
+    let Settings { data_dir, durability, executors, shutdown_grace, .. } = config.settings;
+    let Settings { history, history_keep, history_bytes, .. } = config.settings;
+    assert_eq!((history, history_keep.as_secs(), history_bytes), (false, 7 * 86_400, 64 << 20));
     assert_eq!(data_dir, Some(PathBuf::from("/etc/tw/data")));
     assert_eq!((durability, executors, shutdown_grace.as_secs()), (Durability::Os, 4, 5));
     let [backup, poll, later, now] = &config.entries[..] else { panic!("{:?}", config.entries) };

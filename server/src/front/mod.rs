@@ -39,6 +39,7 @@ use tickwheel_engine::{Backoff, Engine, worker::Promise};
 use tickwheel_protocol::Password;
 
 pub use error::ListenError;
+pub(crate) use names::job_of;
 pub use tls::{Tls, TlsError};
 
 use self::{

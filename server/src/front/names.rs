@@ -18,7 +18,7 @@ pub(super) fn jid_of(job: JobId) -> String {
 }
 
 /// The job whose jid is made by [`jid_of`].
-pub(super) fn job_of(jid: &str) -> Option<JobId> {
+pub(crate) fn job_of(jid: &str) -> Option<JobId> {
     id_in(jid, PREFIX)
 }
 

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::{consts::SIGHUP, iterator::Signals};
-use tickwheel_engine::{CallError, Engine, ShutdownError, StartError, SubmitError};
+use tickwheel_engine::{CallError, Engine, History, ShutdownError, StartError, SubmitError};
 use tracing::{error, info, warn};
 
 pub use check::check;
@@ -194,6 +194,10 @@ fn serve(options: &ServeOptions, mut loaded: Loaded) -> Result<(), ServeError> {
         if let Some(breaker) = queue.guards.breaker {
             builder = builder.circuit_breaker(&queue.name, breaker);
         }
+    }
+    if settings.history {
+        let history = History::new().keep_for(settings.history_keep);
+        builder = builder.history(history.keep_bytes(settings.history_bytes));
     }
     let engine = Arc::new(builder.start()?);
     schedules::apply(&engine, entries, schedules::Moment::Start)?;

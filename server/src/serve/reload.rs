@@ -5,6 +5,7 @@ use tickwheel_engine::Engine;
 use tracing::{error, info, warn};
 
 use super::{ServeOptions, load, load::Loaded, queues, runner::Runner, schedules};
+use crate::config::Settings;
 use crate::front::Front;
 
 /// Reads the files again and takes over what may change; `loaded` is what is in force.
@@ -60,6 +61,8 @@ fn needs_a_start(old: &Loaded, new: &Loaded) -> Vec<&'static str> {
     check("`data_dir`", old.data_dir == new.data_dir);
     check("`durability`", old.settings.durability == new.settings.durability);
     check("`executors`", old.settings.executors == new.settings.executors);
+    let history = |loaded: &Settings| (loaded.history, loaded.history_keep, loaded.history_bytes);
+    check("the history", history(&old.settings) == history(&new.settings));
     match (&old.front, &new.front) {
         (Some(old), Some(new)) => {
             check("`listen`", old.listen == new.listen);

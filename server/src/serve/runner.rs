@@ -136,6 +136,7 @@ fn run(runner: &Runner, attempt: &Attempt<'_>) -> Result<(), JobError> {
     }
     let outcome = command::run(&spec, &|| attempt.is_cancelled() || runner.is_stopped());
     log_run(&spec, attempt, late, &outcome);
+    attempt.keep_output(&outcome.output.to_vec());
     match outcome.failure() {
         None => Ok(()),
         Some(failure) if failure.retryable => Err(JobError::retryable(failure.message)),

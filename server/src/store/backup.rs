@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use tickwheel_engine::store::{Backup, Store};
+use tickwheel_engine::store::{Backup, ShardBackup, Store};
 
 use super::bar::Bar;
 use super::{StoreCommandError, WELL, count, document, path_json, say, shown, size};
@@ -45,7 +45,7 @@ pub(crate) fn run_backup(args: &BackupArgs, out: &mut dyn Write) -> Result<u8, S
 
 fn text(backup: &Backup) -> String {
     let mut text = String::new();
-    for shard in &backup.shards {
+    for shard in backup.shards.iter().chain(&backup.history) {
         let (from, to, bytes) = (shown(&shard.from), shown(&shard.to), size(shard.copied.bytes));
         // Writing to a string cannot fail, here and below.
         let _ = write!(text, "{from}: {bytes} up to LSN {} copied to {to}", shard.copied.end);
@@ -61,7 +61,7 @@ fn text(backup: &Backup) -> String {
 }
 
 fn as_json(backup: &Backup) -> Value {
-    let shards = backup.shards.iter().map(|shard| {
+    let shard_json = |shard: &ShardBackup| {
         json!({
             "from": path_json(&shard.from),
             "to": path_json(&shard.to),
@@ -74,6 +74,10 @@ fn as_json(backup: &Backup) -> Value {
             "schedules": shard.verdict.counts.map(|counts| counts.schedules),
             "tries": shard.tries,
         })
-    });
-    json!({ "dest": path_json(&backup.dest), "shards": shards.collect::<Vec<_>>() })
+    };
+    json!({
+        "dest": path_json(&backup.dest),
+        "shards": backup.shards.iter().map(shard_json).collect::<Vec<_>>(),
+        "history": backup.history.as_ref().map(shard_json),
+    })
 }

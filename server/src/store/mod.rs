@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use indicatif::BinaryBytes;
 use serde_json::Value;
+use tickwheel_engine::HistoryFiles;
 use tickwheel_engine::cron::format_time;
 use tickwheel_engine::store::{RepairMode, Store, StoreError};
 
@@ -167,7 +168,12 @@ pub(crate) fn run_wal(args: &WalArgs, out: &mut dyn Write) -> Result<u8, StoreCo
     match &args.command {
         WalCommand::Stat(StatArgs { dir, json }) => {
             let stats = Store::open(dir)?.stat(&mut Bar::new())?;
-            let text = if *json { document(&stat::json(&stats)) } else { stat::text(&stats) };
+            let history = HistoryFiles::open(dir).and_then(|files| files.stat()).ok();
+            let history = history.as_ref();
+            let text = match *json {
+                true => document(&stat::json(&stats, history)),
+                false => stat::text(&stats, history),
+            };
             say(out, &text)?;
             Ok(WELL)
         }

@@ -3,18 +3,32 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use tickwheel_engine::HistoryStat;
 use tickwheel_engine::store::{Gap, SegmentFileInfo, SegmentState, ShardStat, SnapshotInfo};
 
 use super::{count, path_json, shown, size, when};
 use crate::problem::printable;
 
-pub(super) fn text(stats: &[ShardStat]) -> String {
+pub(super) fn text(stats: &[ShardStat], history: Option<&HistoryStat>) -> String {
     if stats.is_empty() {
         return "no log yet: no server was started on it\n".to_owned();
     }
     let mut text = String::new();
     for stat in stats {
         shard(&mut text, stat);
+    }
+    if let Some(history) = history {
+        let HistoryStat { segments, segment_bytes, ended, others, gaps, .. } = history;
+        let _ = writeln!(
+            text,
+            "{:<16} {}: {segments} segments of {}, {ended} ends, {others} other events, {gaps} gaps",
+            "history",
+            shown(&history.dir),
+            size(*segment_bytes),
+        );
+        for damage in &history.damage {
+            let _ = writeln!(text, "{:<16} {}", "damage", printable(damage));
+        }
     }
     text
 }
@@ -82,9 +96,23 @@ fn shard(text: &mut String, stat: &ShardStat) {
     }
 }
 
-pub(super) fn json(stats: &[ShardStat]) -> Value {
+pub(super) fn json(stats: &[ShardStat], history: Option<&HistoryStat>) -> Value {
     let shards: Vec<Value> = stats.iter().map(shard_json).collect();
-    json!({ "shards": shards })
+    let history = history.map(|history| {
+        json!({
+            "dir": path_json(&history.dir),
+            "segment_bytes": history.segment_bytes,
+            "segments": history.segments,
+            "head_lsn": history.head.0,
+            "end_lsn": history.end.0,
+            "ended": history.ended,
+            "others": history.others,
+            "gaps": history.gaps,
+            "unknown": history.unknown,
+            "damage": history.damage,
+        })
+    });
+    json!({ "shards": shards, "history": history })
 }
 
 fn shard_json(stat: &ShardStat) -> Value {

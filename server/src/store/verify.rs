@@ -31,6 +31,14 @@ pub(super) fn text(verdict: &StoreVerdict) -> String {
     for shard in &verdict.shards {
         shard_text(&mut text, shard);
     }
+    if let Some(history) = &verdict.history {
+        shard_text(&mut text, history);
+        if history.needs_repair() {
+            text.push_str(
+                "the next start sets the damaged history aside; jobs are not concerned\n",
+            );
+        }
+    }
     if verdict.shards.iter().any(ShardVerdict::needs_repair) {
         text.push_str(
             "a server refuses to start on it: restore a backup, or see what `tickwheel wal repair` would do\n",
@@ -102,6 +110,7 @@ pub(super) fn json(verdict: &StoreVerdict) -> Value {
         "concerns": verdict.concerns,
         "empty": empty,
         "shards": shards,
+        "history": verdict.history.as_ref().map(shard_json),
     })
 }
 

@@ -57,6 +57,10 @@ counters! {
     refused_for_too_many_jobs
     answers_indeterminate
     attempts
+    /// Ends of attempts and jobs that were told.
+    ends_told
+    /// Those that a replay told again.
+    ends_told_again
     succeeded
     retries
     retries_after_a_crash

@@ -235,3 +235,8 @@ fn planted_forgotten_limits_of_groups_are_found() {
 fn a_planted_repeated_token_is_found() {
     check_found(Bug::RepeatedToken, 100);
 }
+
+#[test]
+fn a_planted_untold_end_is_found() {
+    check_found(Bug::UntoldEnd, 100);
+}

@@ -107,6 +107,9 @@ impl Scheduler {
         payload: &[u8],
         body: Body,
     ) -> Result<(), ReplayError> {
+        if self.teller.is_some() {
+            self.tell_event(event, payload, body.lsn);
+        }
         match event {
             Event::Added(added) => self.apply_added(added, body, NO_SCHEDULE),
             Event::Started { job, token, at } => {

@@ -23,6 +23,7 @@ mod relate;
 mod relations;
 mod replay;
 mod schedules;
+mod tell;
 mod trigger;
 
 use alloc::{boxed::Box, vec::Vec};
@@ -39,6 +40,7 @@ pub use io::{
 };
 pub use keep::{CleanError, Cleaned};
 pub use list::{Filter, Piece, States, WalkBudget, WalkPlace};
+pub use tell::Tell;
 
 use crate::{
     batch::Batches,
@@ -177,6 +179,8 @@ pub struct Scheduler {
     /// into the index.
     hints: Vec<Slot>,
     memory: Memory,
+    /// Tells what happens, if somebody wants to know.
+    teller: Option<Box<tell::Teller>>,
     /// Scratch space for encoding events.
     head: Vec<u8>,
     /// Scratch space for encoding lists of attempts.
@@ -220,6 +224,7 @@ impl Scheduler {
             counts: Counts::default(),
             hints: Vec::new(),
             memory: Memory::default(),
+            teller: None,
             head: Vec::new(),
             list: Vec::new(),
             #[cfg(feature = "planted")]

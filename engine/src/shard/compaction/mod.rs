@@ -10,7 +10,7 @@ use tickwheel_core::{self as core, Cleaned, Journal as _, MonoTime, NoRoom, Now,
 use tickwheel_wal::Lsn;
 
 use super::Journal;
-use crate::limits;
+use crate::{history::Tap, limits};
 
 /// The cleaning of one shard's log.
 #[derive(Debug)]
@@ -39,8 +39,12 @@ enum Work {
     Nothing,
     /// A segment: the walk goes on here.
     Walk(Lsn),
-    /// All before this is dead or has been written again, and is to be released.
-    Release(Lsn),
+    /// All before `head` is dead or has been written again, and is to be released, once the history
+    /// has all that lies before `after`: what is named behind the head may have been added before it.
+    Release {
+        head: Lsn,
+        after: Lsn,
+    },
 }
 
 /// What cleaning has done since the start.
@@ -87,7 +91,13 @@ impl Compaction {
     /// and than [`limits::COMPACT_LIVE_FACTOR`] times what is live. Of a log at the factor's bound
     /// a third is live, so a byte that is given back costs half a byte written again: 1.5 bytes
     /// are written for each byte that callers write.
-    pub(super) fn step(&mut self, now: Now, core: &mut Scheduler, journal: &mut Journal) -> bool {
+    pub(super) fn step(
+        &mut self,
+        now: Now,
+        core: &mut Scheduler,
+        journal: &mut Journal,
+        tap: Option<&mut Tap>,
+    ) -> bool {
         if self.stuck || journal.log.failure().is_some() {
             return false;
         }
@@ -97,7 +107,15 @@ impl Compaction {
         (self.retry_ns, self.pause_ns) = (None, None);
         self.take_credit(now, journal.log.appended());
         let at = match self.work {
-            Work::Release(head) => return self.release(now, head, core, journal),
+            Work::Release { head, after } => {
+                if let Some(tap) = tap
+                    && !tap.may_release(tickwheel_core::Lsn(after.0))
+                {
+                    self.pause_ns = Some(now.mono.0 + nanos(limits::COMPACT_PAUSE));
+                    return false;
+                }
+                return self.release(now, head, core, journal);
+            }
             Work::Walk(at) => at,
             Work::Nothing => match next_segment(core, journal) {
                 Some(head) => head,
@@ -115,11 +133,17 @@ impl Compaction {
             self.pause_ns = Some(now.mono.0 + nanos(limits::COMPACT_PAUSE));
             return false;
         }
-        self.walk(now, at, core, journal)
+        self.walk((now, at), core, journal, tap)
     }
 
     /// Walks records from `at` to the end of its segment, for as long as the credit lasts.
-    fn walk(&mut self, now: Now, at: Lsn, core: &mut Scheduler, journal: &mut Journal) -> bool {
+    fn walk(
+        &mut self,
+        (now, at): (Now, Lsn),
+        core: &mut Scheduler,
+        journal: &mut Journal,
+        tap: Option<&mut Tap>,
+    ) -> bool {
         let segment_bytes = journal.log.segment_bytes();
         let until = Lsn((at.0 / segment_bytes + 1) * segment_bytes);
         let mut at = at;
@@ -127,7 +151,13 @@ impl Compaction {
             let walked = match journal.log.next_record(at) {
                 Ok(Some(walked)) if walked.lsn < until => walked,
                 Ok(_) => {
-                    self.work = Work::Release(until);
+                    let after = journal.log.appended();
+                    self.work = Work::Release { head: until, after };
+                    if let Some(tap) = tap {
+                        tap.want(tickwheel_core::Lsn(after.0));
+                        self.pause_ns = Some(now.mono.0 + nanos(limits::COMPACT_PAUSE));
+                        return true;
+                    }
                     return self.release(now, until, core, journal);
                 }
                 Err(error) => return self.give_up(&error),

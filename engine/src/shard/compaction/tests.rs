@@ -127,7 +127,7 @@ impl Day {
         }
         self.run_due();
         for _ in 0..4 {
-            self.compaction.step(self.now, &mut self.core, &mut self.journal);
+            self.compaction.step(self.now, &mut self.core, &mut self.journal, None);
             while self.journal.log.prepare_step() {}
         }
         self.journal.log.commit();
@@ -159,7 +159,7 @@ impl Day {
             };
         }
         self.run_due();
-        self.compaction.step(self.now, &mut self.core, &mut self.journal);
+        self.compaction.step(self.now, &mut self.core, &mut self.journal, None);
         self.journal.log.commit();
         if pass.is_multiple_of(4) {
             self.journal.log.sync_step().unwrap();

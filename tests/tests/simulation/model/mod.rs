@@ -14,6 +14,7 @@ mod limits;
 mod relations;
 mod remote;
 mod schedules;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,6 +170,7 @@ pub(crate) struct Model {
     others: BTreeMap<String, Vec<Seen>>,
     meters: Meters,
     fairness: groups::Fairness,
+    told: told::Told,
     pub(crate) counters: Counters,
     /// Stands for all that happened.
     pub(crate) trace: u64,
@@ -193,6 +195,7 @@ impl Model {
             others: BTreeMap::new(),
             meters,
             fairness: groups::Fairness::default(),
+            told: told::Told::default(),
             counters: Counters::default(),
             trace: 0,
         }
@@ -221,7 +224,9 @@ impl Model {
                 self.check_group_length(added.terms.queue, added.terms.options.group)?;
             }
         }
+        let mut ends = Vec::new();
         for single in one_by_one(event, payload)? {
+            ends.append(&mut self.state.ends_by(&single));
             let told = || format!("{single:?} of {cause:?}");
             let checked = self.check(&single, payload, cause, now);
             checked.map_err(|what| format!("{what}: {}", told()))?;
@@ -229,6 +234,7 @@ impl Model {
             self.state.take(self.entries.len(), end, &single, payload);
             self.note_lease(self.entries.len(), &single, now);
         }
+        self.check_told(lsn, ends)?;
         self.entries.push(Entry { lsn, end, bytes, due, next });
         Ok(())
     }

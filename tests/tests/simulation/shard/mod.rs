@@ -191,6 +191,7 @@ impl Shard {
     }
 
     fn settle(&mut self, now: Now, cause: Cause<'_>, world: &mut World<'_>) -> Verdict<usize> {
+        world.model.hear(self.core.take_facts())?;
         let written = std::mem::take(&mut self.journal.written);
         let count = written.len();
         for written in written {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tickwheel_core::{Config, Lsn, Now, Outputs, Restore, Scheduler, ShardId};
+use tickwheel_core::{Config, Lsn, Now, Outputs, Restore, Scheduler, ShardId, Tell};
 use tickwheel_wal::{
     Durability, Log, LogOptions, OpenError, Record, Recover, ReplayError, SnapshotReader,
     simulation::{Cut, Fault},
@@ -80,7 +80,8 @@ impl World {
             serves_queues: settings.serves == Serves::All,
             ..Config::new(ShardId(place as u8))
         };
-        let core = Scheduler::new(config, now);
+        let mut core = Scheduler::new(config, now);
+        core.tell(Tell::default(), []);
         let mut recovering =
             Recovering { config, now, core, model, end: 0, snapshot: None, wrong: None };
         let opened = LogOptions::new("simulated")
@@ -120,7 +121,7 @@ impl World {
             Err(error) => return Err(format!("the log cannot be opened: {error}")),
         };
         disk.clear_plans();
-        self.go_on(place, now, core, log, end)?;
+        self.go_on(place, now, core, log, (snapshot, end))?;
         let counters = &mut self.counters;
         counters.snapshots_loaded += u64::from(snapshot.is_some());
         counters.replays_without_a_snapshot += u64::from(snapshot.is_none() && end > 0);
@@ -134,7 +135,7 @@ impl World {
         now: Now,
         mut core: Scheduler,
         log: Log,
-        end: u64,
+        (snapshot, end): (Option<u64>, u64),
     ) -> Verdict {
         let settings = self.habits.settings;
         let shards = self.places.len();
@@ -142,6 +143,7 @@ impl World {
         if let Some(left) = left.take() {
             model.recover(end, left, now)?;
         }
+        model.hear_again(core.take_facts(), snapshot, end)?;
         core.replayed().map_err(|error| error.to_string())?;
         if settings.serves == Serves::Default {
             core.serve("default", true);
@@ -163,6 +165,7 @@ impl World {
         if self.is_told {
             println!("{lost} attempts are lost, {} go on", core.running());
         }
+        model.hear(core.take_facts())?;
         for written in std::mem::take(&mut journal.written) {
             model.take(Cause::Recovery, now, written)?;
         }
@@ -193,9 +196,11 @@ impl Recover for Recovering<'_> {
                 self.wrong = Some(format!("a snapshot was refused: {error}"));
             })?;
         }
-        self.core = restore.finish().inspect_err(|error| {
+        let mut core = restore.finish().inspect_err(|error| {
             self.wrong = Some(format!("a snapshot was refused: {error}"));
         })?;
+        core.tell_like(&mut self.core);
+        self.core = core;
         self.end = snapshot.lsn().0;
         self.snapshot = Some(self.end);
         Ok(())
