@@ -92,7 +92,9 @@ impl Shop {
     }
 
     fn close(self) -> Result<Vec<(String, Duration)>, Failure> {
-        self.engine.drain(PATIENCE);
+        if !self.engine.drain(PATIENCE) {
+            return Err("not all jobs have run".into());
+        }
         self.engine.shutdown(PATIENCE)?;
         Ok(std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner)))
     }

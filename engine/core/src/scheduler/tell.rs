@@ -200,6 +200,10 @@ impl Scheduler {
             | Event::Base { .. }
             | Event::Extended { .. }
             | Event::QueueLimits { .. }
+            | Event::QueueAging { .. }
+            | Event::GroupsLimits { .. }
+            | Event::GroupLimits { .. }
+            | Event::GroupSpent { .. }
             | Event::Totals { .. }
             | Event::NeedSettled { met: true, .. }
             | Event::UniqueKept { .. }
