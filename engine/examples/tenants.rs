@@ -92,7 +92,7 @@ impl Shop {
     }
 
     fn close(self) -> Result<Vec<(String, Duration)>, Failure> {
-        self.engine.drain(PATIENCE);
+        assert!(self.engine.drain(PATIENCE), "all ends in time");
         self.engine.shutdown(PATIENCE)?;
         Ok(std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner)))
     }
