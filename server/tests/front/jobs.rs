@@ -30,6 +30,25 @@ fn a_job_is_pushed_once_fetched_as_it_came_and_acknowledged() {
 }
 
 #[test]
+fn groups_of_a_queue_take_turns_and_the_jobs_without_one_are_one_more() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let mut client = server.open();
+    let of = |group: &str| format!(r#","custom":{{"group":"{group}"}}"#);
+    for (number, more) in
+        [(1, of("acme")), (2, of("acme")), (3, of("acme")), (4, of("bolt")), (5, String::new())]
+    {
+        assert_eq!(client.ask(&format!("PUSH {}", job(number, &more))), "+OK");
+    }
+    for number in [1, 4, 5, 2, 3] {
+        assert_eq!(jid_of(client.ask("FETCH default").as_bytes()), jid(number));
+    }
+    let long = client.ask(&format!("PUSH {}", job(6, &of(&"g".repeat(256)))));
+    assert!(long.starts_with("-ERR"), "{long}");
+    server.end();
+}
+
+#[test]
 fn queues_are_taken_in_their_order_and_priorities_within_one() {
     let folder = folder();
     let server = Server::start(folder.path());

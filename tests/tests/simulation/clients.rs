@@ -189,9 +189,9 @@ impl Clients {
 
     /// Limits of all groups of a queue, or of one; or its jobs age.
     pub(crate) fn group_limits(random: &mut Random) -> Command {
-        if random.within(0..5) == 0 {
+        if random.within(0..3) == 0 {
             let queue = QUEUES[random.within(0..QUEUES.len() as u64) as usize];
-            let spans = [100, 5000, 60_000];
+            let spans = [50, 1000, 20_000];
             return Command::Age(queue, spans.get(random.within(0..4) as usize).copied());
         }
         let (queue, limits) = Self::limits(random);

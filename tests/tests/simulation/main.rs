@@ -223,7 +223,7 @@ fn a_planted_greedy_group_is_found() {
 
 #[test]
 fn a_planted_line_in_which_nobody_ages_is_found() {
-    check_found(Bug::NeverAges, 1000);
+    check_found(Bug::NeverAges, 200);
 }
 
 #[test]

@@ -64,6 +64,11 @@ impl Agings {
         self.lifted.get(&slot).copied().unwrap_or(priority)
     }
 
+    /// Whether any job stands in another line than its priority's; also where nothing ages any more.
+    pub(crate) fn is_any_lifted(&self) -> bool {
+        !self.lifted.is_empty()
+    }
+
     /// The job in `slot` has left its line.
     pub(crate) fn leave(&mut self, slot: Slot) {
         self.lifted.remove(&slot);

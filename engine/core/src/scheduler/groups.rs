@@ -44,7 +44,7 @@ impl Scheduler {
 
     /// Takes a ready job out of the line that it stands in.
     pub(super) fn leave_line(&mut self, slot: Slot) {
-        if self.queues.agings.is_any() {
+        if self.queues.agings.is_any_lifted() {
             self.queues.agings.leave(slot);
         }
         match self.group_at(slot) {

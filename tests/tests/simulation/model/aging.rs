@@ -23,7 +23,9 @@ impl Model {
             }),
             Cause::Age(asked, wanted) => {
                 self.counters.agings_set += 1;
-                self.fairness.changed.insert(name.to_owned());
+                if present.is_some() {
+                    self.fairness.changed.insert(name.to_owned());
+                }
                 ensure((asked, wanted) == (name, span_ms) && span_ms != present, || {
                     format!("something else was asked for, of {present:?}")
                 })

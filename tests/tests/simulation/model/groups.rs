@@ -24,7 +24,7 @@ pub(super) struct Fairness {
     /// Jobs that wait, with a time before which none of them was ready; and that time for all others.
     pub(super) since: BTreeMap<JobId, u64>,
     pub(super) passed_ns: u64,
-    /// Queues whose aging was set in this life.
+    /// Queues whose jobs may have aged by another span in this life.
     pub(super) changed: BTreeSet<String>,
     /// How often another member has begun while one had a job to begin, at a priority.
     passed_over: BTreeMap<(Member, u8), BTreeMap<Option<String>, u32>>,
@@ -237,6 +237,9 @@ impl Model {
         };
         if !keeps {
             self.fairness.passed_over.clear();
+        }
+        // It counts from another priority on, or in another queue.
+        if let Event::Changed { .. } = event {
             self.fairness.ready.clear();
         }
     }

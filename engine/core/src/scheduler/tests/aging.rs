@@ -93,5 +93,9 @@ fn aging_is_kept_and_begins_anew_with_a_start_and_one_that_is_taken_away_lifts_n
         world.pass(100 * SECOND);
         assert_eq!(line(&world), 2);
         world.core.census().unwrap();
+        // Whoever comes to its place in the table stands in the line of its own priority.
+        world.answer(Input::Cancel { caller: CallerId(0), job: low });
+        world.submit(&NewJob { priority: 1, ..in_queue("mail") });
+        world.core.census().unwrap();
     }
 }
