@@ -107,6 +107,11 @@ impl Shared {
         })
     }
 
+    /// So many bytes of facts do not wait any more.
+    pub(super) fn taken_from_queue(&self, len_bytes: usize) {
+        self.queued_bytes.fetch_sub(len_bytes, Ordering::Relaxed);
+    }
+
     /// Hands something small over; `false` if too much waits already.
     pub(super) fn try_send(&self, message: Message) -> bool {
         self.sender.try_send(message).is_ok()
@@ -315,7 +320,7 @@ impl Keeper {
         match message {
             Message::Facts { shard, facts } => {
                 self.write_facts(shard, &facts);
-                self.shared.queued_bytes.fetch_sub(facts.len_bytes(), Ordering::Relaxed);
+                self.shared.taken_from_queue(facts.len_bytes());
             }
             Message::Gap(gap) => {
                 tracing::warn!(?gap, "the history has a gap");

@@ -64,8 +64,12 @@ impl Tap {
         let (from, skip) = resume.as_ref().map_or((Lsn(0), 0), |taken| (taken.upto, taken.facts));
         let tell = Tell { adds: settings.adds, starts: settings.starts, from, skip };
         core.tell(tell, resume.iter().flat_map(Taken::starts).copied());
+        Self { resume, ..Self::new(Arc::clone(keeping.shared()), shard) }
+    }
+
+    fn new(shared: Arc<Shared>, shard: u8) -> Self {
         Self {
-            shared: Arc::clone(keeping.shared()),
+            shared,
             shard,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -73,7 +77,7 @@ impl Tap {
             wanted: Lsn(0),
             asked: Lsn(0),
             waits_since: None,
-            resume,
+            resume: None,
             replayed: Lsn(0),
             has_begun: false,
         }
@@ -282,5 +286,73 @@ impl Tap {
             thread::sleep(limits::HISTORY_LOOK);
             self.send(Lsn(u64::MAX));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam::channel::bounded;
+    use tickwheel_core::fact::Fact;
+
+    use super::*;
+
+    const CHUNK: usize = 1 << 20;
+
+    /// A mebibyte of facts of the event at `lsn`.
+    fn chunk(lsn: u64) -> Facts {
+        let mut facts = Facts::default();
+        let note = "x".repeat(CHUNK);
+        facts.push(Lsn(lsn), &Fact::SchedulePaused { name: "a", at: 1, note: &note });
+        facts
+    }
+
+    /// A history that takes nothing holds the shard up for no moment and no more memory than that,
+    /// and what it lost is told in its place.
+    #[test]
+    fn what_does_not_fit_is_one_gap_in_its_place() {
+        let (sender, receiver) = bounded(2);
+        let shared = Arc::new(Shared::new(sender, 0));
+        let mut tap = Tap::new(Arc::clone(&shared), 3);
+        let held = (limits::HISTORY_BACKLOG_BYTES_MAX / CHUNK) as u64;
+        // Two go into the queue; of the others some are held.
+        let last = held + 20;
+        for lsn in 1..=last {
+            tap.hold(Lsn(lsn + 1), chunk(lsn));
+            tap.send(Lsn(lsn + 1));
+            assert!(tap.waiting_bytes <= limits::HISTORY_BACKLOG_BYTES_MAX);
+        }
+        assert!(tap.wake().is_some());
+        let mut told = Vec::new();
+        loop {
+            match receiver.try_recv() {
+                Ok(Message::Facts { shard: 3, facts }) => {
+                    shared.taken_from_queue(facts.len_bytes());
+                    told.extend(facts.iter().map(|(lsn, _)| lsn.0));
+                }
+                Ok(Message::Gap(gap)) => {
+                    assert_eq!((gap.shard, gap.reason), (3, GapReason::FellBehind));
+                    assert_eq!(gap.from.0, told.last().unwrap() + 1);
+                    // From here on there is room again.
+                    assert_eq!(gap.to, Lsn(last + 1));
+                    tap.hold(Lsn(last + 2), chunk(last + 1));
+                }
+                Ok(_) => panic!("nothing else was sent"),
+                Err(_) if tap.waiting.is_empty() => break,
+                Err(_) => tap.send(Lsn(u64::MAX)),
+            }
+        }
+        assert_eq!(told.pop(), Some(last + 1));
+        assert_eq!(told, (1..=told.len() as u64).collect::<Vec<_>>());
+        assert!(told.len() as u64 >= held && (told.len() as u64) < last);
+        assert!(tap.wake().is_none());
+        // A mark follows what it stands for.
+        tap.collected = Lsn(last + 2);
+        tap.want(Lsn(5));
+        tap.send(Lsn(last + 1));
+        assert!(receiver.is_empty());
+        tap.send(Lsn(last + 2));
+        assert!(
+            matches!(receiver.try_recv(), Ok(Message::Mark { shard: 3, upto }) if upto.0 == last + 2)
+        );
     }
 }
