@@ -509,6 +509,7 @@ impl<'de, Context> BorrowDecode<'de, Context> for Terms<'de> {
 }
 
 impl<'a> Terms<'a> {
+    #[inline(always)]
     pub(crate) fn of(job: &'a NewJob<'_>) -> Self {
         Self {
             priority: job.priority,

@@ -104,7 +104,7 @@ fn every_field_is_read() {
     assert_eq!((backup.attempts_max, backup.priority), (4, 7));
     assert_eq!((backup.backoff.as_secs(), backup.backoff_max.as_secs()), (20, 300));
     assert_eq!(backup.spec().unwrap().name, "backup");
-    assert_eq!(backup.origin.line, 8);
+    assert_eq!(backup.origin.line, 11);
 
     assert_eq!(poll.timing, Timing::Every(Duration::from_secs(90)));
     assert_eq!(poll.missed, Missed::One);

@@ -154,6 +154,7 @@ impl<'a> NewJob<'a> {
     }
 
     /// The due time on the wall clock, as it is written, and the clock it is kept on.
+    #[inline]
     pub(crate) fn due_at(&self, now: Now) -> Result<(WallTime, Clock), Refusal> {
         let (due, clock) = self.due.at(now)?;
         let expires_at = self.options.as_ref().and_then(|options| options.expires_at(now));

@@ -338,7 +338,8 @@ impl Scheduler {
         is_fetched: bool,
         hint: Option<Slot>,
     ) -> Result<(), ReplayError> {
-        let slot = self.enter(job, JobState::Running, hint)?;
+        let slot = self.slot_of(job, hint)?;
+        self.enter(slot, JobState::Running)?;
         let record = self.table.get_mut(slot);
         record.traits = record.traits.fetched(is_fetched);
         record.attempt = record.attempt.saturating_add(1);
@@ -587,7 +588,8 @@ impl Scheduler {
         hint: Option<Slot>,
     ) -> Result<Slot, ReplayError> {
         let slot = self.slot_from(job, state, hint, |record| record.state == JobState::Running)?;
-        self.enter(job, state, Some(slot))
+        self.enter(slot, state)?;
+        Ok(slot)
     }
 
     /// Where a job lies that may go to the state `to` only if `is_right` says so.
@@ -606,37 +608,30 @@ impl Scheduler {
         }
     }
 
-    /// Moves a job out of its line and into `state`; the caller puts it where that state waits.
-    pub(super) fn enter(
-        &mut self,
-        job: JobId,
-        state: JobState,
-        hint: Option<Slot>,
-    ) -> Result<Slot, ReplayError> {
-        let slot = self.slot_of(job, hint)?;
+    /// Moves the job in `slot` out of its line and into `state`; the caller puts it where that state waits.
+    pub(super) fn enter(&mut self, slot: Slot, state: JobState) -> Result<(), ReplayError> {
+        let record = self.table.get(slot);
+        let (queue, has_options) = (record.queue, record.has_options());
+        let (is_fetched, present) = (record.is_fetched(), record.state);
         // A job that is due may be started: the step from scheduled to ready is not written.
-        if state == JobState::Running && self.table.get(slot).state == JobState::Scheduled {
-            self.disarm(slot);
-            self.table.get_mut(slot).state = JobState::Ready;
-        }
-        let from = self.table.get(slot).state;
+        let is_due = state == JobState::Running && present == JobState::Scheduled;
+        let from = if is_due { JobState::Ready } else { present };
         if !from.may_become(state) {
-            return Err(ReplayError::Transition { job, from, to: state });
+            return Err(ReplayError::Transition { job: record.id, from, to: state });
         }
         self.disarm(slot);
         if from == JobState::Running {
-            let record = self.table.get(slot);
-            match record.is_fetched() {
+            match is_fetched {
                 true => self.fetched -= 1,
                 false => self.running -= 1,
             }
-            self.queues.attempt_ended(record.queue);
-            if let Some(group) = self.group_at(slot) {
+            self.queues.attempt_ended(queue);
+            if has_options && let Some(group) = self.options.group_of(slot) {
                 self.queues.group_attempt_ended(group);
             }
         }
         self.table.get_mut(slot).state = state;
-        Ok(slot)
+        Ok(())
     }
 
     pub(super) fn end(
@@ -647,8 +642,10 @@ impl Scheduler {
         at: WallTime,
     ) -> Result<(), ReplayError> {
         let slot = self.slot_of(job, hint)?;
-        let was = self.table.get(slot).state;
-        self.enter(job, state, Some(slot))?;
+        let record = self.table.get(slot);
+        let (was, queue, schedule) = (record.state, record.queue, record.schedule);
+        let (is_keyed, has_options) = (record.is_keyed(), record.has_options());
+        self.enter(slot, state)?;
         let ended = match state {
             JobState::Succeeded => &mut self.counts.succeeded,
             JobState::Cancelled => &mut self.counts.cancelled,
@@ -657,14 +654,13 @@ impl Scheduler {
             state => unreachable!("{state} is no end"),
         };
         *ended += 1;
-        self.queues.job_ended(self.table.get(slot).queue);
-        let is_keyed = self.table.get(slot).is_keyed();
+        self.queues.job_ended(queue);
         #[cfg(feature = "planted")]
         let is_keyed = is_keyed && !self.has_planted(crate::planted::Bug::HeldKey);
         if is_keyed {
             self.keys.remove(slot);
         }
-        if self.table.get(slot).has_options() {
+        if has_options {
             self.relate_ended(Ending { slot, was, state });
             self.leave_group(slot);
             self.options.remove(slot);
@@ -672,7 +668,6 @@ impl Scheduler {
         if !self.waits.is_empty() {
             self.waits.end(job, state == JobState::Succeeded);
         }
-        let schedule = self.table.get(slot).schedule;
         if schedule != NO_SCHEDULE {
             self.schedule_job_ends(schedule, job, at);
         }

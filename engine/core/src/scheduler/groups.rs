@@ -44,14 +44,20 @@ impl Scheduler {
 
     /// Takes a ready job out of the line that it stands in.
     pub(super) fn leave_line(&mut self, slot: Slot) {
+        let record = self.table.get(slot);
+        let (queue, has_options) = (record.queue, record.has_options());
+        self.leave_line_of(slot, queue, has_options);
+    }
+
+    /// The same of a job of `queue`.
+    #[inline]
+    pub(super) fn leave_line_of(&mut self, slot: Slot, queue: QueueId, has_options: bool) {
         if self.queues.agings.is_any_lifted() {
             self.queues.agings.leave(slot);
         }
-        match self.group_at(slot) {
-            None => {
-                let queue = self.table.get(slot).queue;
-                self.queues.remove(&mut self.links, slot, queue);
-            }
+        let group = if has_options { self.options.group_of(slot) } else { None };
+        match group {
+            None => self.queues.remove(&mut self.links, slot, queue),
             Some(group) => self.queues.remove_grouped(&mut self.links, slot, group),
         }
     }

@@ -730,7 +730,10 @@ impl Scheduler {
             return;
         }
         match (record.role(), record.state, record.clock()) {
-            (Role::Job, JobState::Ready, _) => self.leave_line(slot),
+            (Role::Job, JobState::Ready, _) => {
+                let (queue, has_options) = (record.queue, record.has_options());
+                self.leave_line_of(slot, queue, has_options);
+            }
             // The lease of an attempt ends on the monotonic clock, whatever clock the job is on.
             (Role::Job, JobState::Running, _) | (_, _, Clock::Mono) => {
                 self.mono_wheel.remove(&mut self.links, slot.0);

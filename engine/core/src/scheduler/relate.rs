@@ -139,7 +139,7 @@ impl Scheduler {
             otherwise: Otherwise::default(),
             ..(*options).clone()
         };
-        self.enter(job, JobState::Scheduled, Some(slot))?;
+        self.enter(slot, JobState::Scheduled)?;
         if options.is_default() {
             self.options.remove(slot);
             let record = self.table.get_mut(slot);

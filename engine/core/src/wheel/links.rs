@@ -164,6 +164,7 @@ pub(crate) fn push_back(links: &mut Links, lines: &mut [Line], number: usize, sl
 ///
 /// # Panics
 /// If the slot stands in no line.
+#[inline]
 pub(crate) fn remove(links: &mut Links, lines: &mut [Line], slot: u32) -> Removed {
     let Link { value: previous, kind } = links.entries[slot];
     assert!(kind & IN_LINE != 0, "slot {slot} stands in no line");
