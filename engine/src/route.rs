@@ -76,6 +76,6 @@ mod tests {
         assert_eq!([1, 2, 3, 256].map(|shards| shard_of_key(key, shards)), [0, 1, 0, 1]);
         assert_eq!([1, 2, 3, 256].map(|shards| shard_of_name("backup", shards)), [0, 0, 0, 72]);
         let group = [1, 2, 3, 256].map(|shards| shard_of_group("mail", "acme", shards));
-        assert_eq!(group, [0, 0, 0, 0]);
+        assert_eq!(group, [0, 1, 2, 197]);
     }
 }

@@ -162,5 +162,5 @@ fn it_works_beside_limits_and_for_fetches_and_can_be_taken_away() {
     assert_eq!(fetch(&mut world), 10);
     // After a restart nothing is known of it.
     let mut world = tripped().restart(0);
-    assert_eq!(world.pass(TICK_NS).len(), 16);
+    assert_eq!(world.pass(TICK_NS).len(), 47, "all that are left");
 }
