@@ -56,13 +56,14 @@ pub const GROUPS_LISTED_MAX: usize = 1000;
 /// Longest event about a group or about the groups of a queue, without its header.
 pub const GROUP_EVENT_BYTES_MAX: u64 = QUEUE_LIMITS_BYTES_MAX + NAME_BYTES_MAX as u64;
 
-/// How often within the span of a queue's aging its lines are looked at: by such a part of it a job may be lifted later.
+/// How often within the span of a queue's aging its lines are looked at. By such a part of it a job may be lifted later,
+/// and by up to a span more where nobody has looked for as long, since nothing happened in the shard.
 pub const AGING_LOOKS_PER_SPAN: u64 = 16;
 
 /// A queue's lines are looked at for its aging no more often than this.
 pub const AGING_LOOK_NS_MIN: u64 = 1_000_000;
 
-/// Jobs that one step lifts to a higher line at the most.
+/// Jobs that one step lifts to a higher line, and groups that it looks at for that, at the most.
 pub const AGING_WORK_PER_STEP: u32 = 4096;
 
 /// Schedules that one shard holds: what 16 bits name, but for the number that means none.

@@ -116,7 +116,7 @@ fn lock(total: &Mutex<Counters>) -> MutexGuard<'_, Counters> {
 }
 
 /// Worlds that drawn seeds have found something in.
-const FOUND: [u64; 5] = [
+const FOUND: [u64; 6] = [
     // An executor was given the token of a lost fetch.
     1795228495374288512,
     // A job was written again while it was due, and the clock was set back before a crash.
@@ -127,6 +127,8 @@ const FOUND: [u64; 5] = [
     1795230201051664121,
     // An interval that was due before a boot was put again after the wall clock had been set.
     1796070753711241749,
+    // A job that had waited for long was lifted to the end of a line of jobs that were ready since later, and no further.
+    1796108497906751981,
 ];
 
 #[test]

@@ -1,7 +1,10 @@
 //! Aging, as one shard must keep to it: no job begins while another of its queue has waited so long that it counts
 //! for more, whatever the first has waited.
 
-use tickwheel_core::{JobId, Now, Scheduler};
+use tickwheel_core::{
+    JobId, Now, Scheduler,
+    limits::{AGING_LOOK_NS_MIN, AGING_LOOKS_PER_SPAN},
+};
 
 use super::{Cause, Job, Model, ensure};
 use crate::{Verdict, clock::MS};
@@ -60,8 +63,9 @@ impl Model {
             if other.terms.queue != *queue || self.is_limited(other) {
                 continue;
             }
-            // Lines are looked at several times per span.
-            let at_least = counts(other, now.mono.0.saturating_sub(*noted).saturating_sub(span_ns));
+            // Lines are looked at several times per span, and a job may stand behind those that came while nobody looked.
+            let late_ns = span_ns + (span_ns / AGING_LOOKS_PER_SPAN).max(AGING_LOOK_NS_MIN);
+            let at_least = counts(other, now.mono.0.saturating_sub(*noted).saturating_sub(late_ns));
             checked += u64::from(at_least > u64::from(other.terms.priority));
             ensure(at_least <= at_most, || {
                 format!("job {id} begins, {job:?}, and {other:?} has waited since {noted}")

@@ -81,13 +81,15 @@ impl Groups {
         })
     }
 
-    /// The live groups of a queue, by their numbers.
-    pub(crate) fn of_queue(&self, queue: QueueId) -> Vec<GroupId> {
-        if self.of(queue).is_none_or(|of| of.live == 0) {
-            return Vec::new();
-        }
-        let of_queue = self.live().filter(|(_, group)| group.queue == queue);
-        of_queue.map(|(id, _)| id).collect()
+    /// Numbers of groups end here, those of any queue, live or not.
+    pub(crate) fn places(&self) -> u32 {
+        self.groups.len() as u32
+    }
+
+    /// The group of this number, if it is live and of this queue.
+    pub(crate) fn live_in(&self, queue: QueueId, number: u32) -> Option<GroupId> {
+        let group = self.groups.get(number as usize)?;
+        (group.is_live && group.queue == queue).then_some(GroupId(number))
     }
 
     /// The first job of a group in its line of this priority.

@@ -7,6 +7,11 @@ use super::{
 };
 
 impl World {
+    /// The line that a ready job of this priority stands in.
+    fn line(&self, job: JobId, priority: u8) -> u8 {
+        self.core.queues.agings.line_of(self.core.table.find(job).unwrap(), priority)
+    }
+
     fn age(&mut self, name: &str, span_ms: Option<u32>) -> Answer {
         self.answer(Input::AgeQueue { caller: CallerId(0), name, span_ms })
     }
@@ -67,6 +72,51 @@ fn a_job_that_has_aged_goes_before_jobs_of_other_queues_and_fetches_see_it() {
 }
 
 #[test]
+fn all_that_was_waited_while_nothing_happened_counts_whoever_stands_in_the_lines_between() {
+    for job in [in_queue("mail"), of_group("acme")] {
+        let mut world = World::new();
+        world.age("mail", Some(1000));
+        let patient = world.submit(&NewJob { priority: 1, ..job.clone() });
+        world.step(Input::Time { dispatch_max: 0 });
+        world.now.mono.0 += 20 * SECOND;
+        world.now.wall.0 += 20 * SECOND;
+        let recent =
+            [2, 4, 6].map(|priority| (world.submit(&NewJob { priority, ..job.clone() }), priority));
+        world.step(Input::Time { dispatch_max: 0 });
+        assert_eq!(world.line(patient, 1), 9);
+        for (recent, priority) in recent {
+            assert_eq!(world.line(recent, priority), priority);
+        }
+        world.core.census().unwrap();
+    }
+}
+
+#[test]
+fn a_look_at_many_groups_goes_on_step_by_step() {
+    let groups = 2 * limits::AGING_WORK_PER_STEP;
+    let mut world = World::new();
+    world.age("mail", Some(1000));
+    let jobs: Vec<JobId> = (0..groups)
+        .map(|group| world.submit(&NewJob { priority: 0, ..of_group(&alloc::format!("{group}")) }))
+        .collect();
+    world.now.mono.0 += SECOND;
+    world.now.wall.0 += SECOND;
+    let lifted = |world: &World| jobs.iter().filter(|job| world.line(**job, 0) == 1).count() as u32;
+    let mut before = lifted(&world);
+    assert_eq!(before, 0);
+    // A group takes one for the look and one for its job, and the jobs without a group one look.
+    for step in 1..=5 {
+        world.step(Input::Time { dispatch_max: 0 });
+        let now = lifted(&world);
+        let most = limits::AGING_WORK_PER_STEP / 2;
+        assert!(now > before && now - before <= most, "{before} and {now} at step {step}");
+        before = now;
+    }
+    assert_eq!(before, groups);
+    world.core.census().unwrap();
+}
+
+#[test]
 fn aging_is_kept_and_begins_anew_with_a_start_and_one_that_is_taken_away_lifts_nothing() {
     let mut world = World::new();
     assert_eq!(
@@ -82,16 +132,12 @@ fn aging_is_kept_and_begins_anew_with_a_start_and_one_that_is_taken_away_lifts_n
         assert_eq!(world.core.queues()[0].aging_ms, Some(5000));
         // What it had waited before does not count.
         world.pass(4 * SECOND);
-        let line = |world: &World| {
-            let slot = world.core.table.find(low).unwrap();
-            world.core.queues.agings.line_of(slot, 1)
-        };
-        let before = line(&world);
+        let before = world.line(low, 1);
         world.pass(2 * SECOND);
-        assert_eq!((before, line(&world)), (1, 2));
+        assert_eq!((before, world.line(low, 1)), (1, 2));
         world.age("mail", None);
         world.pass(100 * SECOND);
-        assert_eq!(line(&world), 2);
+        assert_eq!(world.line(low, 1), 2);
         world.core.census().unwrap();
         // Whoever comes to its place in the table stands in the line of its own priority.
         world.answer(Input::Cancel { caller: CallerId(0), job: low });
