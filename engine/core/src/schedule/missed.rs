@@ -29,7 +29,6 @@ pub(crate) fn decide(
     due: WallTime,
     now: WallTime,
 ) -> Decision {
-    let in_time = now.0.saturating_sub(due.0) <= ms_to_ns(u64::from(grace_ms));
     if let Overlap::Queue { limit } = overlap
         && due <= catch_up_until
     {
@@ -39,6 +38,7 @@ pub(crate) fn decide(
         let next = fires.next_after(run);
         return Decision { run: Some(run), next, catch_up_until, is_missed: run != due };
     }
+    let in_time = now.0.saturating_sub(due.0) <= ms_to_ns(u64::from(grace_ms));
     if in_time || due <= catch_up_until {
         let next = fires.next_after(due);
         return Decision { run: Some(due), next, catch_up_until, is_missed: false };

@@ -27,6 +27,8 @@ pub(crate) struct ScheduleState {
     pub(crate) pending: BTreeSet<JobId>,
     /// Its time has come, and it waits for the last of those jobs to end. Its timer is in no wheel then.
     pub(crate) waits: bool,
+    /// The end of a job has moved `catch_up_until`, and no event about the schedule tells so yet.
+    pub(crate) has_unwritten_end: bool,
     /// Jobs added so far.
     pub(crate) fired: u64,
     /// The slot whose timer stands for the schedule; its record says which event holds the

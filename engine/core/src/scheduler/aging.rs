@@ -76,11 +76,7 @@ impl Scheduler {
         let Some(aging) = aging.filter(|aging| aging.body == lsn) else { return Cleaned::Dead };
         let span_ms = Some(aging.span_ms);
         let need = limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64;
-        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
-            return Cleaned::NoRoom;
-        }
         let event = Event::QueueAging { at: now.wall.0, name, span_ms };
-        let committed = self.commit(&event, &[], journal);
-        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+        self.keep(&event, &[], need, journal)
     }
 }

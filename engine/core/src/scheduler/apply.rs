@@ -239,6 +239,7 @@ impl Scheduler {
                 self.set_next(number, next.map(WallTime));
                 if let Some(state) = self.schedules.get_mut(number) {
                     state.catch_up_until = WallTime(*catch_up_until);
+                    state.has_unwritten_end = false;
                     state.fired += u64::from(job.is_some());
                 }
                 Ok(())

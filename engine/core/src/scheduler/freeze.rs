@@ -307,6 +307,12 @@ impl Scheduler {
             let (clock, due_ns) = (record.clock(), record.due_ns);
             self.arm(slot, clock, due_ns);
         }
+        // Which event told what a schedule has caught up is not in a snapshot.
+        for number in self.schedules.numbered().map(|(number, _)| number).collect::<Vec<_>>() {
+            if let Some(state) = self.schedules.get_mut(number) {
+                state.has_unwritten_end = state.catch_up_until > WallTime(0);
+            }
+        }
         self.memory.be_strict();
     }
 }

@@ -276,11 +276,7 @@ impl Scheduler {
             }
         };
         let need = journal.record_bytes(limits::GROUP_EVENT_BYTES_MAX as usize);
-        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
-            return Cleaned::NoRoom;
-        }
-        let committed = self.commit(&event, &[], journal);
-        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+        self.keep(&event, &[], need, journal)
     }
 
     /// Before a base, as for queues: what the rates of groups have spent is written again. Without room

@@ -1,7 +1,7 @@
 //! What the journal's beginning is still needed for: records there are cleaned one by one, so that
 //! it can be cut off. [`Scheduler::replay`]'s module says why what remains is enough.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::Scheduler;
 use crate::{
@@ -119,6 +119,9 @@ impl Scheduler {
     pub fn write_base(&mut self, now: Now, journal: &mut impl Journal) -> Option<Position> {
         // What has ended is known to have ended only as long as the events behind the last base tell.
         if !self.settle_needs(now, journal) || !self.write_batch_counts(now, journal) {
+            return None;
+        }
+        if !self.write_caught_up(now, journal) {
             return None;
         }
         self.write_spent_rates(now, journal);
@@ -247,9 +250,6 @@ impl Scheduler {
         let head_bytes =
             limits::KEPT_HEAD_BYTES_MAX - limits::JOB_OPTIONS_BYTES_MAX + options_bytes;
         let need = journal.record_bytes(head_bytes + payload.len());
-        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
-            return Cleaned::NoRoom;
-        }
         // The event borrows the schedule's name while applying it needs the state.
         let rule = self.schedules.get(record.schedule).map(|state| Arc::clone(&state.rule));
         debug_assert_eq!(rule.is_none(), record.schedule == NO_SCHEDULE);
@@ -275,7 +275,22 @@ impl Scheduler {
             state: self.kept_state(slot, &record, death.as_ref()),
             schedule: rule.as_ref().map(|rule| &*rule.name),
         });
-        let committed = self.commit(&event, payload, journal);
+        self.keep(&event, payload, need, journal)
+    }
+
+    /// Writes an event again that must stay and whose record is `need` long at the most, if that leaves the
+    /// journal enough for attempts to begin and end.
+    pub(super) fn keep(
+        &mut self,
+        event: &Event<'_>,
+        payload: &[u8],
+        need: u64,
+        journal: &mut impl Journal,
+    ) -> Cleaned {
+        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
+            return Cleaned::NoRoom;
+        }
+        let committed = self.commit(event, payload, journal);
         Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
     }
 
@@ -319,12 +334,8 @@ impl Scheduler {
             return Cleaned::Dead;
         }
         let need = limits::START_BYTES_MAX + limits::NAME_BYTES_MAX as u64;
-        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
-            return Cleaned::NoRoom;
-        }
         let event = Event::QueueSet { at: now.wall.0, name, paused: true };
-        let committed = self.commit(&event, &[], journal);
-        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+        self.keep(&event, &[], need, journal)
     }
 
     fn keep_limits(
@@ -406,6 +417,23 @@ impl Scheduler {
         if self.table.get(state.timer).body != lsn {
             return Cleaned::Dead;
         }
+        self.write_schedule(now, name, journal)
+    }
+
+    /// Writes the schedules again that have caught up with the end of a job: what tells of that end is cut off with the
+    /// job. `false` if there is no room.
+    fn write_caught_up(&mut self, now: Now, journal: &mut impl Journal) -> bool {
+        let caught_up = self.schedules.numbered().filter(|(_, state)| state.has_unwritten_end);
+        let rules: Vec<_> = caught_up.map(|(_, state)| Arc::clone(&state.rule)).collect();
+        rules.iter().all(|rule| self.write_schedule(now, &rule.name, journal) != Cleaned::NoRoom)
+    }
+
+    /// Appends a schedule as it is now.
+    fn write_schedule(&mut self, now: Now, name: &str, journal: &mut impl Journal) -> Cleaned {
+        let number = self.schedules.find(name);
+        let Some(state) = number.and_then(|number| self.schedules.get(number)) else {
+            return Cleaned::Dead;
+        };
         // The rule is not taken from the record: it may have been replaced since.
         let rule = Arc::clone(&state.rule);
         let paused = state.paused.clone();
@@ -417,10 +445,6 @@ impl Scheduler {
             fired: state.fired,
         };
         let need = journal.record_bytes(limits::EVENT_HEAD_BYTES_MAX + rule.job.payload.len());
-        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
-            return Cleaned::NoRoom;
-        }
-        let committed = self.commit(&event, &rule.job.payload, journal);
-        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+        self.keep(&event, &rule.job.payload, need, journal)
     }
 }

@@ -387,13 +387,9 @@ impl Scheduler {
         };
         let payload = callback_bytes(&state.callbacks);
         let need = journal.record_bytes(limits::BATCH_HEAD_BYTES_MAX + payload.len());
-        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
-            return Cleaned::NoRoom;
-        }
         let batch = BatchWritten::of(id, &state);
         let event = Event::BatchPut { at: now.wall.0, is_new: false, batch };
-        let committed = self.commit(&event, &payload, journal);
-        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+        self.keep(&event, &payload, need, journal)
     }
 
     /// Writes a key again that outlives the job that `lsn` holds.
@@ -407,12 +403,8 @@ impl Scheduler {
         let held = self.uniques.find(key).filter(|held| held.units > 0 && held.body == lsn);
         let Some(Held { job, until: Some(until), .. }) = held else { return Cleaned::Dead };
         let need = journal.record_bytes(limits::START_BYTES_MAX as usize);
-        if self.room_for(journal, need + limits::CLEAN_FLOOR_BYTES).is_err() {
-            return Cleaned::NoRoom;
-        }
         let event = Event::UniqueKept { at: now.wall.0, key: key.0, job: job.0, free_at: until.0 };
-        let committed = self.commit(&event, &[], journal);
-        Cleaned::Moved { bytes: journal.record_bytes(committed.len_bytes) }
+        self.keep(&event, &[], need, journal)
     }
 }
 

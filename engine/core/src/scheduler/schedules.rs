@@ -315,6 +315,13 @@ impl Scheduler {
         let Some(state) = self.schedules.get(record.schedule) else {
             panic!("a timer fired for a schedule that is not there");
         };
+        if state.overlaps() && matches!(state.rule.overlap, Overlap::Queue { .. }) {
+            // The end of the last of its jobs brings the timer back.
+            if let Some(state) = self.schedules.get_mut(record.schedule) {
+                state.waits = true;
+            }
+            return;
+        }
         let Some(due) = self.next_fire(state) else {
             panic!("a timer fired for a schedule that does not fire any more");
         };
@@ -331,14 +338,6 @@ impl Scheduler {
             due,
             now.wall,
         );
-        if state.overlaps() && matches!(rule.overlap, Overlap::Queue { .. }) {
-            // The end of the last of its jobs brings the timer back.
-            self.schedules
-                .get_mut(record.schedule)
-                .into_iter()
-                .for_each(|state| state.waits = true);
-            return;
-        }
         let run = decision.run.filter(|_| !state.overlaps());
         let fired = state.fired + u64::from(run.is_some());
         // The event borrows the rule while applying it needs the state.

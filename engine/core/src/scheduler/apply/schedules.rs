@@ -79,6 +79,7 @@ impl Scheduler {
             paused: None,
             pending,
             waits: false,
+            has_unwritten_end: false,
             fired: 0,
             timer,
         };
@@ -105,6 +106,7 @@ impl Scheduler {
     pub(super) fn apply_schedule_kept(&mut self, number: u16, kept: StateKept, body: Body) {
         let Some(state) = self.schedules.get_mut(number) else { return };
         state.catch_up_until = kept.catch_up_until;
+        state.has_unwritten_end = false;
         state.fired = kept.fired;
         let has_moved = state.next != kept.next || state.paused != kept.paused;
         state.paused = kept.paused;
@@ -165,6 +167,7 @@ impl Scheduler {
             if self.planted == Some(crate::planted::Bug::ForgottenWait) { WallTime(0) } else { at };
         // Fire times that passed meanwhile have waited, however late they are now.
         state.catch_up_until = state.catch_up_until.max(at);
+        state.has_unwritten_end = true;
         if core::mem::take(&mut state.waits) {
             let timer = state.timer;
             let record = self.table.get(timer);
@@ -177,7 +180,6 @@ impl Scheduler {
     pub(super) fn resume(&mut self, number: u16) {
         let Some(state) = self.schedules.get_mut(number) else { return };
         let was_paused = state.paused.take().is_some();
-        state.waits = false;
         let (timer, next) = (state.timer, state.next);
         if was_paused && next.is_some() {
             let record = self.table.get(timer);

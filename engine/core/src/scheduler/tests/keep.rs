@@ -180,6 +180,48 @@ fn any_cut_op() -> impl Strategy<Value = CutOp> {
     ]
 }
 
+/// Does all of it, and compares what each remainder and each snapshot gives.
+fn run_and_compare(ops: Vec<CutOp>) -> Result<(), TestCaseError> {
+    let mut cut = Cut::new();
+    let mut running: Vec<Dispatch> = Vec::new();
+    let mut snapshots: Vec<(usize, Vec<u8>)> = Vec::new();
+    for op in ops {
+        match op {
+            CutOp::World(op) => run(&mut cut.world, &mut running, op)?,
+            CutOp::Put { name, every_s, missed } => {
+                let missed = match missed {
+                    0 => Missed::Skip,
+                    1 => Missed::One,
+                    _ => Missed::All { limit: 3, window_ns: 10 * SECOND },
+                };
+                let name = format!("schedule {name}");
+                let job = NewJob { payload: name.clone().into_bytes().into(), ..job() };
+                let timing = Timing::Every(every_s * SECOND);
+                let rule = Schedule::new(name, timing, job);
+                cut.world.put(&Schedule { missed, grace_ms: 0, ..rule });
+            }
+            CutOp::Clean { records } => cut.clean(records),
+            CutOp::Freeze => {
+                let bytes = snapshot::bytes(&mut cut.world);
+                snapshots.push((cut.world.journal.events.len(), bytes));
+            }
+            CutOp::Restart { pick } => {
+                cut.restart(pick);
+                running.clear();
+            }
+        }
+    }
+    cut.check();
+    for (position, bytes) in snapshots {
+        let World { journal, now, .. } = &cut.world;
+        let mut other = World::with(journal.clone(), now.mono.0, now.wall.0);
+        other.core = snapshot::restore(*now, &bytes).unwrap();
+        replay(&mut other.core, journal, position);
+        prop_assert_eq!(whole(&other), whole(&cut.world), "from the snapshot at {}", position);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -188,44 +230,49 @@ proptest! {
     /// does so too.
     #[test]
     fn every_remainder_gives_the_same_state(ops in prop::collection::vec(any_cut_op(), 1..150)) {
-        let mut cut = Cut::new();
-        let mut running: Vec<Dispatch> = Vec::new();
-        let mut snapshots: Vec<(usize, Vec<u8>)> = Vec::new();
-        for op in ops {
-            match op {
-                CutOp::World(op) => run(&mut cut.world, &mut running, op)?,
-                CutOp::Put { name, every_s, missed } => {
-                    let missed = match missed {
-                        0 => Missed::Skip,
-                        1 => Missed::One,
-                        _ => Missed::All { limit: 3, window_ns: 10 * SECOND },
-                    };
-                    let name = format!("schedule {name}");
-                    let job = NewJob { payload: name.clone().into_bytes().into(), ..job() };
-                    let timing = Timing::Every(every_s * SECOND);
-                    let rule = Schedule::new(name, timing, job);
-                    cut.world.put(&Schedule { missed, grace_ms: 0, ..rule });
-                }
-                CutOp::Clean { records } => cut.clean(records),
-                CutOp::Freeze => {
-                    let bytes = snapshot::bytes(&mut cut.world);
-                    snapshots.push((cut.world.journal.events.len(), bytes));
-                }
-                CutOp::Restart { pick } => {
-                    cut.restart(pick);
-                    running.clear();
-                }
-            }
-        }
-        cut.check();
-        for (position, bytes) in snapshots {
-            let World { journal, now, .. } = &cut.world;
-            let mut other = World::with(journal.clone(), now.mono.0, now.wall.0);
-            other.core = snapshot::restore(*now, &bytes).unwrap();
-            replay(&mut other.core, journal, position);
-            prop_assert_eq!(whole(&other), whole(&cut.world), "from the snapshot at {}", position);
-        }
+        run_and_compare(ops)?;
     }
+}
+
+/// The job's own record is cut off with what came before its end, and only the schedule knows of that.
+#[test]
+fn a_schedule_knows_how_far_it_has_caught_up_when_its_job_is_cut_off() {
+    let submit = |delay_s, attempts_max| {
+        CutOp::World(Op::Submit { delay_s, attempts_max, at: false, key: 0, expires_s: None })
+    };
+    let pass = |ms| CutOp::World(Op::Pass { ms });
+    let complete = |pick, outcome| CutOp::World(Op::Complete { pick, outcome });
+    let put = |name, every_s| CutOp::World(Op::Put { name, every_s });
+    let unique = Op::Unique { key: 0, until: 0, conflict: 0, delay_s: 2, span_s: None };
+    let need = Op::Need { on: vec![0], when: 0, otherwise: false, expires_s: None };
+    let ops = vec![
+        CutOp::World(need),
+        submit(4, 1),
+        CutOp::Put { name: 0, every_s: 2, missed: 1 },
+        CutOp::Put { name: 2, every_s: 1, missed: 0 },
+        pass(2001),
+        complete(1, 3),
+        put(1, 2),
+        CutOp::World(Op::ChangeMany { change: 6, among: 0 }),
+        CutOp::Put { name: 0, every_s: 3, missed: 1 },
+        submit(0, 1),
+        CutOp::Clean { records: 7 },
+        put(1, 2),
+        CutOp::World(unique),
+        submit(8, 1),
+        CutOp::Clean { records: 1 },
+        pass(2067),
+        pass(934),
+        put(0, 2),
+        complete(2, 0),
+        pass(0),
+        CutOp::Clean { records: 2 },
+        complete(16, 2),
+        CutOp::Freeze,
+        CutOp::Clean { records: 10 },
+        put(0, 1),
+    ];
+    run_and_compare(ops).unwrap();
 }
 
 #[test]
