@@ -27,7 +27,7 @@ pub use change::JobChange;
 pub(crate) use list::encode as encode_attempts;
 pub use list::{Attempts, Listed};
 pub use options::{TermOptions, UniqueWritten};
-pub use rule::{Rule, RuleMissed, RuleOptions, RuleOverlap, RuleTiming};
+pub use rule::{Rule, RuleMissed, RuleOptions, RuleTiming};
 
 use crate::{
     id::Key,

@@ -46,7 +46,7 @@ pub struct RuleOptions<'a> {
     /// rule: only where a schedule is written again whole is it ever there.
     pub paused: Option<(u64, &'a str)>,
     /// What is done while a job of the schedule has not ended.
-    pub overlap: RuleOverlap,
+    pub overlap: Overlap,
     /// Window of the jitter; 0 for none.
     pub jitter_ns: u64,
     /// No fire time before.
@@ -55,21 +55,6 @@ pub struct RuleOptions<'a> {
     pub ends: Option<u64>,
     /// Jobs that it adds at the most.
     pub runs_max: Option<u32>,
-}
-
-/// [`Overlap`] as it is written: two of its values have a bit of the options' first byte, the others
-/// follow as a field.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
-pub enum RuleOverlap {
-    /// Another is added. Never written.
-    #[default]
-    Allow,
-    /// Nothing is added. Written as a bit alone.
-    Skip,
-    /// What waits runs afterwards: so many fire times at the most.
-    Queue(u32),
-    /// The job is cancelled.
-    Replace,
 }
 
 /// In the byte of the policy for missed fire times: options follow.
@@ -86,8 +71,12 @@ const HAS_START: u8 = 0x08;
 const HAS_END: u8 = 0x10;
 /// In the same byte: a limit of runs follows.
 const HAS_RUNS_MAX: u8 = 0x20;
-/// In the same byte: another rule for runs that overlap follows.
+/// In the same byte: another rule for runs that overlap follows, by one of the numbers below.
 const HAS_OVERLAP: u8 = 0x40;
+/// Fire times wait while a run overlaps; how many follows.
+const QUEUES: u32 = 2;
+/// The run before is replaced.
+const REPLACES: u32 = 3;
 /// All bits of that byte that this version knows.
 const KNOWN: u8 =
     IS_PAUSED | SKIPS_OVERLAP | HAS_JITTER | HAS_START | HAS_END | HAS_RUNS_MAX | HAS_OVERLAP;
@@ -167,15 +156,20 @@ impl<'de, Context> BorrowDecode<'de, Context> for Rule<'de> {
 impl Encode for RuleOptions<'_> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let jitter_ns = Some(self.jitter_ns).filter(|window| *window > 0);
-        let has_overlap = matches!(self.overlap, RuleOverlap::Queue(_) | RuleOverlap::Replace);
+        // By its number, with what belongs to it.
+        let overlap = match self.overlap {
+            Overlap::Allow | Overlap::Skip => None,
+            Overlap::Queue { limit } => Some((QUEUES, Some(limit))),
+            Overlap::Replace => Some((REPLACES, None)),
+        };
         let bits = [
             (self.paused.is_some(), IS_PAUSED),
-            (self.overlap == RuleOverlap::Skip, SKIPS_OVERLAP),
+            (self.overlap == Overlap::Skip, SKIPS_OVERLAP),
             (jitter_ns.is_some(), HAS_JITTER),
             (self.starts.is_some(), HAS_START),
             (self.ends.is_some(), HAS_END),
             (self.runs_max.is_some(), HAS_RUNS_MAX),
-            (has_overlap, HAS_OVERLAP),
+            (overlap.is_some(), HAS_OVERLAP),
         ];
         let set = bits.iter().filter(|(is_set, _)| *is_set);
         set.fold(0_u8, |first, (_, bit)| first | bit).encode(encoder)?;
@@ -188,7 +182,9 @@ impl Encode for RuleOptions<'_> {
         if let Some(max) = self.runs_max {
             max.encode(encoder)?;
         }
-        if has_overlap { self.overlap.encode(encoder) } else { Ok(()) }
+        let Some((number, limit)) = overlap else { return Ok(()) };
+        number.encode(encoder)?;
+        limit.map_or(Ok(()), |limit| limit.encode(encoder))
     }
 }
 
@@ -218,9 +214,15 @@ impl<'de, Context> BorrowDecode<'de, Context> for RuleOptions<'de> {
                 _ => Some(u32::borrow_decode(decoder)?),
             },
             overlap: match (first & HAS_OVERLAP, first & SKIPS_OVERLAP) {
-                (0, 0) => RuleOverlap::Allow,
-                (0, _) => RuleOverlap::Skip,
-                _ => RuleOverlap::borrow_decode(decoder)?,
+                (0, 0) => Overlap::Allow,
+                (0, _) => Overlap::Skip,
+                _ => match u32::borrow_decode(decoder)? {
+                    QUEUES => Overlap::Queue { limit: u32::borrow_decode(decoder)? },
+                    REPLACES => Overlap::Replace,
+                    _ => {
+                        return Err(DecodeError::Other("a rule has an overlap of a newer version"));
+                    }
+                },
             },
         })
     }
@@ -245,12 +247,7 @@ impl<'a> Rule<'a> {
             terms: Terms::of(&schedule.job),
             options: RuleOptions {
                 paused: None,
-                overlap: match schedule.overlap {
-                    Overlap::Allow => RuleOverlap::Allow,
-                    Overlap::Skip => RuleOverlap::Skip,
-                    Overlap::Queue { limit } => RuleOverlap::Queue(limit),
-                    Overlap::Replace => RuleOverlap::Replace,
-                },
+                overlap: schedule.overlap,
                 jitter_ns: schedule.jitter_ns,
                 starts: schedule.starts.map(|at| at.0),
                 ends: schedule.ends.map(|at| at.0),
@@ -296,18 +293,12 @@ impl<'a> Rule<'a> {
         job.options = self.terms.options.options();
         job.keeps_dead = self.terms.keeps_dead;
         let name = Cow::Owned(self.name.into());
-        let overlap = match self.options.overlap {
-            RuleOverlap::Allow => Overlap::Allow,
-            RuleOverlap::Skip => Overlap::Skip,
-            RuleOverlap::Queue(limit) => Overlap::Queue { limit },
-            RuleOverlap::Replace => Overlap::Replace,
-        };
         let schedule = Schedule {
             name,
             timing,
             missed,
             grace_ms: self.grace_ms,
-            overlap,
+            overlap: self.options.overlap,
             jitter_ns: self.options.jitter_ns,
             starts: self.options.starts.map(WallTime),
             ends: self.options.ends.map(WallTime),

@@ -6,6 +6,7 @@ use crate::{
     id::JobId,
     job::{Need, Needs, Until, When},
     queue::Rate,
+    schedule::Overlap,
 };
 use proptest::prelude::*;
 
@@ -217,23 +218,23 @@ fn golden_bytes_of_options() {
     let none = RuleOptions::default();
     let paused = RuleOptions { paused: Some((7, "why")), ..none };
     assert_eq!(bytes(paused), with(&[0x01, 7, 3, b'w', b'h', b'y']));
-    assert_eq!(bytes(RuleOptions { overlap: RuleOverlap::Skip, ..none }), with(&[0x02]));
+    assert_eq!(bytes(RuleOptions { overlap: Overlap::Skip, ..none }), with(&[0x02]));
     assert_eq!(bytes(RuleOptions { jitter_ns: 9, ..none }), with(&[0x04, 9]));
     assert_eq!(bytes(RuleOptions { starts: Some(8), ..none }), with(&[0x08, 8]));
     assert_eq!(bytes(RuleOptions { ends: Some(7), ..none }), with(&[0x10, 7]));
     assert_eq!(bytes(RuleOptions { runs_max: Some(6), ..none }), with(&[0x20, 6]));
     let full = RuleOptions {
         paused: Some((1, "")),
-        overlap: RuleOverlap::Skip,
+        overlap: Overlap::Skip,
         jitter_ns: 2,
         starts: Some(3),
         ends: Some(4),
         runs_max: Some(5),
     };
     assert_eq!(bytes(full), with(&[0x3f, 1, 0, 2, 3, 4, 5]));
-    let queue = RuleOptions { overlap: RuleOverlap::Queue(9), ..none };
+    let queue = RuleOptions { overlap: Overlap::Queue { limit: 9 }, ..none };
     assert_eq!(bytes(queue), with(&[0x40, 2, 9]));
-    let replace = RuleOptions { overlap: RuleOverlap::Replace, runs_max: Some(6), ..none };
+    let replace = RuleOptions { overlap: Overlap::Replace, runs_max: Some(6), ..none };
     assert_eq!(bytes(replace), with(&[0x60, 6, 3]));
     let mut newer = with(&[0x80]);
     Event::decode(&newer).unwrap_err();

@@ -4,8 +4,8 @@
 //! their times are multiples.
 
 use tickwheel_core::{
-    Clock, JobId, Now, Schedule, ScheduleView, Timing,
-    event::{Event, JobAdded, RuleMissed, RuleOverlap, RuleTiming},
+    Clock, JobId, Now, Overlap, Schedule, ScheduleView, Timing,
+    event::{Event, JobAdded, RuleMissed, RuleTiming},
 };
 
 use super::{Cause, Due, Model, State, digest, ensure, jobs::OwnTerms};
@@ -29,7 +29,7 @@ enum Fires {
 pub(super) struct Rule {
     fires: Fires,
     missed: RuleMissed,
-    overlap: RuleOverlap,
+    overlap: Overlap,
     grace_ms: u32,
     kind: String,
     terms: OwnTerms,
@@ -95,7 +95,7 @@ impl Rule {
     fn decide(&self, due: u64, now: u64) -> Decision {
         let until = self.catch_up_until;
         let plain = Decision { run: Some(due), next: self.next_after(due), catch_up_until: until };
-        if let RuleOverlap::Queue(limit) = self.overlap
+        if let Overlap::Queue { limit } = self.overlap
             && due <= until
         {
             let waiting = self.times(due, due, now);
@@ -248,12 +248,12 @@ impl Model {
         let is_busy = self.state.is_at_work(name);
         let adds = found.run.is_some();
         let overlaps = match rule.overlap {
-            RuleOverlap::Allow => false,
-            RuleOverlap::Skip | RuleOverlap::Replace => is_busy && adds,
-            RuleOverlap::Queue(_) => is_busy,
+            Overlap::Allow => false,
+            Overlap::Skip | Overlap::Replace => is_busy && adds,
+            Overlap::Queue { .. } => is_busy,
         };
         ensure(!overlaps, || format!("a job of it has not ended: {rule:?}"))?;
-        let is_let_go = is_busy && rule.overlap == RuleOverlap::Skip;
+        let is_let_go = is_busy && rule.overlap == Overlap::Skip;
         let due = self.entries[rule.entry].next.ok_or("it does not fire any more")?;
         ensure(due.may_be_due(now), || format!("it fires early, at {now:?}: {rule:?}"))?;
         if let Some(job) = job {
@@ -292,7 +292,7 @@ impl Model {
         self.counters.fires += u64::from(job.is_some());
         self.counters.fires_let_go += u64::from(job.is_none());
         self.counters.fires_caught_up += u64::from(is_caught_up);
-        let waited = matches!(rule.overlap, RuleOverlap::Queue(_))
+        let waited = matches!(rule.overlap, Overlap::Queue { .. })
             && found.run.is_some_and(|run| run <= rule.catch_up_until);
         self.counters.fires_that_waited += u64::from(waited);
         self.counters.fires_let_go_by_overlap += u64::from(is_let_go);
@@ -324,7 +324,7 @@ impl Model {
         let rule = job.schedule.as_ref().and_then(|name| self.state.schedules.get(name));
         let rule = rule.ok_or("nothing asked for this")?;
         let due = self.entries[rule.entry].next.ok_or("its schedule does not fire any more")?;
-        let is_replaced = rule.overlap == RuleOverlap::Replace && due.may_be_due(now);
+        let is_replaced = rule.overlap == Overlap::Replace && due.may_be_due(now);
         ensure(is_replaced, || format!("nothing replaces it: {rule:?}"))?;
         self.counters.jobs_replaced_by_their_schedule += 1;
         Ok(())
@@ -332,7 +332,7 @@ impl Model {
 
     /// Whether a schedule waits for a job of its own to end.
     pub(super) fn is_waiting(&self, name: &str, rule: &Rule) -> bool {
-        matches!(rule.overlap, RuleOverlap::Queue(_)) && self.state.is_at_work(name)
+        matches!(rule.overlap, Overlap::Queue { .. }) && self.state.is_at_work(name)
     }
 }
 
@@ -361,7 +361,7 @@ impl State {
             return;
         }
         if let Some(rule) = self.schedules.get_mut(name)
-            && matches!(rule.overlap, RuleOverlap::Queue(_))
+            && matches!(rule.overlap, Overlap::Queue { .. })
         {
             rule.catch_up_until = rule.catch_up_until.max(at);
         }
