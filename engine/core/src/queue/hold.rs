@@ -34,8 +34,7 @@ impl Queues {
         (bounds.limits, bounds.full_at_ns) = (limits, full_at_ns);
         let limited = &mut self.queues[number];
         limited.weight = limits.weight;
-        let is_tripped = limited.trip != Trip::Closed;
-        limited.is_limited = limits.holds_back() || limited.is_shared || is_tripped;
+        limited.is_limited = limited.is_limited_by(&limits);
         if !limited.is_shared {
             self.sleep_if_spent(queue, now_ns);
             self.enter(queue, now_ns, 0);
@@ -57,10 +56,9 @@ impl Queues {
     /// A breaker closes a queue, lets it be tried, or opens it.
     pub(crate) fn trip(&mut self, queue: QueueId, trip: Trip) {
         let number = usize::from(queue.0);
-        let holds_back = self.bounds[number].limits.holds_back();
         let tripped = &mut self.queues[number];
         tripped.trip = trip;
-        tripped.is_limited = holds_back || tripped.is_shared || trip != Trip::Closed;
+        tripped.is_limited = tripped.is_limited_by(&self.bounds[number].limits);
         if trip == Trip::Open {
             self.withdraw(queue);
         }

@@ -111,7 +111,7 @@ pub(crate) struct Queue {
     pub(crate) is_paused: bool,
     /// Executors take from it; else only fetches do.
     is_served: bool,
-    /// It has a limit of concurrency or rate.
+    /// Something may keep a job of it back: see [`Queue::is_limited_by`].
     is_limited: bool,
     /// Its limits let nothing be taken now.
     is_held: bool,
@@ -201,6 +201,11 @@ impl Queue {
     /// Jobs in its lines whose groups let them be taken.
     fn takeable(&self) -> u32 {
         self.len - self.barred
+    }
+
+    /// Whether these limits, others with whom it shares them, or a breaker may keep a job back.
+    fn is_limited_by(&self, limits: &QueueLimits) -> bool {
+        limits.holds_back() || self.is_shared || self.trip != Trip::Closed
     }
 
     fn is_open(&self) -> bool {

@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 
 use super::{
-    Queue, Queues, Trip,
+    Queue, Queues,
     permits::{Ask, Holding, Permits, Wait},
 };
 use crate::{id::QueueId, limits::RATE_NOTE_NS};
@@ -73,10 +73,9 @@ impl Queues {
         self.withdraw(queue);
         let Some(shared) = self.bounds[usize::from(queue.0)].shared.take() else { return };
         let holding = self.holding(queue, i64::MIN);
-        let limits = self.bounds[usize::from(queue.0)].limits;
         let left = &mut self.queues[usize::from(queue.0)];
-        let is_limited = limits.holds_back() || left.trip != Trip::Closed;
-        (left.is_shared, left.is_limited) = (false, is_limited);
+        left.is_shared = false;
+        left.is_limited = left.is_limited_by(&self.bounds[usize::from(queue.0)].limits);
         self.by_shared.remove(&shared);
         if let Some(permits) = &mut self.permits {
             permits.leave(shared, holding);

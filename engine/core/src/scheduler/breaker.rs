@@ -2,7 +2,10 @@
 //! attempt at a time. It opens with the first that succeeds, and each failure closes it for longer. What a
 //! breaker has seen is not written: after a start all queues are tried anew.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
     Scheduler,
@@ -28,12 +31,13 @@ pub struct BreakerRule {
 /// The breakers of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Breakers {
-    all: Vec<Breaker>,
+    all: BTreeMap<QueueId, Breaker>,
+    /// Queues that are closed, by when each is tried again.
+    open: BTreeSet<(MonoTime, QueueId)>,
 }
 
 #[derive(Debug)]
 struct Breaker {
-    queue: QueueId,
     rule: BreakerRule,
     /// Failures in a row.
     failures: u32,
@@ -57,15 +61,7 @@ impl Breakers {
 
     /// When the next queue is tried again.
     pub(super) fn next_time(&self) -> Option<MonoTime> {
-        let until = |breaker: &Breaker| match breaker.state {
-            State::Open { until, .. } => Some(until),
-            _ => None,
-        };
-        self.all.iter().filter_map(until).min()
-    }
-
-    fn of(&mut self, queue: QueueId) -> Option<&mut Breaker> {
-        self.all.iter_mut().find(|breaker| breaker.queue == queue)
+        self.open.first().map(|(until, _)| *until)
     }
 }
 
@@ -75,29 +71,36 @@ impl Scheduler {
     /// `false` if there are too many queues.
     pub fn break_queue(&mut self, name: &str, rule: Option<BreakerRule>) -> bool {
         let Some(queue) = self.queues.intern(name) else { return false };
-        self.breakers.all.retain(|breaker| breaker.queue != queue);
-        self.queues.trip(queue, Trip::Closed);
-        if let Some(rule) = rule {
-            self.breakers.all.push(Breaker { queue, rule, failures: 0, state: State::Closed });
+        let breaker = rule.map(|rule| Breaker { rule, failures: 0, state: State::Closed });
+        let before = match breaker {
+            Some(breaker) => self.breakers.all.insert(queue, breaker),
+            None => self.breakers.all.remove(&queue),
+        };
+        if let Some(State::Open { until, .. }) = before.map(|breaker| breaker.state) {
+            self.breakers.open.remove(&(until, queue));
         }
+        self.queues.trip(queue, Trip::Closed);
         true
     }
 
     /// Lets the queues be tried whose time has come.
     pub(super) fn try_again(&mut self, now: Now) {
-        for breaker in &mut self.breakers.all {
-            if let State::Open { until, span_ns } = breaker.state
-                && until <= now.mono
+        while let Some(&(until, queue)) = self.breakers.open.first()
+            && until <= now.mono
+        {
+            self.breakers.open.remove(&(until, queue));
+            if let Some(breaker) = self.breakers.all.get_mut(&queue)
+                && let State::Open { span_ns, .. } = breaker.state
             {
                 breaker.state = State::Trial { span_ns };
-                self.queues.trip(breaker.queue, Trip::Trial);
+                self.queues.trip(queue, Trip::Trial);
             }
         }
     }
 
     /// An attempt of the queue has ended well.
     pub(super) fn breaker_succeeded(&mut self, queue: QueueId, out: &mut Outputs) {
-        let Some(breaker) = self.breakers.of(queue) else { return };
+        let Some(breaker) = self.breakers.all.get_mut(&queue) else { return };
         match breaker.state {
             State::Closed => breaker.failures = 0,
             // It had begun before the queue was closed, and tells nothing of the time since.
@@ -112,7 +115,7 @@ impl Scheduler {
 
     /// An attempt of the queue has failed.
     pub(super) fn breaker_failed(&mut self, now: Now, queue: QueueId, out: &mut Outputs) {
-        let Some(breaker) = self.breakers.of(queue) else { return };
+        let Some(breaker) = self.breakers.all.get_mut(&queue) else { return };
         let rule = breaker.rule;
         let span_ns = match breaker.state {
             State::Open { .. } => return,
@@ -128,6 +131,7 @@ impl Scheduler {
         let failures = breaker.failures;
         let until = MonoTime(now.mono.0.saturating_add(span_ns));
         breaker.state = State::Open { until, span_ns };
+        self.breakers.open.insert((until, queue));
         self.queues.trip(queue, Trip::Open);
         let queue: Box<str> = self.queues.name(queue).into();
         out.alerts.push(Alert::BreakerOpened { queue, failures, for_ns: span_ns });

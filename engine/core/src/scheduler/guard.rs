@@ -69,11 +69,10 @@ impl Scheduler {
 
     /// The attempts at the jobs in `self.hints` are about to end well.
     pub(super) fn guard_succeeded(&mut self, out: &mut Outputs) {
-        for number in 0..self.hints.len() {
-            if self.breakers.is_empty() {
-                break;
+        if !self.breakers.is_empty() {
+            for number in 0..self.hints.len() {
+                self.breaker_succeeded(self.table.get(self.hints[number]).queue, out);
             }
-            self.breaker_succeeded(self.table.get(self.hints[number]).queue, out);
         }
         if self.guards.is_empty() {
             return;
