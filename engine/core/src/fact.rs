@@ -7,6 +7,7 @@
 //! `docs/history.md` lists them.
 
 use alloc::vec::Vec;
+use core::{fmt, str::FromStr};
 
 use bincode::{BorrowDecode, Encode, config, enc::write::Writer, error::EncodeError};
 
@@ -135,7 +136,7 @@ pub struct Ended<'a> {
     /// When it ended.
     pub at: u64,
     /// How.
-    pub ending: Ending,
+    pub outcome: AttemptOutcome,
     /// What follows.
     pub then: Then,
     /// What the handler said, at most 1000 bytes.
@@ -143,8 +144,9 @@ pub struct Ended<'a> {
 }
 
 /// How an attempt or a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub enum Ending {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, BorrowDecode)]
+#[non_exhaustive]
+pub enum AttemptOutcome {
     /// Well.
     Succeeded,
     /// The handler said it failed.
@@ -153,7 +155,7 @@ pub enum Ending {
     FailedForGood,
     /// The handler panicked.
     Panicked,
-    /// Its lease ended first.
+    /// Its time-out or lease ended first.
     TimedOut,
     /// The process that ran it ended.
     Lost,
@@ -167,6 +169,57 @@ pub enum Ending {
     Expired,
     /// A caller sent the waiting job to the dead set.
     Killed,
+}
+
+/// The outcomes and their names.
+const OUTCOMES: [(AttemptOutcome, &str); 11] = [
+    (AttemptOutcome::Succeeded, "succeeded"),
+    (AttemptOutcome::Failed, "failed"),
+    (AttemptOutcome::FailedForGood, "failed-for-good"),
+    (AttemptOutcome::Panicked, "panicked"),
+    (AttemptOutcome::TimedOut, "timed-out"),
+    (AttemptOutcome::Lost, "lost"),
+    (AttemptOutcome::Cancelled, "cancelled"),
+    (AttemptOutcome::GivenBack, "given-back"),
+    (AttemptOutcome::PutOff, "put-off"),
+    (AttemptOutcome::Expired, "expired"),
+    (AttemptOutcome::Killed, "killed"),
+];
+
+impl AttemptOutcome {
+    /// Its name, which is parsed too.
+    ///
+    /// ```
+    /// use tickwheel_core::fact::AttemptOutcome;
+    /// assert_eq!("timed-out".parse(), Ok(AttemptOutcome::TimedOut));
+    /// assert_eq!(AttemptOutcome::TimedOut.name(), "timed-out");
+    /// ```
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        OUTCOMES.iter().find(|(outcome, _)| *outcome == self).map_or("unknown", |(_, name)| name)
+    }
+}
+
+impl fmt::Display for AttemptOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text names no [`AttemptOutcome`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an outcome is one of succeeded, failed, failed-for-good, panicked, timed-out, lost, cancelled, given-back, put-off, expired, killed"
+)]
+pub struct ParseAttemptOutcomeError;
+
+impl FromStr for AttemptOutcome {
+    type Err = ParseAttemptOutcomeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = OUTCOMES.iter().find(|(_, name)| *name == text);
+        found.map(|(outcome, _)| *outcome).ok_or(ParseAttemptOutcomeError)
+    }
 }
 
 /// What follows an end.

@@ -1,11 +1,11 @@
 //! What readers of the history see: attempts that ended, and the other events.
 
-use std::{fmt, str::FromStr, time::SystemTime};
+use std::time::SystemTime;
 
 use tickwheel_core::{
     JobId, Key, Next, ShardId, WallTime,
     event::DecodeEventError,
-    fact::{self, Ending, Fact, Then},
+    fact::{self, AttemptOutcome, Fact, Then},
 };
 
 use crate::clock::system_time;
@@ -158,85 +158,6 @@ pub struct AttemptRecord {
     pub output: Option<Vec<u8>>,
 }
 
-/// How an attempt or a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum AttemptOutcome {
-    /// Well.
-    Succeeded,
-    /// The handler said it failed.
-    Failed,
-    /// The handler said it failed, and that a retry is of no use.
-    FailedForGood,
-    /// The handler panicked.
-    Panicked,
-    /// Its time-out or lease ended first.
-    TimedOut,
-    /// The process that ran it ended.
-    Lost,
-    /// A caller or a rule cancelled it.
-    Cancelled,
-    /// It was given back before it began, and does not count.
-    GivenBack,
-    /// It was put off, and does not count.
-    PutOff,
-    /// The job had not begun when it was not worth running any more.
-    Expired,
-    /// A caller sent the waiting job to the dead set.
-    Killed,
-}
-
-/// The outcomes and their names.
-const OUTCOMES: [(AttemptOutcome, &str); 11] = [
-    (AttemptOutcome::Succeeded, "succeeded"),
-    (AttemptOutcome::Failed, "failed"),
-    (AttemptOutcome::FailedForGood, "failed-for-good"),
-    (AttemptOutcome::Panicked, "panicked"),
-    (AttemptOutcome::TimedOut, "timed-out"),
-    (AttemptOutcome::Lost, "lost"),
-    (AttemptOutcome::Cancelled, "cancelled"),
-    (AttemptOutcome::GivenBack, "given-back"),
-    (AttemptOutcome::PutOff, "put-off"),
-    (AttemptOutcome::Expired, "expired"),
-    (AttemptOutcome::Killed, "killed"),
-];
-
-impl AttemptOutcome {
-    /// Its name, which is parsed too.
-    ///
-    /// ```
-    /// use tickwheel_engine::AttemptOutcome;
-    /// assert_eq!("timed-out".parse(), Ok(AttemptOutcome::TimedOut));
-    /// assert_eq!(AttemptOutcome::TimedOut.name(), "timed-out");
-    /// ```
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        OUTCOMES.iter().find(|(outcome, _)| *outcome == self).map_or("unknown", |(_, name)| name)
-    }
-}
-
-impl fmt::Display for AttemptOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The text names no [`AttemptOutcome`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "an outcome is one of succeeded, failed, failed-for-good, panicked, timed-out, lost, cancelled, given-back, put-off, expired, killed"
-)]
-pub struct ParseAttemptOutcomeError;
-
-impl FromStr for AttemptOutcome {
-    type Err = ParseAttemptOutcomeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = OUTCOMES.iter().find(|(_, name)| *name == text);
-        found.map(|(outcome, _)| *outcome).ok_or(ParseAttemptOutcomeError)
-    }
-}
-
 /// Something is missing in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -364,7 +285,7 @@ pub(super) fn record_of(shard: u8, output: &[u8], ended: &fact::Ended<'_>) -> At
         is_attempt: ended.is_attempt,
         start: ended.start.map(|ns| system_time(WallTime(ns))),
         end: system_time(WallTime(ended.at)),
-        outcome: outcome_of(ended.ending),
+        outcome: ended.outcome,
         next: match ended.then {
             Then::Done => Next::Done,
             Then::Dead => Next::Dead,
@@ -372,22 +293,5 @@ pub(super) fn record_of(shard: u8, output: &[u8], ended: &fact::Ended<'_>) -> At
         },
         message: ended.message.to_owned(),
         output: (!output.is_empty()).then(|| output.to_vec()),
-    }
-}
-
-/// An ending as readers see it.
-pub(super) fn outcome_of(ending: Ending) -> AttemptOutcome {
-    match ending {
-        Ending::Succeeded => AttemptOutcome::Succeeded,
-        Ending::Failed => AttemptOutcome::Failed,
-        Ending::FailedForGood => AttemptOutcome::FailedForGood,
-        Ending::Panicked => AttemptOutcome::Panicked,
-        Ending::TimedOut => AttemptOutcome::TimedOut,
-        Ending::Lost => AttemptOutcome::Lost,
-        Ending::Cancelled => AttemptOutcome::Cancelled,
-        Ending::GivenBack => AttemptOutcome::GivenBack,
-        Ending::PutOff => AttemptOutcome::PutOff,
-        Ending::Expired => AttemptOutcome::Expired,
-        Ending::Killed => AttemptOutcome::Killed,
     }
 }

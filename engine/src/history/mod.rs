@@ -21,10 +21,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{clock, error::StartError, limits};
 
-pub use event::{
-    AttemptOutcome, AttemptRecord, GapReason, HistoryEvent, HistoryGap, JobRef,
-    ParseAttemptOutcomeError,
-};
+pub use event::{AttemptRecord, GapReason, HistoryEvent, HistoryGap, JobRef};
 pub(crate) use keeper::Keeping;
 pub(crate) use open::{HISTORY_DIR, HISTORY_SHARD, open};
 pub(crate) use output::Outputs;
@@ -34,6 +31,7 @@ pub use subscribe::{
     Begin, HistoryCursor, HistoryEntry, ParseHistoryCursorError, SubscribeError, Subscription,
 };
 pub(crate) use tap::Tap;
+pub use tickwheel_core::fact::{AttemptOutcome, ParseAttemptOutcomeError};
 
 /// Settings of the history: see [`Builder::history`](crate::Builder::history).
 ///

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tickwheel_core::{JobId, Key, fact::Ended};
 
-use super::event::{AttemptOutcome, AttemptRecord, outcome_of};
+use super::{AttemptOutcome, AttemptRecord};
 use crate::{clock::wall_time, limits};
 
 /// Which attempts are meant, and in which order. Without more it is all of them, the newest first.
@@ -144,6 +144,6 @@ impl HistoryQuery {
             && self.schedule.as_ref().is_none_or(|name| Some(&**name) == job.schedule)
             && self.since_ns.is_none_or(|since| ended.at >= since)
             && self.until_ns.is_none_or(|until| ended.at < until)
-            && (self.outcomes.is_empty() || self.outcomes.contains(&outcome_of(ended.ending)))
+            && (self.outcomes.is_empty() || self.outcomes.contains(&ended.outcome))
     }
 }

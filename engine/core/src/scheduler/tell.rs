@@ -6,7 +6,7 @@ use alloc::{boxed::Box, collections::BTreeMap};
 use super::{Scheduler, apply::ReplayError};
 use crate::{
     event::{Attempts, Event, Failure, JobAdded, JobChange},
-    fact::{Ended, Ending, Fact, Facts, Subject, Then},
+    fact::{AttemptOutcome, Ended, Fact, Facts, Subject, Then},
     id::{JobId, Lsn, Slot, Token},
     job::{JobState, Otherwise, record::NO_SCHEDULE},
     time::WallTime,
@@ -118,11 +118,21 @@ impl Scheduler {
                 }
             }
             Event::Succeeded { job, at } => {
-                let end = End { at: *at, ending: Ending::Succeeded, then: Then::Done, message: "" };
+                let end = End {
+                    at: *at,
+                    outcome: AttemptOutcome::Succeeded,
+                    then: Then::Done,
+                    message: "",
+                };
                 self.tell_end(teller, JobId(*job), 0, end, lsn);
             }
             Event::SucceededMany { at, count } => {
-                let end = End { at: *at, ending: Ending::Succeeded, then: Then::Done, message: "" };
+                let end = End {
+                    at: *at,
+                    outcome: AttemptOutcome::Succeeded,
+                    then: Then::Done,
+                    message: "",
+                };
                 for (number, listed) in Attempts::new(*count, payload).enumerate() {
                     #[cfg(feature = "planted")]
                     if number > 0 && self.has_planted(crate::planted::Bug::UntoldEnd) {
@@ -133,22 +143,29 @@ impl Scheduler {
             }
             Event::Failed { job, at, failure, retry_at, message } => {
                 let then = retry_at.map_or(Then::Dead, Then::Due);
-                let end = End { at: *at, ending: ending_of(*failure), then, message };
+                let end = End { at: *at, outcome: outcome_of(*failure), then, message };
                 self.tell_end(teller, JobId(*job), 0, end, lsn);
             }
             Event::Buried { job, at, failure, message } => {
-                let end = End { at: *at, ending: ending_of(*failure), then: Then::Dead, message };
+                let end = End { at: *at, outcome: outcome_of(*failure), then: Then::Dead, message };
                 self.tell_end(teller, JobId(*job), 0, end, lsn);
             }
             Event::Cancelled { job, at } => {
-                self.tell_end(teller, JobId(*job), 0, End::over(*at, Ending::Cancelled), lsn);
+                self.tell_end(
+                    teller,
+                    JobId(*job),
+                    0,
+                    End::over(*at, AttemptOutcome::Cancelled),
+                    lsn,
+                );
             }
             Event::Expired { job, at } => {
-                self.tell_end(teller, JobId(*job), 0, End::over(*at, Ending::Expired), lsn);
+                self.tell_end(teller, JobId(*job), 0, End::over(*at, AttemptOutcome::Expired), lsn);
             }
             Event::Released { job, at, due } => {
-                let ending = if due > at { Ending::PutOff } else { Ending::GivenBack };
-                let end = End { at: *at, ending, then: Then::Due(*due), message: "" };
+                let outcome =
+                    if due > at { AttemptOutcome::PutOff } else { AttemptOutcome::GivenBack };
+                let end = End { at: *at, outcome, then: Then::Due(*due), message: "" };
                 self.tell_end(teller, JobId(*job), 0, end, lsn);
             }
             Event::Changed { at, change, count } => {
@@ -166,7 +183,13 @@ impl Scheduler {
                             .is_some_and(|options| options.otherwise == Otherwise::Cancel)
                 });
                 if is_cancelled {
-                    self.tell_end(teller, JobId(*job), 0, End::over(*at, Ending::Cancelled), lsn);
+                    self.tell_end(
+                        teller,
+                        JobId(*job),
+                        0,
+                        End::over(*at, AttemptOutcome::Cancelled),
+                        lsn,
+                    );
                 }
             }
             Event::ScheduleFired { at, name, job, .. } => {
@@ -223,7 +246,7 @@ impl Scheduler {
         lsn: Lsn,
     ) {
         if let Some(replaced) = added.terms.options.replaces {
-            let end = End::over(added.at, Ending::Cancelled);
+            let end = End::over(added.at, AttemptOutcome::Cancelled);
             self.tell_end(teller, JobId(replaced), 0, end, lsn);
         }
         if teller.tell.adds {
@@ -262,7 +285,7 @@ impl Scheduler {
         let record = self.table.get(slot);
         let is_attempt = record.state == JobState::Running;
         let began = teller.starts.remove(&job).filter(|(token, _)| *token == record.token);
-        let End { at, ending, then, message } = end;
+        let End { at, outcome, then, message } = end;
         let ended = Ended {
             job: self.subject(slot),
             attempt: record.attempt,
@@ -270,7 +293,7 @@ impl Scheduler {
             is_attempt,
             start: began.filter(|_| is_attempt).map(|(_, start)| start.0),
             at,
-            ending,
+            outcome,
             then,
             message,
         };
@@ -287,10 +310,10 @@ impl Scheduler {
     ) {
         match change {
             JobChange::Cancelled => {
-                self.tell_end(teller, job, number, End::over(at, Ending::Cancelled), lsn);
+                self.tell_end(teller, job, number, End::over(at, AttemptOutcome::Cancelled), lsn);
             }
             JobChange::Killed => {
-                let end = End { then: Then::Dead, ..End::over(at, Ending::Killed) };
+                let end = End { then: Then::Dead, ..End::over(at, AttemptOutcome::Killed) };
                 self.tell_end(teller, job, number, end, lsn);
             }
             JobChange::Requeued => {
@@ -341,25 +364,25 @@ impl Scheduler {
 #[derive(Clone, Copy)]
 struct End<'a> {
     at: u64,
-    ending: Ending,
+    outcome: AttemptOutcome,
     then: Then,
     message: &'a str,
 }
 
 impl End<'_> {
     /// The job is over without a word.
-    fn over(at: u64, ending: Ending) -> Self {
-        Self { at, ending, then: Then::Done, message: "" }
+    fn over(at: u64, outcome: AttemptOutcome) -> Self {
+        Self { at, outcome, then: Then::Done, message: "" }
     }
 }
 
-fn ending_of(failure: Failure) -> Ending {
+fn outcome_of(failure: Failure) -> AttemptOutcome {
     match failure {
-        Failure::Retryable => Ending::Failed,
-        Failure::Permanent => Ending::FailedForGood,
-        Failure::Panicked => Ending::Panicked,
-        Failure::TimedOut => Ending::TimedOut,
-        Failure::Lost => Ending::Lost,
-        Failure::Killed => Ending::Killed,
+        Failure::Retryable => AttemptOutcome::Failed,
+        Failure::Permanent => AttemptOutcome::FailedForGood,
+        Failure::Panicked => AttemptOutcome::Panicked,
+        Failure::TimedOut => AttemptOutcome::TimedOut,
+        Failure::Lost => AttemptOutcome::Lost,
+        Failure::Killed => AttemptOutcome::Killed,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tickwheel_core::{
     JobId,
     event::{Event, Failure, JobChange},
-    fact::{Ending, Fact, Facts, Then},
+    fact::{AttemptOutcome, Fact, Facts, Then},
 };
 
 use super::{JobIs, Model, Single, State, ensure};
@@ -23,7 +23,7 @@ pub(super) struct End {
     /// When the attempt began, if one was under way.
     began: Option<u64>,
     at: u64,
-    ending: Ending,
+    outcome: AttemptOutcome,
     then: Then,
     message: String,
 }
@@ -53,7 +53,7 @@ fn ends_of(facts: Option<Facts>, is_replay: bool) -> Verdict<BTreeMap<u64, Vec<E
             token: ended.token,
             began: ended.is_attempt.then_some(ended.start.unwrap_or(0)),
             at: ended.at,
-            ending: ended.ending,
+            outcome: ended.outcome,
             then: ended.then,
             message: ended.message.to_owned(),
         });
@@ -77,8 +77,10 @@ impl State {
     /// The ends that follow from an event that is about to be taken.
     pub(super) fn ends_by(&self, single: &Single<'_>) -> Vec<End> {
         let of = |job: u64| single.job.unwrap_or(JobId(job));
-        let (job, at, ending, then, message) = match &single.event {
-            Event::Succeeded { job, at } => (of(*job), *at, Ending::Succeeded, Then::Done, ""),
+        let (job, at, outcome, then, message) = match &single.event {
+            Event::Succeeded { job, at } => {
+                (of(*job), *at, AttemptOutcome::Succeeded, Then::Done, "")
+            }
             Event::Failed { job, at, failure, retry_at, message } => {
                 let then = retry_at.map_or(Then::Dead, Then::Due);
                 (of(*job), *at, failed(*failure), then, *message)
@@ -86,26 +88,28 @@ impl State {
             Event::Buried { job, at, failure, message } => {
                 (of(*job), *at, failed(*failure), Then::Dead, *message)
             }
-            Event::Cancelled { job, at } => (of(*job), *at, Ending::Cancelled, Then::Done, ""),
-            Event::Expired { job, at } => (of(*job), *at, Ending::Expired, Then::Done, ""),
+            Event::Cancelled { job, at } => {
+                (of(*job), *at, AttemptOutcome::Cancelled, Then::Done, "")
+            }
+            Event::Expired { job, at } => (of(*job), *at, AttemptOutcome::Expired, Then::Done, ""),
             Event::Released { job, at, due } if due > at => {
-                (of(*job), *at, Ending::PutOff, Then::Due(*due), "")
+                (of(*job), *at, AttemptOutcome::PutOff, Then::Due(*due), "")
             }
             Event::Released { job, at, due } => {
-                (of(*job), *at, Ending::GivenBack, Then::Due(*due), "")
+                (of(*job), *at, AttemptOutcome::GivenBack, Then::Due(*due), "")
             }
             Event::Changed { at, change: JobChange::Cancelled, .. } => {
-                (of(0), *at, Ending::Cancelled, Then::Done, "")
+                (of(0), *at, AttemptOutcome::Cancelled, Then::Done, "")
             }
             Event::Changed { at, change: JobChange::Killed, .. } => {
-                (of(0), *at, Ending::Killed, Then::Dead, "")
+                (of(0), *at, AttemptOutcome::Killed, Then::Dead, "")
             }
             event @ Event::NeedSettled { at, .. } => match self.relations.cancels(event) {
-                Some(job) => (job, *at, Ending::Cancelled, Then::Done, ""),
+                Some(job) => (job, *at, AttemptOutcome::Cancelled, Then::Done, ""),
                 None => return Vec::new(),
             },
             Event::Added(added) => match added.terms.options.replaces {
-                Some(job) => (JobId(job), added.at, Ending::Cancelled, Then::Done, ""),
+                Some(job) => (JobId(job), added.at, AttemptOutcome::Cancelled, Then::Done, ""),
                 None => return Vec::new(),
             },
             _ => return Vec::new(),
@@ -123,21 +127,21 @@ impl State {
             token: held.token,
             began,
             at,
-            ending,
+            outcome,
             then,
             message: message.to_owned(),
         }]
     }
 }
 
-fn failed(failure: Failure) -> Ending {
+fn failed(failure: Failure) -> AttemptOutcome {
     match failure {
-        Failure::Retryable => Ending::Failed,
-        Failure::Permanent => Ending::FailedForGood,
-        Failure::Panicked => Ending::Panicked,
-        Failure::TimedOut => Ending::TimedOut,
-        Failure::Lost => Ending::Lost,
-        Failure::Killed => Ending::Killed,
+        Failure::Retryable => AttemptOutcome::Failed,
+        Failure::Permanent => AttemptOutcome::FailedForGood,
+        Failure::Panicked => AttemptOutcome::Panicked,
+        Failure::TimedOut => AttemptOutcome::TimedOut,
+        Failure::Lost => AttemptOutcome::Lost,
+        Failure::Killed => AttemptOutcome::Killed,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Facts: live and on a replay the same ones, from where somebody has them already.
 
 use super::*;
-use crate::fact::{Ending, Fact, Facts};
+use crate::fact::{AttemptOutcome, Fact, Facts};
 
 /// The positions and bytes of what was told.
 fn told(facts: Option<Facts>) -> Vec<(Lsn, Vec<u8>)> {
@@ -45,8 +45,8 @@ fn a_replay_tells_the_same_from_wherever_it_is_asked() {
     for (_, bytes) in &ends {
         let Ok(Fact::Ended(ended)) = Fact::decode(bytes) else { panic!("{bytes:?}") };
         assert_eq!(
-            (ended.ending, ended.attempt, ended.job.kind),
-            (Ending::Succeeded, 1, "send_email")
+            (ended.outcome, ended.attempt, ended.job.kind),
+            (AttemptOutcome::Succeeded, 1, "send_email")
         );
         assert_eq!(ended.start, Some(ended.at));
         assert!(Fact::decode(&bytes[..bytes.len() - 1]).is_err());
