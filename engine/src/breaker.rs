@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tickwheel_core::BreakerRule;
 
-use crate::clock::saturating_ns;
+use crate::{clock::saturating_ns, error::StartError};
 
 /// Closes a queue for a while when its attempts fail, so that what they need is left alone, and tries it
 /// again: [`Builder::circuit_breaker`](crate::Builder::circuit_breaker).
@@ -64,16 +64,29 @@ impl CircuitBreaker {
     }
 
     /// Longest cool-down: a day.
-    pub(crate) const SPAN_MAX: Duration = Duration::from_secs(86_400);
+    const SPAN_MAX: Duration = Duration::from_secs(86_400);
+    /// Shortest cool-down.
+    const SPAN_MIN: Duration = Duration::from_millis(1);
     /// Most failures in a row.
-    pub(crate) const FAILURES_MAX: u32 = 1_000_000;
+    const FAILURES_MAX: u32 = 1_000_000;
 
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let (first, longest) = self.spans();
+        let (setting, value, range) = if !(1..=Self::FAILURES_MAX).contains(&self.failures) {
+            ("a circuit breaker's failures", self.failures.to_string(), "1 to 1000000")
+        } else if !(Self::SPAN_MIN..=Self::SPAN_MAX).contains(&first) {
+            ("a circuit breaker's cool_down", format!("{first:?}"), "1 ms to a day")
+        } else if !(first..=Self::SPAN_MAX).contains(&longest) {
+            let range = "from its cool_down to a day";
+            ("a circuit breaker's cool_down_max", format!("{longest:?}"), range)
+        } else {
+            return Ok(());
+        };
+        Err(StartError::Setting { setting, value, range })
     }
 
     /// The first cool-down and the longest.
-    pub(crate) fn spans(&self) -> (Duration, Duration) {
+    fn spans(&self) -> (Duration, Duration) {
         let longest = self.cool_down.saturating_mul(1 << Self::DOUBLINGS).min(Self::SPAN_MAX);
         (self.cool_down, self.cool_down_max.unwrap_or(longest.max(self.cool_down)))
     }

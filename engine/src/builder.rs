@@ -349,10 +349,9 @@ impl Builder {
         self
     }
 
-    /// Called when a queue or schedule was paused after too many failures, when a circuit breaker opens or closes,
-    /// and when a schedule has missed a fire
-    /// time by more than its grace, on a shard's thread: it must be quick and must not call the engine. What it
-    /// tells may not be durable yet.
+    /// Called when a queue or schedule was paused after too many failures, when a circuit breaker opens or closes, and
+    /// when a schedule has missed a fire time by more than its grace. It is called on a shard's thread: it must be quick
+    /// and must not call the engine. What it tells may not be durable yet.
     #[must_use]
     pub fn on_alert(mut self, on_alert: impl Fn(&Alert) + Send + Sync + 'static) -> Self {
         self.on_alert = Some(Arc::new(on_alert));
@@ -481,16 +480,7 @@ impl Builder {
         let dead_max = u64::from(self.dead.jobs_max);
         within("dead_max", dead_max, 0, u64::from(DEAD_MAX), "0 to 10000000")?;
         for (_, breaker) in &self.breakers {
-            let (first, longest) = breaker.spans();
-            let max_ns = clock::saturating_ns(CircuitBreaker::SPAN_MAX);
-            let failures = u64::from(breaker.failures());
-            let failures_max = u64::from(CircuitBreaker::FAILURES_MAX);
-            within("a circuit breaker's failures", failures, 1, failures_max, "1 to 1000000")?;
-            let (first_ns, range) = (clock::saturating_ns(first), "1 ms to a day, in nanoseconds");
-            within("a circuit breaker's cool_down", first_ns, 1_000_000, max_ns, range)?;
-            let longest_ns = clock::saturating_ns(longest);
-            let range = "from its cool_down to a day, in nanoseconds";
-            within("a circuit breaker's cool_down_max", longest_ns, first_ns, max_ns, range)?;
+            breaker.check()?;
         }
         let jobs_max = u64::from(self.jobs_max);
         within("jobs_max", jobs_max, 1, 1 << 30, "1 to 1073741824")?;

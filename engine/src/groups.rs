@@ -67,14 +67,7 @@ impl Engine {
     /// shards may have taken the limits. With [`CallError::ShardClosed`] all open shards have: repeat it when that one is
     /// open again.
     pub fn limit_groups(&self, queue: &str, limits: &QueueLimits) -> Result<bool, CallError> {
-        let (mut changed, mut closed) = (false, None);
-        for shard in 0..self.shards() {
-            match self.send_group_limits(shard, (queue, None), Some(limits)) {
-                Err(error @ CallError::ShardClosed(_)) => closed = Some(error),
-                answer => changed |= answer?,
-            }
-        }
-        closed.map_or(Ok(changed), Err)
+        self.set_everywhere(|shard| self.send_group_limits(shard, (queue, None), Some(limits)))
     }
 
     /// Gives one group of a queue limits of its own, in the place of all that it had; `None` takes them away, so

@@ -87,15 +87,10 @@ impl Engine {
     /// nothing more; some shards may have taken the limits. With [`CallError::ShardClosed`] all open
     /// shards have: repeat it when that one is open again.
     pub fn limit_queue(&self, name: &str, limits: &QueueLimits) -> Result<bool, CallError> {
-        let (mut changed, mut closed) = (false, None);
-        for shard in 0..self.shards() {
+        self.set_everywhere(|shard| {
             let (name, limits) = (name.to_owned(), limits.inner);
-            match self.call(shard, |reply| Message::LimitQueue { name, limits, reply }) {
-                Err(error @ CallError::ShardClosed(_)) => closed = Some(error),
-                answer => changed |= answer?,
-            }
-        }
-        closed.map_or(Ok(changed), Err)
+            self.call(shard, |reply| Message::LimitQueue { name, limits, reply })
+        })
     }
 
     /// Lets the jobs of the queue `name` age: one that is ready and has waited for `span` counts as one priority
@@ -108,10 +103,20 @@ impl Engine {
     /// As of [`Engine::limit_queue`].
     pub fn age_queue(&self, name: &str, span: Option<Duration>) -> Result<bool, CallError> {
         let span_ms = span.map(saturating_ms);
+        self.set_everywhere(|shard| {
+            let name = name.to_owned();
+            self.call(shard, |reply| Message::AgeQueue { name, span_ms, reply })
+        })
+    }
+
+    /// Sets something in each shard; whether it was another in any. A closed shard is told of once the others have it.
+    pub(crate) fn set_everywhere(
+        &self,
+        set: impl Fn(usize) -> Result<bool, CallError>,
+    ) -> Result<bool, CallError> {
         let (mut changed, mut closed) = (false, None);
         for shard in 0..self.shards() {
-            let name = name.to_owned();
-            match self.call(shard, |reply| Message::AgeQueue { name, span_ms, reply }) {
+            match set(shard) {
                 Err(error @ CallError::ShardClosed(_)) => closed = Some(error),
                 answer => changed |= answer?,
             }

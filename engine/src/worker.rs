@@ -452,14 +452,9 @@ impl Engine {
     /// It was refused, or the engine takes nothing more; some shards may have done it. With
     /// [`CallError::ShardClosed`] all open shards have: repeat it when that one is open again.
     pub fn pause_queue(&self, name: &str, paused: bool) -> Result<bool, CallError> {
-        let (mut changed, mut closed) = (false, None);
-        for shard in 0..self.shards() {
+        self.set_everywhere(|shard| {
             let name = name.to_owned();
-            match self.call(shard, |reply| Message::PauseQueue { name, paused, reply }) {
-                Err(error @ CallError::ShardClosed(_)) => closed = Some(error),
-                answer => changed |= answer?,
-            }
-        }
-        closed.map_or(Ok(changed), Err)
+            self.call(shard, |reply| Message::PauseQueue { name, paused, reply })
+        })
     }
 }
