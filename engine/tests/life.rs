@@ -467,7 +467,7 @@ fn settings_are_checked_before_anything_starts() {
     let second = Duration::from_secs(1);
     assert!(breaker(CircuitBreaker::new(1).cool_down(Duration::ZERO)).contains("cool_down is 0ns"));
     let shrinking = CircuitBreaker::new(1).cool_down(2 * second).cool_down_max(second);
-    assert!(breaker(shrinking).contains("cool_down_max is 1s, and must be from its cool_down"));
+    assert!(breaker(shrinking).contains("cool_down_max is 1s: it must be from its cool_down"));
     assert!(
         breaker(CircuitBreaker::new(1).cool_down(86_401 * second)).contains("cool_down is 86401s")
     );
