@@ -88,6 +88,8 @@ impl Queues {
         body: Lsn,
         units: u16,
     ) {
+        // A record that came from elsewhere may hold 0: then nothing ages.
+        let span_ms = span_ms.filter(|span_ms| *span_ms > 0);
         let aging = span_ms.map(|span_ms| Aging { span_ms, next_ns: 0, place: 0, body, units });
         let before = match aging {
             Some(aging) => self.agings.queues.insert(queue, aging),

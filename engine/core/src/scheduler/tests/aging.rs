@@ -92,6 +92,18 @@ fn all_that_was_waited_while_nothing_happened_counts_whoever_stands_in_the_lines
 }
 
 #[test]
+fn a_record_with_a_span_of_nothing_ages_nothing() {
+    let mut world = World::new();
+    let job = world.submit(&NewJob { priority: 1, ..in_queue("mail") });
+    let queue = world.core.queues.find("mail").unwrap();
+    world.core.queues.set_aging(queue, Some(0), Lsn(0), 1);
+    world.now.mono.0 += SECOND;
+    world.now.wall.0 += SECOND;
+    world.step(Input::Time { dispatch_max: 0 });
+    assert_eq!((world.core.queues()[0].aging_ms, world.line(job, 1)), (None, 1));
+}
+
+#[test]
 fn a_look_at_many_groups_goes_on_step_by_step() {
     let groups = 2 * limits::AGING_WORK_PER_STEP;
     let mut world = World::new();
