@@ -28,18 +28,27 @@ use crate::{
     target::{Null, wire_ceiling},
 };
 
-/// Jobs that are generated to find the ceiling.
-const JOBS: u32 = 1_000_000;
-/// Runs of the page that is built, and intervals of each.
-const PAGE_RUNS: u32 = 100;
+/// How much is done to find the ceiling.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Jobs that are generated.
+    jobs: u32,
+    /// Runs of the page that is built.
+    page_runs: u32,
+    /// Schedules of the forecast.
+    schedules: u32,
+    /// Round trips over the loopback.
+    round_trips: u32,
+}
+
+const SIZES: Sizes =
+    Sizes { jobs: 1_000_000, page_runs: 100, schedules: 10_000, round_trips: 2000 };
+/// Intervals of each run of the page.
 const PAGE_INTERVALS: u32 = 60;
-/// Schedules and days of the forecast.
-const FORECAST_SCHEDULES: u32 = 10_000;
+/// Days of the forecast.
 const FORECAST_DAYS: u32 = 30;
 /// When it begins: 5 January 2026, 00:00 UTC.
 const FORECAST_FROM_S: i64 = 1_767_571_200;
-/// Round trips over the loopback.
-const ROUND_TRIPS: u32 = 2000;
 const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the kit can do on this machine.
@@ -70,15 +79,20 @@ impl Ceiling {
     /// # Errors
     /// The loopback cannot be used.
     pub fn measure() -> io::Result<Self> {
+        Self::of(SIZES)
+    }
+
+    fn of(sizes: Sizes) -> io::Result<Self> {
+        let Sizes { jobs, page_runs, schedules, round_trips } = sizes;
         Ok(Self {
             record_ns: record(),
-            closed_loop_per_s: generate(Load::Max),
-            open_loop_per_s: generate(Load::Rate(crate::RATE_MAX)),
-            wire_per_s: wire(256)?,
-            wire_singly_per_s: wire(1)?,
-            page_s: page(PAGE_RUNS),
-            forecast_s: forecast(FORECAST_SCHEDULES)?,
-            loopback_ns: loopback()?,
+            closed_loop_per_s: generate(Load::Max, jobs),
+            open_loop_per_s: generate(Load::Rate(crate::RATE_MAX), jobs),
+            wire_per_s: wire(256, jobs)?,
+            wire_singly_per_s: wire(1, jobs / 10)?,
+            page_s: page(page_runs),
+            forecast_s: forecast(schedules)?,
+            loopback_ns: loopback(round_trips)?,
         })
     }
 }
@@ -96,8 +110,8 @@ fn record() -> f64 {
     })
 }
 
-fn generate(load: Load) -> f64 {
-    let options = Options { load, in_flight: Some(JOBS), ..Options::new(JOBS) };
+fn generate(load: Load, jobs: u32) -> f64 {
+    let options = Options { load, in_flight: Some(jobs), ..Options::new(jobs) };
     let account = Arc::new(Account::new(&options));
     let stop = Arc::new(AtomicBool::new(false));
     let submitter = Submitter::new(&options, Arc::new(Null), Arc::clone(&account), stop);
@@ -107,12 +121,10 @@ fn generate(load: Load) -> f64 {
         Load::Max => submitter.closed_loop(),
         Load::Rate(rate) => submitter.open_loop(rate),
     };
-    f64::from(JOBS) / began.elapsed().as_secs_f64()
+    f64::from(jobs) / began.elapsed().as_secs_f64()
 }
 
-fn wire(batch: u32) -> io::Result<f64> {
-    // It may take as long as the loops above.
-    let jobs = if batch > 1 { JOBS } else { JOBS / 10 };
+fn wire(batch: u32, jobs: u32) -> io::Result<f64> {
     wire_ceiling(jobs, batch).map_err(io::Error::other)
 }
 
@@ -195,7 +207,7 @@ fn forecast(schedules: u32) -> io::Result<f64> {
     Ok(began.elapsed().as_secs_f64())
 }
 
-fn loopback() -> io::Result<SyncTimes> {
+fn loopback(round_trips: u32) -> io::Result<SyncTimes> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let echo =
@@ -213,7 +225,7 @@ fn loopback() -> io::Result<SyncTimes> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ROUND_TRIP_TIMEOUT))?;
     let mut histogram = latency::histogram();
-    for _ in 0..ROUND_TRIPS {
+    for _ in 0..round_trips {
         let began_ns = clock::mono_ns();
         stream.write_all(&[1])?;
         stream.read_exact(&mut [0])?;
@@ -232,12 +244,13 @@ mod tests {
 
     #[test]
     fn each_part_is_measured() {
-        let ceiling = Ceiling::measure().unwrap();
+        let sizes = Sizes { jobs: 20_000, page_runs: 3, schedules: 100, round_trips: 50 };
+        let ceiling = Ceiling::of(sizes).unwrap();
         assert!(
             ceiling.record_ns > 0.0 && ceiling.open_loop_per_s > 0.0 && ceiling.wire_per_s > 0.0,
             "{ceiling:?}"
         );
         assert!(ceiling.page_s > 0.0 && ceiling.forecast_s > 0.0, "{ceiling:?}");
-        assert_eq!(ceiling.loopback_ns.count, u64::from(ROUND_TRIPS));
+        assert_eq!(ceiling.loopback_ns.count, 50);
     }
 }

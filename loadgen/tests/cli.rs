@@ -130,9 +130,12 @@ fn a_run_that_is_given_up_ends_with_code_3() {
 
 #[test]
 fn calibrate_prints_the_limits() {
-    check(&["calibrate"], 0, "write and fdatasync of 4 KiB");
-    let text = check(&["calibrate", "--json", "-"], 0, "tickwheel.calibrate/v2");
-    let json: Value = serde_json::from_str(&text).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("limits.json");
+    let file_text = file.to_str().unwrap();
+    check(&["calibrate", "--json", file_text], 0, "write and fdatasync of 4 KiB");
+    let json: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(json["schema"], "tickwheel.calibrate/v2");
     assert!(json["machine"]["limits"]["clock_read_ns"].as_f64().unwrap() > 0.0);
 }
 

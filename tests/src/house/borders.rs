@@ -148,7 +148,9 @@ fn check_dependency(
 
 fn check_source(member: &Member, path: &str, tokens: &[Token<'_>], findings: &mut Findings) {
     for (index, token) in tokens.iter().enumerate() {
-        let is_named = |(name, _): &&(&str, &[&str])| name.replace('-', "_") == token.text;
+        let is_named = |(name, _): &&(&str, &[&str])| {
+            name.len() == token.text.len() && name.replace('-', "_") == token.text
+        };
         let Some((name, _)) = CRATES.iter().find(is_named) else {
             continue;
         };

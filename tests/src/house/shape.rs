@@ -28,8 +28,8 @@ pub(super) fn check(tree: &Tree, members: &[Member], findings: &mut Findings) {
     for (path, text) in tree.sources() {
         check_opening(path, text, findings);
         check_name(path, findings);
+        let tokens = tokens(text);
         for (pattern, advice) in LEFTOVERS {
-            let tokens = tokens(text);
             for index in occurrences(&tokens, pattern) {
                 let message = format!("`{}` must not be here: {advice}", pattern.concat());
                 findings.add(path, tokens[index].line, message);

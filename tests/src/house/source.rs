@@ -40,11 +40,15 @@ impl<'a> Lexer<'a> {
     fn step(&mut self) -> Option<Token<'a>> {
         let rest = self.rest();
         let first = rest.chars().next()?;
-        if rest.starts_with("//") {
+        if first.is_whitespace() {
+            self.pass(rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len()));
+        } else if rest.starts_with("//") {
             self.pass(rest.find('\n').unwrap_or(rest.len()));
         } else if rest.starts_with("/*") {
             self.pass(block_comment_len(rest));
-        } else if let Some(len) = literal_len(rest) {
+        } else if let 'b' | 'c' | 'r' | '"' | '\'' = first
+            && let Some(len) = literal_len(rest)
+        {
             self.pass(len);
         } else if is_name_start(first) {
             let len = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
@@ -56,8 +60,6 @@ impl<'a> Lexer<'a> {
             return Some(self.take(len));
         } else if first.is_ascii_digit() {
             self.pass(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
-        } else if first.is_whitespace() {
-            self.pass(first.len_utf8());
         } else {
             return Some(self.take(first.len_utf8()));
         }
@@ -75,7 +77,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn pass(&mut self, len: usize) {
-        self.line += self.rest()[..len].matches('\n').count();
+        self.line += self.rest().as_bytes()[..len].iter().filter(|byte| **byte == b'\n').count();
         self.at += len;
     }
 }
