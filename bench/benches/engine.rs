@@ -18,7 +18,8 @@ use tickwheel_bench::{
         lateness::{Lateness, bare_sleeper},
         overload::{Load, Overload},
         pending::Pending,
-        saturated::completed_per_second,
+        saturated::{Rules, completed_per_second},
+        schedules::Schedules,
     },
 };
 use tickwheel_engine::Durability;
@@ -40,6 +41,8 @@ const PAGES: u64 = 20;
 const CANCELLED: u64 = 1_000_000;
 const IDLE: Duration = Duration::from_secs(5);
 const SATURATED_JOBS: u64 = 1_000_000;
+const SCHEDULES: u64 = 100_000;
+const SCHEDULES_SECONDS: u64 = 5;
 const OVERLOAD_SECONDS: u64 = 10;
 /// Half a million jobs: no caller waits for longer than about a second behind those.
 const OVERLOAD_JOBS_MAX: u32 = 500_000;
@@ -84,13 +87,15 @@ criterion_group!(benches, engine);
 type Table = fn(&Path) -> Result<(), BenchError>;
 
 fn tables(wanted: &str) -> Result<(), BenchError> {
-    let all: [(&str, Table); 7] = [
+    let all: [(&str, Table); 9] = [
         ("lateness-slow", lateness_slow),
         ("lateness-fast", lateness_fast),
         ("herd", herd),
         ("pending", pending),
         ("bulk", bulk),
         ("shards", shards),
+        ("rules", rules),
+        ("schedules", schedules),
         ("overload", overload),
     ];
     for (name, table) in all.into_iter().filter(|(name, _)| name.contains(wanted)) {
@@ -227,7 +232,7 @@ fn shards(parent: &Path) -> Result<(), BenchError> {
     let mut lines: [Vec<f64>; 2] = Default::default();
     for _ in 0..runs()? {
         for (line, shards) in lines.iter_mut().zip([1, 2]) {
-            line.push(completed_per_second(parent, shards, SATURATED_JOBS)?);
+            line.push(completed_per_second(parent, shards, SATURATED_JOBS, Rules::None)?);
         }
     }
     let gains: Vec<f64> = lines[0].iter().zip(&lines[1]).map(|(one, two)| two / one).collect();
@@ -240,10 +245,45 @@ fn shards(parent: &Path) -> Result<(), BenchError> {
     Ok(())
 }
 
+fn rules(parent: &Path) -> Result<(), BenchError> {
+    let mut lines: [Vec<f64>; 2] = Default::default();
+    for _ in 0..runs()? {
+        for (line, rules) in lines.iter_mut().zip([Rules::None, Rules::All]) {
+            line.push(completed_per_second(parent, 1, SATURATED_JOBS, rules)?);
+        }
+    }
+    let shares: Vec<f64> = lines[0].iter().zip(&lines[1]).map(|(none, all)| all / none).collect();
+    println!(
+        "completed per second: plain {}, each with a priority, limits of concurrency and rate, and a unique key {} (target 500000); the second over the first {}",
+        spread(&lines[0], 0),
+        spread(&lines[1], 0),
+        spread(&shares, 2)
+    );
+    Ok(())
+}
+
+fn schedules(parent: &Path) -> Result<(), BenchError> {
+    let mut at: [Vec<f64>; 4] = Default::default();
+    let mut puts = Vec::new();
+    for _ in 0..runs()? {
+        let run = Schedules::run(parent, SCHEDULES, SCHEDULES_SECONDS)?;
+        for (at, quantile) in at.iter_mut().zip([0.5, 0.99, 0.999, 1.0]) {
+            at.push(micros(&run.start_ns, quantile) / 1000.0);
+        }
+        puts.push(SCHEDULES as f64 / run.put.as_secs_f64());
+    }
+    let [p50, p99, p999, max] = at.map(|at| spread(&at, 2));
+    println!(
+        "{SCHEDULES} schedules, each once a second: start p50 {p50} ms, p99 {p99} ms (target 5), p99.9 {p999} ms, most {max} ms; put {} per second",
+        spread(&puts, 0)
+    );
+    Ok(())
+}
+
 fn overload(parent: &Path) -> Result<(), BenchError> {
     let seconds = setting("TICKWHEEL_BENCH_OVERLOAD_SECONDS", OVERLOAD_SECONDS)?.max(1);
     for _ in 0..runs()?.min(3) {
-        let most = completed_per_second(parent, 1, SATURATED_JOBS)?;
+        let most = completed_per_second(parent, 1, SATURATED_JOBS, Rules::None)?;
         let load = Load {
             per_second: (2.0 * most) as u64,
             seconds,

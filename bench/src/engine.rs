@@ -10,6 +10,7 @@ pub mod overload;
 pub mod pending;
 mod rig;
 pub mod saturated;
+pub mod schedules;
 
 use std::{
     path::Path,

@@ -13,7 +13,8 @@ use tickwheel_bench::{
         herd::Herd,
         lateness::{Lateness, bare_sleeper},
         overload::{Load, Overload},
-        saturated::completed_per_second,
+        saturated::{Rules, completed_per_second},
+        schedules::Schedules,
     },
     handover, path_counts,
     wal::{
@@ -255,8 +256,18 @@ fn pages_are_listed_and_many_are_cancelled_beside_other_callers() {
 fn jobs_complete_through_one_and_two_shards() {
     for shards in [1, 2] {
         let dir = tempfile::tempdir().unwrap();
-        assert!(completed_per_second(dir.path(), shards, 3000).unwrap() > 0.0);
+        for rules in [Rules::None, Rules::All] {
+            assert!(completed_per_second(dir.path(), shards, 3000, rules).unwrap() > 0.0);
+        }
     }
+}
+
+#[test]
+fn schedules_fire_each_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Schedules::run(dir.path(), 200, 1).unwrap();
+    assert_eq!(run.start_ns.len(), 200);
+    assert!(run.put > Duration::ZERO);
 }
 
 #[test]

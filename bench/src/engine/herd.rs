@@ -14,7 +14,7 @@ use tickwheel_engine::{Durability, NewJob, latency};
 
 use super::{
     clocks::{self, MILLISECOND_NS, SECOND_NS},
-    rig::{BATCH, KIND, Rig, Setting, WAIT_MAX},
+    rig::{self, BATCH, KIND, Rig, Setting, WAIT_MAX},
 };
 use crate::BenchError;
 
@@ -101,7 +101,7 @@ fn gather(
     let rig = Rig::new(parent, jobs, Setting { durability, shards: 1, jobs_max: 1 << 30 })?;
     let due_ns = clocks::wall_ns() + ahead_ns;
     for start in (0..jobs).step_by(BATCH as usize) {
-        rig.submit(start..(start + BATCH).min(jobs), |_| due_ns)?;
+        rig.submit(rig::compose(start..(start + BATCH).min(jobs), |_| due_ns))?;
     }
     while rig.account.answers().0 < jobs {
         if clocks::wall_ns() >= due_ns {

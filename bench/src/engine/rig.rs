@@ -73,15 +73,11 @@ impl Rig {
         Ok(Self { engine, account, _dir: dir })
     }
 
-    /// Hands over the jobs of `numbers`, each due at what `due_ns` says, and does not wait.
-    pub(super) fn submit(
-        &self,
-        numbers: Range<u64>,
-        due_ns: impl Fn(u64) -> u64,
-    ) -> Result<(), BenchError> {
+    /// Hands over jobs, and does not wait.
+    pub(super) fn submit(&self, jobs: Vec<NewJob>) -> Result<(), BenchError> {
         let account = Arc::clone(&self.account);
         let then = move |reply| account.answered(&reply);
-        Ok(self.engine.submit_batch_then(compose(numbers, due_ns), then)?)
+        Ok(self.engine.submit_batch_then(jobs, then)?)
     }
 
     /// Submits by `plan` whatever the engine does (an open loop), once a millisecond what is due by then,
@@ -104,7 +100,7 @@ impl Rig {
             }
             let due = first + 1 + (now_ns - began_ns) * plan.per_second / SECOND_NS;
             let end = due.min(plan.numbers.end).min(next + BATCH).max(next + 1);
-            self.submit(next..end, |number| planned_ns(number) + ahead_ns)?;
+            self.submit(compose(next..end, |number| planned_ns(number) + ahead_ns))?;
             next = end;
         }
         Ok(next)
