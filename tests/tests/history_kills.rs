@@ -28,12 +28,17 @@ use tickwheel_tests::{
 
 /// Names the folder that the process works in; without it, it is not one.
 const WORLD: &str = "TICKWHEEL_TEST_HISTORY";
+/// With it the process subscribes, says so and rests.
+const RESTS: &str = "TICKWHEEL_TEST_HISTORY_RESTS";
 const KILLS: u64 = 8;
 /// Jobs of a process, in batches.
 const JOBS: u64 = 600;
 const BATCH: u64 = 50;
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Time for the history's thread to look several times.
+const RETENTION_LOOKS: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(1);
+const OUTPUT_TAIL_BYTES: usize = 4000;
 
 #[test]
 fn kills_lose_no_attempt_and_tell_none_twice() {
@@ -64,11 +69,32 @@ fn kills_lose_no_attempt_and_tell_none_twice() {
         assert!(since.elapsed() < PATIENCE, "the last process does not end");
         thread::sleep(LOOK);
     };
-    assert!(status.success());
+    assert!(status.success(), "the last process failed:\n{}", end_of_output(world));
     check(world);
 }
 
+#[test]
+fn openings_that_were_killed_before_anything_happened_are_no_gap() {
+    let world = tempfile::Builder::new().prefix("tickwheel-history").tempdir().unwrap();
+    let world = world.path();
+    for round in 1..=4 {
+        let mut process = Process::start(command(world, 1).env(RESTS, "")).unwrap();
+        let since = Instant::now();
+        while lines(world).len() < round {
+            assert!(since.elapsed() < PATIENCE, "{}", end_of_output(world));
+            thread::sleep(LOOK);
+        }
+        process.kill().unwrap();
+    }
+    let status = command(world, 1).status().unwrap();
+    assert!(status.success(), "the last process failed:\n{}", end_of_output(world));
+}
+
 fn start(world: &Path, seed: u64) -> Process {
+    Process::start(&mut command(world, seed)).unwrap()
+}
+
+fn command(world: &Path, seed: u64) -> Command {
     let output = OpenOptions::new().create(true).append(true).open(world.join("output")).unwrap();
     let mut command = Command::new(env::current_exe().unwrap());
     command
@@ -78,7 +104,14 @@ fn start(world: &Path, seed: u64) -> Process {
         .stdin(Stdio::null())
         .stdout(output.try_clone().unwrap())
         .stderr(output);
-    Process::start(&mut command).unwrap()
+    command
+}
+
+/// The last that the processes wrote.
+fn end_of_output(world: &Path) -> String {
+    let text = fs::read(world.join("output")).unwrap_or_default();
+    let tail = text.len().saturating_sub(OUTPUT_TAIL_BYTES);
+    String::from_utf8_lossy(&text[tail..]).into_owned()
 }
 
 /// The process that is killed; of itself it does nothing.
@@ -106,6 +139,16 @@ fn works_until_it_is_killed() {
         .unwrap();
     // Follows along, and confirms what it has written down.
     let mut events = engine.subscribe("follower", Begin::Oldest).unwrap();
+    if env::var_os(RESTS).is_some() {
+        // The history's thread looks at what is too old each time it has nothing to do.
+        thread::sleep(RETENTION_LOOKS);
+        OpenOptions::new()
+            .append(true)
+            .open(world.join("lines"))
+            .and_then(|mut file| writeln!(file, "rests 0 0"))
+            .unwrap();
+        thread::sleep(PATIENCE);
+    }
     let mut told = OpenOptions::new().create(true).append(true).open(world.join("told")).unwrap();
     let mut random = Random::new(seed());
     let mut follow = |wait| {

@@ -465,8 +465,9 @@ impl Keeper {
         while !self.failed && head / segment_bytes < in_use {
             let segment = head / segment_bytes;
             let len_bytes = self.log.appended().0 - head;
-            let newest = self.known.newest.get(&segment).copied().unwrap_or(0);
-            if len_bytes <= self.keep_bytes && newest >= oldest_kept {
+            // One that tells of nothing, as an opening that was killed leaves it, is as old as what follows.
+            let newest = self.known.newest.range(segment..).next().map(|(_, newest)| *newest);
+            if len_bytes <= self.keep_bytes && newest.is_none_or(|newest| newest >= oldest_kept) {
                 return;
             }
             // What stays of it has to lie behind it, durably, before it goes.
