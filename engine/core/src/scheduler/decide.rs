@@ -57,9 +57,7 @@ impl Scheduler {
         journal: &mut impl Journal,
         out: &mut Outputs,
     ) -> Answered {
-        // The queue last: it keeps a place for a job that comes.
-        let taken = self.group_of_job_takes(job).and_then(|()| self.queue_takes(&job.queue));
-        if let Err(refusal) = taken {
+        if let Err(refusal) = self.has_place_for(job, replaces) {
             return refused(refusal);
         }
         let mut added = self.added(now, job, due, clock);
@@ -71,6 +69,24 @@ impl Scheduler {
             out.lateness_ns.push(now.wall.0 - due.0);
         }
         (Answer::Submitted(id), position.end)
+    }
+
+    /// Whether the group and the queue of a job take one more, or the one that it replaces leaves it its place.
+    fn has_place_for(&mut self, job: &NewJob<'_>, replaces: Option<JobId>) -> Result<(), Refusal> {
+        let slot = replaces.and_then(|replaced| self.table.find(replaced));
+        let waiting = slot.filter(|slot| {
+            let record = self.table.get(*slot);
+            record.state != JobState::Running && !record.is_dead()
+        });
+        let left = waiting
+            .filter(|slot| Some(self.table.get(*slot).queue) == self.queues.find(&job.queue));
+        let group = job.options.as_ref().and_then(|options| options.group.as_deref());
+        let is_same = |slot| self.group_name_at(slot).as_deref() == group;
+        if !left.is_some_and(is_same) {
+            self.group_of_job_takes(job)?;
+        }
+        // The queue last: it keeps a place for a job that comes.
+        if left.is_some() { Ok(()) } else { self.queue_takes(&job.queue) }
     }
 
     /// Whether one more job of this shape can be taken, but for the length of its queue.

@@ -112,6 +112,13 @@ impl Model {
         }
     }
 
+    /// The place that a job leaves to the one that replaces it.
+    pub(super) fn place_of(&self, id: JobId) -> Option<Member> {
+        let job = self.state.jobs.get(&id)?;
+        let waits = !matches!(job.state, JobIs::Running { .. }) && !self.is_dead(id);
+        waits.then(|| job.member())
+    }
+
     /// One more job comes to a group, where somebody could be refused.
     pub(super) fn check_group_length(&mut self, queue: &str, group: Option<&str>) -> Verdict {
         let Some(group) = group else { return Ok(()) };

@@ -220,8 +220,15 @@ impl Model {
             // Nobody can be refused where a batch adds its callback.
             let membership = added.terms.options.batch;
             if membership.is_none_or(|membership| membership.role == Role::Member) {
-                self.check_length(added.terms.queue)?;
-                self.check_group_length(added.terms.queue, added.terms.options.group)?;
+                let (queue, group) = (added.terms.queue, added.terms.options.group);
+                let left = added.terms.options.replaces.and_then(|id| self.place_of(JobId(id)));
+                let left = left.filter(|(left, _)| left == queue);
+                if left.is_none() {
+                    self.check_length(queue)?;
+                }
+                if left.is_none_or(|(_, left)| left.as_deref() != group) {
+                    self.check_group_length(queue, group)?;
+                }
             }
         }
         let mut ends = Vec::new();

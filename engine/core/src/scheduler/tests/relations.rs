@@ -6,6 +6,7 @@ use crate::{
     batch::{BatchEnd, Callback, Fired, Membership, NewBatch, Role},
     event::BatchEndWritten,
     job::{Conflict, JobOptions, Need, Needs, Otherwise, Unique, Until, When},
+    queue::QueueLimits,
 };
 
 /// Does one thing to do with relations, drawn.
@@ -203,6 +204,41 @@ fn a_conflict_is_refused_replaced_or_answered_with_the_holder() {
     assert_eq!((world.state(first), world.state(second)), (None, Some(JobState::Ready)));
     world.pass(TICK_NS);
     assert_eq!(refusal(&mut world, &replace), Refusal::NotUnique(second));
+    world.core.census().unwrap();
+}
+
+#[test]
+fn a_job_takes_the_place_of_the_one_that_it_replaces_in_a_full_queue() {
+    let mut world = World::new();
+    let caller = CallerId(0);
+    let limits = QueueLimits { length: Some(1), ..QueueLimits::default() };
+    for queue in ["", "other"] {
+        world.answer(Input::LimitQueue { caller, name: queue, limits: &limits });
+        let group = (queue, Some("acme"), Some(&limits));
+        world.answer(Input::LimitGroups {
+            caller,
+            queue: group.0,
+            group: group.1,
+            limits: group.2,
+        });
+    }
+    let grouped = |queue: &'static str, group: &str| {
+        let unique = unique(Until::End, None, Conflict::Replace);
+        let options = (*unique.options.unwrap()).clone();
+        let options = JobOptions { group: Some(group.into()), ..options };
+        NewJob { options: Some(options.into()), queue: queue.into(), ..job() }
+    };
+    let first = world.submit(&grouped("mail", "acme"));
+    let second = world.submit(&grouped("mail", "acme"));
+    assert_eq!((world.state(first), world.state(second)), (None, Some(JobState::Ready)));
+    let third = world.submit(&grouped("mail", "bolt"));
+    assert_eq!(world.state(second), None);
+    // In another queue, and in another group of it, it needs a place of its own.
+    let own = NewJob { queue: "other".into(), ..job() };
+    world.submit(&own);
+    let full = refusal(&mut world, &grouped("other", "bolt"));
+    assert!(matches!(full, Refusal::QueueFull { .. }), "{full:?}");
+    assert_eq!(world.state(third), Some(JobState::Ready));
     world.core.census().unwrap();
 }
 
