@@ -41,6 +41,8 @@ pub struct Engine {
     next_shard: AtomicUsize,
     /// Held while a schedule is put.
     puts: Mutex<()>,
+    /// Held while all shards are told a setting: two at the same time would reach them in different orders.
+    pub(crate) settings: Mutex<()>,
     /// What all shards held at the start.
     pub(crate) recovered: OpenedShard,
     pub(crate) history: Option<Arc<Keeping>>,
@@ -190,6 +192,7 @@ impl Engine {
             paused: AtomicBool::new(paused),
             next_shard: AtomicUsize::new(0),
             puts: Mutex::new(()),
+            settings: Mutex::new(()),
             recovered: OpenedShard::default(),
             history,
             data_dir,

@@ -2,7 +2,7 @@
 //!
 //! This file knows the calls and their units. What a limit means is decided by the core.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use tickwheel_core as core;
 
@@ -114,6 +114,7 @@ impl Engine {
         &self,
         set: impl Fn(usize) -> Result<bool, CallError>,
     ) -> Result<bool, CallError> {
+        let _alone = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut changed, mut closed) = (false, None);
         for shard in 0..self.shards() {
             match set(shard) {

@@ -213,3 +213,23 @@ fn attempts_of_workers_count_in_all_shards_also_after_a_start() {
     assert_eq!(ended, 16);
     engine.shutdown(PATIENCE).unwrap();
 }
+
+#[test]
+fn of_two_settings_at_the_same_time_all_shards_have_the_same_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = start(&dir, Duration::ZERO);
+    let (some, none) = (QueueLimits::new().concurrency(5), QueueLimits::new());
+    for _ in 0..200 {
+        std::thread::scope(|scope| {
+            for limits in [&some, &none] {
+                let engine = &engine;
+                scope.spawn(move || engine.limit_queue("work", limits).unwrap());
+            }
+        });
+        let queues = engine.queues().unwrap();
+        let shown = queues.iter().find(|queue| &*queue.name == "work").map(|queue| queue.limits);
+        // Shown are those of any shard that has some: then all have.
+        let held = shown.unwrap_or_default();
+        assert_eq!(engine.limit_queue("work", &held), Ok(false), "{held:?} was not in all shards");
+    }
+}
