@@ -154,6 +154,11 @@ pub(crate) struct Submission {
 }
 
 impl Submission {
+    /// The jobs, without what they wait for within the flow.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = &NewJob> {
+        self.steps.iter().map(|(_, step)| &step.job)
+    }
+
     /// Tells whoever waits that it is not carried out.
     pub(crate) fn refuse(self, error: &CallError) {
         let _ = self.reply.send(Err(SubmitError::from(error.clone()).into()));

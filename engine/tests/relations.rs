@@ -9,7 +9,7 @@ use std::{
 
 use tickwheel_engine::{
     Attempt, CallError, Changed, Engine, Fired, Flow, FlowError, JobChange, JobError, JobInfo,
-    JobState, NewBatch, NewJob, Refusal, SubmitError, Unique, When, store,
+    JobState, NewBatch, NewJob, QueueLimits, Refusal, SubmitError, Unique, When, store,
     worker::{Order, OrderReply, key_of},
 };
 
@@ -175,6 +175,53 @@ fn a_flow_runs_in_its_order_and_all_of_it_is_refused_or_none() {
     let expected = Refusal::PriorityOutOfRange { priority: 10 };
     assert_eq!(error, FlowError::Refused { step: 1, refusal: expected });
     assert!(drained(&engine, &told).is_empty());
+    engine.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_refused_flow_leaves_all_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _told) = told(dir.path(), 1);
+    engine.pause_queue("default", true).unwrap();
+    let hour = Duration::from_secs(3600);
+    let unique = |name: &str| Unique::for_time(name, hour).or_replace();
+    let kept = engine.submit(says("kept").unique(unique("customer 7"))).unwrap();
+    engine.submit(says("holder").key("held")).unwrap();
+    engine.limit_queue("short", &QueueLimits::new().length(2)).unwrap();
+    let refused = |jobs: Vec<NewJob>| {
+        let mut flow = Flow::new();
+        for job in jobs {
+            flow.step(job, &[]);
+        }
+        match engine.submit_flow(flow) {
+            Err(FlowError::Refused { step, refusal }) => (step, refusal),
+            other => panic!("{other:?}"),
+        }
+    };
+    let replaces = || says("instead").unique(unique("customer 7"));
+    let short = || says("short").queue("short");
+    let held = refused(vec![replaces(), says("second").key("held")]);
+    assert!(matches!(held, (1, Refusal::KeyHeld(_))), "{held:?}");
+    let full = refused(vec![replaces(), short(), says("between"), short(), short()]);
+    assert!(matches!(full, (4, Refusal::QueueFull { .. })), "{full:?}");
+    let full = refused(vec![short(), short(), short().group("acme")]);
+    assert!(matches!(full, (2, Refusal::QueueFull { .. })), "{full:?}");
+    let far = refused(vec![replaces(), says("far").priority(10)]);
+    assert!(matches!(far, (1, Refusal::PriorityOutOfRange { .. })), "{far:?}");
+    let counts = || engine.stats().unwrap().counts;
+    assert!(matches!(engine.job(kept), Ok(Some(JobInfo::Pending { .. }))));
+    let before = counts();
+    assert_eq!((before.added, before.cancelled, before.pending), (2, 0, 2));
+    // Only the second of two steps with one key is known to be refused once the first is there.
+    let twice = refused(vec![says("a").key("own"), says("b").key("own")]);
+    assert!(matches!(twice, (1, Refusal::KeyHeld(_))), "{twice:?}");
+    assert_eq!(counts().pending, 2);
+    let mut flow = Flow::new();
+    let first = flow.step(short(), &[]);
+    flow.step(short(), &[first]);
+    flow.step(replaces(), &[first]);
+    engine.submit_flow(flow).unwrap();
+    assert_eq!(engine.job(kept), Ok(Some(JobInfo::Ended)));
     engine.shutdown(PATIENCE).unwrap();
 }
 

@@ -8,6 +8,7 @@ use super::{CALLER, Shard};
 use crate::{
     error::{CallError, FlowError, SubmitError},
     flow::Submission,
+    job::NewJob,
     relations::NewBatch,
 };
 
@@ -39,13 +40,20 @@ impl Shard {
         });
     }
 
-    /// Adds all jobs of a flow, or none: no time passes meanwhile, so nothing of it has begun when one is
-    /// refused.
+    /// Adds all jobs of a flow, or none. What the core cannot see before the first is added is taken back: no
+    /// time passes meanwhile, so nothing of it has begun.
     pub(super) fn take_flow(&mut self, now: Now, flow: Submission) {
         if let Some(error) = self.takes_nothing() {
             return flow.refuse(&error);
         }
+        let jobs: Vec<_> = flow.jobs().map(NewJob::to_core).collect();
+        let refused = self.core.first_refused(now, &jobs, &self.journal);
+        drop(jobs);
         let Submission { steps, reply } = flow;
+        if let Some((number, refusal)) = refused {
+            let _ = reply.send(Err(FlowError::Refused { step: steps[number].0, refusal }));
+            return;
+        }
         let mut ids: Vec<Option<JobId>> = vec![None; steps.len()];
         let mut added = Vec::with_capacity(steps.len());
         for (place, step) in steps {

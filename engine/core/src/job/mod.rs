@@ -110,6 +110,17 @@ impl<'a> NewJob<'a> {
         }
     }
 
+    /// The group that it names.
+    pub(crate) fn group(&self) -> Option<&str> {
+        self.options.as_ref()?.group.as_deref()
+    }
+
+    /// Bytes of the event that adds it, at the most.
+    pub(crate) fn record_bytes_max(&self) -> usize {
+        let options_bytes = self.options.as_ref().map_or(0, |options| options.bytes_max());
+        128 + options_bytes + self.kind.len() + self.queue.len() + self.payload.len()
+    }
+
     /// The same job, owning its parts.
     #[must_use]
     pub fn into_owned(self) -> NewJob<'static> {

@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use super::{
     Scheduler,
+    flow::Ahead,
     io::{Answer, Attempt, Began, Next, Notice, Outcome, OutcomeKind, Outputs},
 };
 use crate::{
@@ -36,7 +37,9 @@ impl Scheduler {
         out: &mut Outputs,
     ) -> Answered {
         let checked = job.check().and_then(|()| job.due_at(now));
-        let (due, clock) = match checked.and_then(|due| self.admit(job, journal).map(|()| due)) {
+        let alone = Ahead::default();
+        let admitted = |due| self.admit(job, &alone, journal).map(|()| due);
+        let (due, clock) = match checked.and_then(admitted) {
             Ok(due) => due,
             Err(refusal) => return refused(refusal),
         };
@@ -73,25 +76,22 @@ impl Scheduler {
 
     /// Whether the group and the queue of a job take one more, or the one that it replaces leaves it its place.
     fn has_place_for(&mut self, job: &NewJob<'_>, replaces: Option<JobId>) -> Result<(), Refusal> {
-        let slot = replaces.and_then(|replaced| self.table.find(replaced));
-        let waiting = slot.filter(|slot| {
-            let record = self.table.get(*slot);
-            record.state != JobState::Running && !record.is_dead()
-        });
-        let left = waiting
-            .filter(|slot| Some(self.table.get(*slot).queue) == self.queues.find(&job.queue));
-        let group = job.options.as_ref().and_then(|options| options.group.as_deref());
-        let is_same = |slot| self.group_name_at(slot).as_deref() == group;
-        if !left.is_some_and(is_same) {
-            self.group_of_job_takes(job)?;
+        let left = self.place_left(job, replaces);
+        if !left.in_group {
+            self.group_of_job_takes(job, 0)?;
         }
         // The queue last: it keeps a place for a job that comes.
-        if left.is_some() { Ok(()) } else { self.queue_takes(&job.queue) }
+        if left.in_queue { Ok(()) } else { self.queue_takes(&job.queue) }
     }
 
-    /// Whether one more job of this shape can be taken, but for the length of its queue.
-    fn admit(&self, job: &NewJob<'_>, journal: &impl Journal) -> Result<(), Refusal> {
-        if self.is_full() {
+    /// Whether one more job of this shape can be taken after others, but for the length of its queue.
+    pub(super) fn admit(
+        &self,
+        job: &NewJob<'_>,
+        ahead: &Ahead<'_>,
+        journal: &impl Journal,
+    ) -> Result<(), Refusal> {
+        if self.pending() + ahead.jobs >= self.config.jobs_max {
             return Err(Refusal::TooManyJobs { max: self.config.jobs_max });
         }
         if !self.kinds.has_room_for(&job.kind) {
@@ -100,9 +100,7 @@ impl Scheduler {
         if let Some(slot) = job.key.and_then(|key| self.keys.find(key)) {
             return Err(Refusal::KeyHeld(self.table.get(slot).id));
         }
-        let options_bytes = job.options.as_ref().map_or(0, |options| options.bytes_max());
-        let head_bytes = 128 + options_bytes + job.kind.len() + job.queue.len();
-        self.room_for_new(journal, head_bytes + job.payload.len())
+        self.room_for_new(journal, ahead.bytes + job.record_bytes_max())
     }
 
     /// Whether a queue takes one more job, which is added then.

@@ -125,13 +125,11 @@ impl Scheduler {
         self.hints.iter().map(turn).collect()
     }
 
-    /// Whether the group that a job names, if it does, takes one more.
-    pub(super) fn group_of_job_takes(&self, job: &NewJob<'_>) -> Result<(), Refusal> {
-        let Some(group) = job.options.as_ref().and_then(|options| options.group.as_deref()) else {
-            return Ok(());
-        };
+    /// Whether the group that a job names, if it does, takes one more beside `more` that are about to come.
+    pub(super) fn group_of_job_takes(&self, job: &NewJob<'_>, more: u32) -> Result<(), Refusal> {
+        let Some(group) = job.group() else { return Ok(()) };
         match self.queues.find(&job.queue) {
-            Some(queue) => self.group_takes(queue, group, 0),
+            Some(queue) => self.group_takes(queue, group, more),
             None if self.queues.groups.is_full() => Err(Refusal::TooManyGroups),
             None => Ok(()),
         }

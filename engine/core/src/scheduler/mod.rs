@@ -13,6 +13,7 @@ mod changes;
 mod dead;
 mod decide;
 mod expire;
+mod flow;
 mod freeze;
 mod groups;
 mod guard;

@@ -247,7 +247,7 @@ impl Scheduler {
                 "more of its jobs have not ended than are cancelled at a time: try again",
             ));
         }
-        self.group_of_job_takes(&rule.job)?;
+        self.group_of_job_takes(&rule.job, 0)?;
         self.queue_takes(&rule.job.queue)?;
         // A fire time of before the boot has no place on the monotonic clock.
         let clock = if due < now.wall { Clock::Wall } else { rule.timing.clock() };
@@ -348,7 +348,7 @@ impl Scheduler {
             || self.pending() >= self.config.jobs_max
             || (run.is_some()
                 && (!self.make_way(now, record.schedule, journal, out)
-                    || self.group_of_job_takes(&rule.job).is_err()
+                    || self.group_of_job_takes(&rule.job, 0).is_err()
                     || self.queue_takes(&rule.job.queue).is_err()))
         {
             // Its due time stays, so that the policy for missed runs sees how late it became.
