@@ -212,15 +212,10 @@ fn a_job_takes_the_place_of_the_one_that_it_replaces_in_a_full_queue() {
     let mut world = World::new();
     let caller = CallerId(0);
     let limits = QueueLimits { length: Some(1), ..QueueLimits::default() };
-    for queue in ["", "other"] {
+    for queue in ["mail", "other"] {
+        let (group, of_group) = (Some("acme"), Some(&limits));
         world.answer(Input::LimitQueue { caller, name: queue, limits: &limits });
-        let group = (queue, Some("acme"), Some(&limits));
-        world.answer(Input::LimitGroups {
-            caller,
-            queue: group.0,
-            group: group.1,
-            limits: group.2,
-        });
+        world.answer(Input::LimitGroups { caller, queue, group, limits: of_group });
     }
     let grouped = |queue: &'static str, group: &str| {
         let unique = unique(Until::End, None, Conflict::Replace);
