@@ -40,8 +40,8 @@ impl Scheduler {
     /// The first of `jobs` that would be refused if they were submitted now, one after the other, and why.
     /// It changes nothing.
     ///
-    /// Not seen is what they do to one another by their keys, and, with limits that several shards share, what
-    /// waits in the others.
+    /// Not seen is what they do to one another by their keys, a place that one of them frees in another queue than its
+    /// own by replacing a job there, and, with limits that several shards share, what waits in the others.
     pub fn first_refused<'a>(
         &self,
         now: Now,
