@@ -44,7 +44,7 @@ const TWENTY_YEARS: (i64, i64) = (1_136_073_600, 1_767_225_600);
 const ALL_CHANGES: (i64, i64) = (946_684_800, 2_145_916_800);
 
 /// Random rules of an ordinary run.
-const RULES_DEFAULT: usize = 60;
+const RULES_DEFAULT: usize = 120;
 
 /// The most fires of one rule in one zone that are compared one by one.
 const FIRES_MAX: i64 = 4000;

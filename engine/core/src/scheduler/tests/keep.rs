@@ -223,7 +223,7 @@ fn run_and_compare(ops: Vec<CutOp>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happened and whatever was cut off, each remainder gives the state of the process
     /// that runs, as does each snapshot with the events behind it; and what goes on from there

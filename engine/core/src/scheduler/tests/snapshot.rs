@@ -271,7 +271,7 @@ fn the_first_error_of_a_sink_ends_the_writing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A snapshot that was changed is refused, or gives a scheduler that works.
     #[test]
