@@ -7,6 +7,7 @@ use tickwheel_wal::Durability;
 
 use crate::{
     breaker::CircuitBreaker,
+    choice::{Chosen, WorkerChoice},
     clock, data_dir,
     engine::Engine,
     error::{CallError, StartError},
@@ -52,6 +53,7 @@ pub struct Builder {
     breakers: Vec<(String, CircuitBreaker)>,
     schedule_guards: Vec<(String, u32)>,
     history: Option<History>,
+    chosen: Chosen,
 }
 
 impl Builder {
@@ -80,6 +82,7 @@ impl Builder {
             breakers: Vec::new(),
             schedule_guards: Vec::new(),
             history: None,
+            chosen: Chosen::default(),
         }
     }
 
@@ -358,6 +361,14 @@ impl Builder {
         self
     }
 
+    /// Which of the workers that wait for jobs gets the next one; see [`Engine::choose_workers`]. Default
+    /// [`WorkerChoice::LongestWaiting`].
+    #[must_use]
+    pub fn worker_choice(self, choice: WorkerChoice) -> Self {
+        self.chosen.set(choice);
+        self
+    }
+
     /// Keeps a history of attempts in the data directory, and lets programs
     /// [follow](Engine::subscribe) what happens. Default: none is kept, and nothing is spent on it. It
     /// may be turned on and off from one start to the next; what happened meanwhile is told as a gap.
@@ -420,6 +431,7 @@ impl Builder {
                 schedule_guards: self.schedule_guards.clone(),
                 commons: None,
                 history: history.clone(),
+                chosen: self.chosen.clone(),
                 // With fewer processors than shards a pin would only take a choice away.
                 core: (self.pin && shards <= cores.len()).then(|| cores[number]),
             })?);
@@ -429,7 +441,8 @@ impl Builder {
             slots.iter().for_each(|slot| slot.share(&commons));
         }
         // Dropping the engine stops what did come up.
-        let engine = Engine::new(slots, Arc::clone(&pool), self.paused, history, self.data_dir);
+        let engine =
+            Engine::new(slots, Arc::clone(&pool), self.paused, history, self.chosen, self.data_dir);
         let engine = engine.open_all()?;
         pool.start()?;
         Ok(engine)

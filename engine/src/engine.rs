@@ -14,6 +14,7 @@ use tickwheel_core::{Counts, JobId, JobState, JobView, Refusal, ScheduleView};
 
 use crate::{
     builder::Builder,
+    choice::Chosen,
     clock,
     error::{CallError, SubmitError},
     executor::Pool,
@@ -46,6 +47,8 @@ pub struct Engine {
     /// What all shards held at the start.
     pub(crate) recovered: OpenedShard,
     pub(crate) history: Option<Arc<Keeping>>,
+    /// What all shards go by when several workers wait.
+    pub(crate) chosen: Chosen,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -183,6 +186,7 @@ impl Engine {
         pool: Arc<Pool>,
         paused: bool,
         history: Option<Arc<Keeping>>,
+        chosen: Chosen,
         data_dir: PathBuf,
     ) -> Self {
         Self {
@@ -195,6 +199,7 @@ impl Engine {
             settings: Mutex::new(()),
             recovered: OpenedShard::default(),
             history,
+            chosen,
             data_dir,
         }
     }

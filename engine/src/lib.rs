@@ -42,6 +42,7 @@ mod affinity;
 mod backfill;
 mod breaker;
 mod builder;
+mod choice;
 mod clock;
 mod data_dir;
 mod engine;

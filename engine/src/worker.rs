@@ -35,6 +35,7 @@ use crate::{
     shard::Message,
 };
 
+pub use crate::choice::{ParseWorkerChoiceError, WorkerChoice, WorkerLoad};
 pub use crate::keyed::key_of;
 
 /// How an order names its job.
@@ -199,6 +200,37 @@ pub struct Fetch {
     pub max: u32,
     /// How long to wait for one.
     pub wait: Duration,
+    /// Whose fetch it is: what it gets is counted there, and [`WorkerChoice`] looks at it. `None` for a
+    /// worker that is not counted.
+    pub worker: Option<WorkerLoad>,
+}
+
+impl Fetch {
+    /// Asks for up to `max` jobs of `queues`, the first one first, for a worker that is not counted.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tickwheel_engine::worker::{Fetch, WorkerLoad};
+    ///
+    /// let load = WorkerLoad::new(8);
+    /// let fetch = Fetch::new(["mail", "default"], 8, Duration::from_secs(2)).of_worker(&load);
+    /// # let _ = fetch;
+    /// ```
+    #[must_use]
+    pub fn new(
+        queues: impl IntoIterator<Item = impl Into<Box<str>>>,
+        max: u32,
+        wait: Duration,
+    ) -> Self {
+        Self { queues: queues.into_iter().map(Into::into).collect(), max, wait, worker: None }
+    }
+
+    /// Says whose fetch it is.
+    #[must_use]
+    pub fn of_worker(mut self, worker: &WorkerLoad) -> Self {
+        self.worker = Some(worker.clone());
+        self
+    }
 }
 
 /// An attempt that a worker has from now on, until its time-out or until it says how it ended.
@@ -361,8 +393,8 @@ impl Engine {
     }
 
     /// Asks all open shards for jobs, and calls `then` once, on a shard's thread: with at least one
-    /// attempt as soon as there is one, or with none when the wait is over or one of these shards closes. Who asked first gets
-    /// first. An engine of several shards asks them in turn, and gives what one of them has.
+    /// attempt as soon as there is one, or with none when the wait is over or one of these shards closes. Among those
+    /// that wait [`WorkerChoice`] says who is first. An engine of several shards asks them in turn, and gives what one of them has.
     ///
     /// A fetch does not wait until its beginning is durable: what was fetched may be fetched again
     /// after a crash.
@@ -393,6 +425,17 @@ impl Engine {
             }
         }
         if asked { Ok(ticket) } else { Err(CallError::ShardClosed(first)) }
+    }
+
+    /// Says which of the workers that wait for jobs gets the next one, from now on and in all shards.
+    pub fn choose_workers(&self, choice: WorkerChoice) {
+        self.chosen.set(choice);
+    }
+
+    /// Which of the workers that wait for jobs gets the next one.
+    #[must_use]
+    pub fn worker_choice(&self) -> WorkerChoice {
+        self.chosen.get()
     }
 
     /// [`Engine::fetch`] that waits for its answer.

@@ -177,7 +177,7 @@ fn a_part_of_a_queue_that_its_failures_pause_leaves_its_place_to_the_others() {
 }
 
 fn fetch(max: u32, wait: Duration) -> Fetch {
-    Fetch { queues: ["mail"].map(Box::from).into(), max, wait }
+    Fetch::new(["mail"], max, wait)
 }
 
 #[test]

@@ -172,8 +172,7 @@ fn fill(dir: &Path, ran: &Ran) {
     engine.limit_queue("letters", &limits).unwrap();
     wait_until(&engine, |it| (it.succeeded, it.dead, it.failed_attempts) == (30, 1, 31));
     wait_until(&engine, |_| engine.schedules().unwrap().iter().all(once_has_fired));
-    let queues = ["letters"].map(Box::from).into();
-    let fetched = engine.fetch_wait(&Fetch { queues, max: 10, wait: PATIENCE }).unwrap();
+    let fetched = engine.fetch_wait(&Fetch::new(["letters"], 10, PATIENCE)).unwrap();
     assert_eq!(fetched.len(), 10);
     engine.shutdown(PATIENCE).unwrap();
     // What is due while nothing is triggered.
@@ -312,8 +311,7 @@ fn run_all(dir: &Path, ran: &Ran, before: Counts) {
     // Ten letters were fetched long ago, and twenty are to be.
     let mut letters = 0;
     while letters < 20 {
-        let queues = ["letters"].map(Box::from).into();
-        let fetched = engine.fetch_wait(&Fetch { queues, max: 30, wait: PATIENCE }).unwrap();
+        let fetched = engine.fetch_wait(&Fetch::new(["letters"], 30, PATIENCE)).unwrap();
         assert!(!fetched.is_empty());
         letters += fetched.len();
     }

@@ -133,7 +133,7 @@ fn with_all_shards_closed_each_call_is_answered() {
     let engine = quiet(&dir);
     let every = Duration::from_secs(3600);
     engine.put_schedule(Schedule::every("hourly", every, NewJob::new("job"))).unwrap();
-    let fetch = Fetch { queues: Arc::new(["default".into()]), max: 1, wait: PATIENCE };
+    let fetch = Fetch::new(["default"], 1, PATIENCE);
     let (tell, told) = bounded(1);
     engine.fetch(&fetch, move |fetched| tell.send(fetched.len()).unwrap()).unwrap();
     for shard in 0..3 {

@@ -43,7 +43,7 @@ fn order(engine: &Engine, key: Key, order: Order) -> OrderReply {
 }
 
 fn fetch(queues: &[&str], max: u32, wait: Duration) -> Fetch {
-    Fetch { queues: queues.iter().map(|name| Box::from(*name)).collect(), max, wait }
+    Fetch::new(queues.iter().copied(), max, wait)
 }
 
 fn payload(fetched: &Fetched) -> String {

@@ -1,7 +1,7 @@
 //! The handshake: what the server says first, what the client answers, and the proof of a password.
 //! It must not know sockets, nor where a password is kept.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, num::NonZeroU16};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -206,6 +206,9 @@ pub struct Identity<'a> {
     /// What it calls itself: at most 64, each at most 255 bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Cow<'a, str>>,
+    /// Its share beside other workers where the server gives jobs by weight: 1 to 65,535. An extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<NonZeroU16>,
     /// Name of its user: at most 255 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<Cow<'a, str>>,
@@ -241,6 +244,7 @@ impl<'a> Hello<'a> {
             labels: Option<&'a RawValue>,
             #[serde(borrow)]
             username: Option<Text<'a>>,
+            weight: Option<NonZeroU16>,
         }
         // Encoders of fixed structs send an empty text for what is not there.
         let given = |field, text: Option<Text<'a>>| {
@@ -265,6 +269,7 @@ impl<'a> Hello<'a> {
                 hostname: given("hostname", wire.hostname)?,
                 wid: given("wid", wire.wid)?,
                 pid: wire.pid,
+                weight: wire.weight,
                 labels: labels
                     .map(|label| name(HELLO, "label", Some(label)))
                     .collect::<Result<_, _>>()?,

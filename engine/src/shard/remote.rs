@@ -1,7 +1,12 @@
 //! What front-ends ask of a shard for workers outside of this process: orders, and fetches that wait
-//! for jobs. It owns the fetches that wait; what a job may do is the core's business.
+//! for jobs. It owns the fetches that wait, and knows who has what was fetched; what a job may do is the
+//! core's business.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    time::Duration,
+};
 
 use tickwheel_core::{
     Answer, Attempt, Changed, Dispatch, Input, JobId, JobState, Lsn, MonoTime, Now, Outcome,
@@ -10,20 +15,26 @@ use tickwheel_core::{
 
 use super::{CALLER, Shard, guarded};
 use crate::{
+    choice::Chosen,
     clock,
     worker::{
         Fetched, Finish, Handle, OnFetched, OnOrders, Order, OrderReply, Payload, Promise, Seen,
-        Waiter,
+        Waiter, WorkerLoad,
     },
 };
 
 /// Longest that an attempt can be put off.
 const SNOOZE_MAX: Duration = Duration::from_millis(tickwheel_core::limits::SPAN_MS_MAX);
 
-/// Fetches that wait for a job, who came first first.
-#[derive(Default)]
+/// Fetches that wait for a job, who came first first, and who has what was fetched.
 pub(super) struct Fetches {
     waiting: VecDeque<Waiting>,
+    /// Which of them is first when there is a job.
+    chosen: Chosen,
+    /// The workers that are counted, by the jobs that they have.
+    holders: HashMap<JobId, WorkerLoad>,
+    /// Scratch space of [`Shard::serve_fetches`]: rank and place of each that waits.
+    ranks: Vec<Reverse<(u64, usize)>>,
 }
 
 struct Waiting {
@@ -33,6 +44,11 @@ struct Waiting {
 }
 
 impl Fetches {
+    pub(super) fn new(chosen: Chosen) -> Self {
+        let (waiting, holders) = (VecDeque::new(), HashMap::new());
+        Self { waiting, chosen, holders, ranks: Vec::new() }
+    }
+
     /// When the first wait is over.
     pub(super) fn deadline(&self) -> Option<MonoTime> {
         self.waiting.iter().map(|waiting| MonoTime(waiting.waiter.deadline_ns)).min()
@@ -43,6 +59,13 @@ impl Fetches {
         for waiting in self.waiting.drain(..) {
             answer(&waiting.waiter, Vec::new());
         }
+    }
+}
+
+impl Drop for Fetches {
+    /// Who opens the shard again does not know who has what.
+    fn drop(&mut self) {
+        self.holders.values().for_each(WorkerLoad::let_go);
     }
 }
 
@@ -230,6 +253,11 @@ impl Shard {
 
     /// Gives ready jobs to the fetches that wait for them; true if there was one.
     pub(super) fn serve_fetches(&mut self, now: Now) -> bool {
+        for job in self.core.fetch_ends() {
+            if let Some(worker) = self.fetches.holders.remove(&job) {
+                worker.let_go();
+            }
+        }
         if self.fetches.waiting.is_empty() {
             return false;
         }
@@ -237,40 +265,63 @@ impl Shard {
             self.fetches.answer_all();
             return true;
         }
-        let mut served = false;
         let mut waiting = std::mem::take(&mut self.fetches.waiting);
-        waiting.retain_mut(|entry| {
-            if entry.waiter.ticket.is_taken() {
-                return false;
-            }
+        for entry in &mut waiting {
             if entry.queues.len() < entry.waiter.fetch.queues.len() {
                 // A queue is known once a job has named it.
                 entry.queues = self.queues_of(&entry.waiter);
             }
-            let has_jobs = !self.paused && self.core.is_fetchable(now, &entry.queues);
-            if has_jobs && self.serve(now, entry) {
-                served = true;
-                return false;
-            }
-            if entry.waiter.deadline_ns <= now.mono.0 {
+        }
+        let served = !self.paused && self.serve_by_choice(now, &waiting);
+        waiting.retain(|entry| {
+            let is_over = entry.waiter.deadline_ns <= now.mono.0;
+            if is_over {
                 answer(&entry.waiter, Vec::new());
-                return false;
             }
-            true
+            !is_over && !entry.waiter.ticket.is_taken()
         });
         self.fetches.waiting = waiting;
         served
     }
 
-    /// Starts attempts for a waiter. False if it got none, and still waits.
+    /// Serves those of `waiting` for whom there are jobs, who is first by the engine's choice first; true if
+    /// there was one.
+    fn serve_by_choice(&mut self, now: Now, waiting: &VecDeque<Waiting>) -> bool {
+        let choice = self.fetches.chosen.get();
+        let rank = |entry: &Waiting| choice.rank(entry.waiter.fetch.worker.as_ref());
+        let mut ranks = std::mem::take(&mut self.fetches.ranks);
+        ranks.extend((0..).zip(waiting).map(|(place, entry)| Reverse((rank(entry), place))));
+        let mut ranks = BinaryHeap::from(ranks);
+        let mut served = false;
+        while let Some(Reverse((ranked, place))) = ranks.pop() {
+            let entry = &waiting[place];
+            let present = rank(entry);
+            if present > ranked {
+                // Its worker was given a job since.
+                ranks.push(Reverse((present, place)));
+            } else if self.core.is_fetchable(now, &entry.queues) {
+                served |= self.serve(now, entry);
+            }
+        }
+        self.fetches.ranks = ranks.into_vec();
+        served
+    }
+
+    /// Starts attempts for a waiter, unless another shard answers it or it was withdrawn: then false.
     fn serve(&mut self, now: Now, entry: &Waiting) -> bool {
         // From here on no other shard answers it, and it cannot be withdrawn.
         if !entry.waiter.ticket.take() {
-            return true;
+            return false;
         }
         let input = Input::Fetch { queues: &entry.queues, max: entry.waiter.fetch.max };
         self.core.step(now, input, &mut self.journal, &mut self.out);
         let dispatches = std::mem::take(&mut self.out.fetched);
+        if let Some(worker) = &entry.waiter.fetch.worker {
+            for dispatch in &dispatches {
+                worker.gave(now.mono.0);
+                self.fetches.holders.insert(dispatch.attempt.job, worker.clone());
+            }
+        }
         let fetched = dispatches.iter().map(|dispatch| self.fetched(dispatch)).collect();
         give(&entry.waiter.then, fetched);
         self.out.fetched = dispatches;

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     affinity::{self, Processors},
     builder::{Observer, OnAlert, OnFailure},
+    choice::Chosen,
     clock,
     error::StartError,
     executor::{Pool, Port},
@@ -68,6 +69,8 @@ pub(crate) struct ShardSetup {
     pub(crate) commons: Option<Arc<Commons>>,
     /// Who takes what happens; `None`: no history is kept.
     pub(crate) history: Option<Arc<Keeping>>,
+    /// Which of several workers that wait gets a job.
+    pub(crate) chosen: Chosen,
     /// The core to run on, if the thread is pinned.
     pub(crate) core: Option<CoreId>,
 }
@@ -272,6 +275,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
     if let Some(commons) = &setup.commons {
         core.share(commons.of_shard(number));
     }
+    core.watch_fetches();
     let mut journal = Journal { log };
     if let Some(tap) = &mut tap {
         let (head, appended) = (journal.log.recovery().head, journal.log.appended());
@@ -316,7 +320,7 @@ fn open(setup: ShardSetup, berth: Berth) -> Result<(Shard, OpenedShard), StartEr
         snapshots,
         open_batch: None,
         ended: std::collections::VecDeque::new(),
-        fetches: Fetches::default(),
+        fetches: Fetches::new(setup.chosen),
         walks: super::walks::Walks::default(),
         news,
         drains: Vec::new(),

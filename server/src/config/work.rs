@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tickwheel_engine::worker::Promise;
+use tickwheel_engine::worker::{Promise, WorkerChoice};
 use toml::de::{DeTable, DeValue};
 
 use super::limits;
@@ -31,6 +31,8 @@ pub struct Work {
     pub backoff: Option<(Duration, Duration)>,
     /// When the ends of jobs are answered. Default `durable`.
     pub ends: Promise,
+    /// Which of the workers that wait gets the next job. Default `longest-waiting`.
+    pub choice: WorkerChoice,
     /// From the first byte of a request to its last. Default 30 s, 100 ms to 1 h.
     pub request_timeout: Duration,
     /// Whether clients may delete everything by `FLUSH`. Default no.
@@ -80,6 +82,7 @@ impl Default for Work {
             tls: None,
             backoff: None,
             ends: Promise::Durable,
+            choice: WorkerChoice::default(),
             request_timeout: limits::REQUEST_TIMEOUT_DEFAULT,
             allow_flush: false,
             io_threads: limits::IO_THREADS_DEFAULT,
@@ -138,6 +141,10 @@ pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) 
             "logged" => Ok(Promise::Logged),
             other => Err(rule(format!("{other:?} is neither \"durable\" nor \"logged\""))),
         });
+    let choice = section.field(report, "choice", r#"choice = "least-loaded""#, |value| {
+        let text = reader::text(value)?;
+        text.parse::<WorkerChoice>().map_err(|error| rule(format!("{text:?}: {error}")))
+    });
     let request = section.field(report, "request_timeout", r#"request_timeout = "30s""#, |value| {
         duration_in(value, limits::REQUEST_TIMEOUT)
     });
@@ -160,6 +167,7 @@ pub(super) fn read(table: &DeTable<'_>, offset: usize, report: &mut Report<'_>) 
         tls,
         backoff,
         ends: ends.ok().flatten().unwrap_or_default(),
+        choice: choice.ok().flatten().unwrap_or_default(),
         request_timeout: request.ok().flatten().unwrap_or(unset.request_timeout),
         allow_flush: flush.ok().flatten().unwrap_or_default(),
         io_threads: io_threads.ok().flatten().unwrap_or(unset.io_threads),

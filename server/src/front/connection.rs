@@ -513,19 +513,19 @@ impl Connection {
             let out = self.output.bytes();
             match self.pending.pop_front() {
                 Some(Pending::Round(waiting)) => {
-                    self.session.ended(waiting.write(&context.shared.tracks, out));
+                    waiting.write(&context.shared.tracks, out);
                 }
                 Some(Pending::Fails(fails, _)) => {
-                    self.session.ended(fails.write(&context.shared.tracks, out));
+                    fails.write(&context.shared.tracks, out);
                 }
                 Some(Pending::Control(reply)) => out.extend(reply.unwrap_or_default()),
                 Some(Pending::Refused(error)) => reply::error(out, "ERR", error),
                 Some(Pending::Fetch { fetched, is_batch, .. }) => {
                     let jobs = fetched.unwrap_or_default();
-                    self.session.took(match is_batch {
+                    match is_batch {
                         true => write_jobs(context, &jobs, out),
                         false => write_job(&jobs, out),
-                    });
+                    }
                 }
                 None => {}
             }
@@ -597,11 +597,10 @@ pub(super) fn give_back(engine: &Engine, jobs: &[Fetched]) {
     }
 }
 
-/// Appends the reply to a `FETCH`. Returns how many jobs are in it.
-fn write_job(jobs: &[Fetched], out: &mut Vec<u8>) -> u64 {
+/// Appends the reply to a `FETCH`.
+fn write_job(jobs: &[Fetched], out: &mut Vec<u8>) {
     let Some(job) = jobs.first() else {
-        reply::null(out);
-        return 0;
+        return reply::null(out);
     };
     let begin = out.len();
     let mut read = Ok(());
@@ -611,12 +610,10 @@ fn write_job(jobs: &[Fetched], out: &mut Vec<u8>) -> u64 {
         out.truncate(begin);
         reply::error(out, "ERR", "a job cannot be read from the log");
     }
-    1
 }
 
-/// Appends the reply to a `FETCHB`. Returns how many jobs are in it.
-fn write_jobs(context: &Context, jobs: &[Fetched], out: &mut Vec<u8>) -> u64 {
-    let mut written = 0;
+/// Appends the reply to a `FETCHB`.
+fn write_jobs(context: &Context, jobs: &[Fetched], out: &mut Vec<u8>) {
     reply::bulk_with(out, |out| {
         let begin = out.len();
         out.push(b'[');
@@ -633,9 +630,7 @@ fn write_jobs(context: &Context, jobs: &[Fetched], out: &mut Vec<u8>) -> u64 {
                 tracing::error!(job = %job.job, "a job cannot be read from the log: {error}");
                 out.truncate(before);
             }
-            written += 1;
         }
         out.push(b']');
     });
-    written
 }

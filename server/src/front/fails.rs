@@ -141,15 +141,12 @@ impl Fails {
         std::mem::replace(&mut self.stage, Stage::Ending) == Stage::Looking
     }
 
-    /// Appends the replies to all requests, in their order. Returns how many attempts have ended.
-    pub(super) fn write(self, tracks: &Tracks, out: &mut Vec<u8>) -> u64 {
-        let ended = self.reports.iter().filter(|entry| entry.refusal.is_none());
-        let ended = ended.map(|entry| {
-            if entry.is_last {
-                tracks.ended(&entry.report.jid, End::Dead, job::now());
-            }
-        });
-        let ended = ended.count() as u64;
+    /// Appends the replies to all requests, in their order.
+    pub(super) fn write(self, tracks: &Tracks, out: &mut Vec<u8>) {
+        let is_over = |entry: &&Report| entry.refusal.is_none() && entry.is_last;
+        for entry in self.reports.iter().filter(is_over) {
+            tracks.ended(&entry.report.jid, End::Dead, job::now());
+        }
         let mut reports = self.reports.into_iter();
         for request in self.requests {
             match request {
@@ -167,7 +164,6 @@ impl Fails {
                 }
             }
         }
-        ended
     }
 }
 

@@ -35,7 +35,10 @@ use std::{
 };
 
 use mio::{Interest, net::TcpListener};
-use tickwheel_engine::{Backoff, Engine, worker::Promise};
+use tickwheel_engine::{
+    Backoff, Engine,
+    worker::{Promise, WorkerChoice},
+};
 use tickwheel_protocol::Password;
 
 pub use error::ListenError;
@@ -64,6 +67,8 @@ pub struct FrontOptions {
     pub backoff: Backoff,
     /// When the ends of jobs are answered: `ACK`, `FAIL` and their kin.
     pub ends: Promise,
+    /// Which of the workers that wait gets the next job.
+    pub choice: WorkerChoice,
     /// From the first byte of a request to its last; then the client is cut.
     pub request_wait: Duration,
     /// Whether `FLUSH` is carried out.
@@ -106,6 +111,7 @@ impl Front {
         let bind = |source| ListenError::Bind { address: options.listen, source };
         let mut listener = TcpListener::bind(options.listen).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
+        engine.choose_workers(options.choice);
         let shared = Arc::new(Shared::new(options));
         let mut prepared = Vec::new();
         for _ in 0..options.io_threads.max(1) {
@@ -155,9 +161,10 @@ impl Front {
     }
 
     /// Takes over what may change while it listens: password and certificate, for connections to
-    /// come, and the bounds on connections. Those that are there stay. Whether the options are safe
-    /// was checked.
-    pub fn reload(&self, options: &FrontOptions) {
+    /// come, the bounds on connections, and which workers get jobs first. Connections that are there
+    /// stay. Whether the options are safe was checked.
+    pub fn reload(&self, options: &FrontOptions, engine: &Engine) {
+        engine.choose_workers(options.choice);
         self.shared.reload(options);
     }
 

@@ -234,9 +234,8 @@ impl Waiting {
         }
     }
 
-    /// Appends the replies to all requests, in their order. Returns how many attempts have ended.
-    pub(super) fn write(mut self, tracks: &Tracks, out: &mut Vec<u8>) -> u64 {
-        let mut ended = 0;
+    /// Appends the replies to all requests, in their order.
+    pub(super) fn write(mut self, tracks: &Tracks, out: &mut Vec<u8>) {
         let mut texts = &self.texts[..];
         let mut answers = Answers(&mut self.answers);
         for item in self.items {
@@ -263,7 +262,6 @@ impl Waiting {
                 }
                 Item::Ack(shard, tracked) => match answers.finished(shard) {
                     Ok(was_running) => {
-                        ended += u64::from(was_running);
                         if let Some(jid) = tracked.filter(|_| was_running) {
                             tracks.ended(&jid, End::Success, job::now());
                         }
@@ -277,7 +275,6 @@ impl Waiting {
                         let tracked = tracked.next_if(|(tracked, _)| *tracked == place);
                         match answers.finished(shard) {
                             Ok(was_running) => {
-                                ended += u64::from(was_running);
                                 if let Some((_, jid)) = tracked.filter(|_| was_running) {
                                     tracks.ended(&jid, End::Success, job::now());
                                 }
@@ -313,7 +310,6 @@ impl Waiting {
                 },
             }
         }
-        ended
     }
 }
 

@@ -126,13 +126,13 @@ impl Session {
             }
             Command::Fetch(queues) => {
                 let queues = queues.iter().map(Box::from).collect();
-                return fetch(context, queues, 1, limits::FETCH_WAIT, false);
+                return self.fetch(context, queues, 1, limits::FETCH_WAIT, false);
             }
             Command::FetchBatch(batch) => {
                 let queues = batch.queues.iter().map(|queue| Box::from(&**queue)).collect();
                 let max = batch.count_max.min(limits::FETCH_JOBS_MAX as usize) as u32;
                 let wait = Duration::from_millis(batch.wait_ms.into());
-                return fetch(context, queues, max, wait, true);
+                return self.fetch(context, queues, max, wait, true);
             }
             Command::Ack(jid) => round.ack(engine, tracks, &jid),
             Command::AckBatch(jids) => round.ack_batch(engine, tracks, &jids),
@@ -154,18 +154,21 @@ impl Session {
         Flow::Goes
     }
 
-    /// The client was given jobs.
-    pub(super) fn took(&self, jobs: u64) {
-        if let Some(worker) = &self.worker {
-            worker.took(jobs);
-        }
-    }
-
-    /// The client told the end of jobs.
-    pub(super) fn ended(&self, jobs: u64) {
-        if let Some(worker) = self.worker.as_ref().filter(|_| jobs > 0) {
-            worker.ended(jobs);
-        }
+    fn fetch(
+        &self,
+        context: &Context,
+        queues: Arc<[Box<str>]>,
+        max: u32,
+        wait: Duration,
+        is_batch: bool,
+    ) -> Flow {
+        // While the server ends a worker waits as for any FETCH, and gets nothing.
+        let (queues, wait) = match context.shared.phase() {
+            Phase::Open => (queues, wait),
+            _ => (Arc::default(), wait.min(limits::FETCH_WAIT)),
+        };
+        let worker = self.worker.as_ref().map(|worker| worker.load());
+        Flow::Fetch(Fetch { queues, max, wait, worker }, is_batch)
     }
 
     /// The connection has ended.
@@ -194,21 +197,6 @@ fn salt() -> String {
         bytes = nanos.to_le_bytes();
     }
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn fetch(
-    context: &Context,
-    queues: Arc<[Box<str>]>,
-    max: u32,
-    wait: Duration,
-    is_batch: bool,
-) -> Flow {
-    // While the server ends a worker waits as for any FETCH, and gets nothing.
-    let (queues, wait) = match context.shared.phase() {
-        Phase::Open => (queues, wait),
-        _ => (Arc::default(), wait.min(limits::FETCH_WAIT)),
-    };
-    Flow::Fetch(Fetch { queues, max, wait }, is_batch)
 }
 
 fn beat(shared: &Shared, worker: &Beat<'_>, round: &mut Round) {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroU16,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -12,6 +13,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tickwheel_engine::worker::WorkerLoad;
 use tickwheel_protocol::{Beat, Identity};
 
 use super::limits;
@@ -33,8 +35,8 @@ pub(super) struct Worker {
     labels: Vec<Box<str>>,
     since: Timestamp,
     connections: AtomicUsize,
-    /// Jobs that were given to it less those whose end it told: a lease that ended by time still counts.
-    jobs: AtomicU64,
+    /// What it has under way.
+    load: WorkerLoad,
     rss_kb: AtomicU64,
     /// What it is asked to do: a [`Wish`].
     wish: AtomicU8,
@@ -71,7 +73,8 @@ pub(super) struct Listed {
     since: String,
     state: Box<str>,
     asked: &'static str,
-    jobs: u64,
+    jobs: u32,
+    weight: u16,
     connections: usize,
     silent_seconds: u64,
     rss_kb: u64,
@@ -192,7 +195,7 @@ impl Worker {
             labels: identity.labels.iter().map(|label| (&**label).into()).collect(),
             since: now,
             connections: AtomicUsize::new(0),
-            jobs: AtomicU64::new(0),
+            load: WorkerLoad::new(identity.weight.map_or(1, NonZeroU16::get)),
             rss_kb: AtomicU64::new(0),
             wish: AtomicU8::new(Wish::Nothing as u8),
             is_told: AtomicBool::new(false),
@@ -200,17 +203,9 @@ impl Worker {
         }
     }
 
-    /// Jobs were given to it.
-    pub(super) fn took(&self, jobs: u64) {
-        self.jobs.fetch_add(jobs, Ordering::Relaxed);
-    }
-
-    /// It told the end of jobs, which may be those of another worker.
-    pub(super) fn ended(&self, jobs: u64) {
-        // Nothing hangs on the number: it is only shown.
-        let _ = self.jobs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| {
-            Some(had.saturating_sub(jobs))
-        });
+    /// What it has under way, as the engine counts it.
+    pub(super) fn load(&self) -> WorkerLoad {
+        self.load.clone()
     }
 
     fn wish(&self) -> Wish {
@@ -238,7 +233,8 @@ impl Worker {
             since: self.since.to_string(),
             state,
             asked: self.wish().text(),
-            jobs: self.jobs.load(Ordering::Relaxed),
+            jobs: self.load.held(),
+            weight: self.load.weight(),
             connections: self.connections.load(Ordering::Relaxed),
             silent_seconds,
             rss_kb: self.rss_kb.load(Ordering::Relaxed),
@@ -302,13 +298,5 @@ mod tests {
         workers.connected(&identity, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(beat(&workers, "w1", true), Some(Wish::Quiet));
         assert_eq!(beat(&workers, "w1", true), Some(Wish::Terminate));
-    }
-
-    #[test]
-    fn ends_of_other_workers_jobs_do_not_make_the_count_wrap() {
-        let worker = Worker::new("w1", &Identity::default(), Timestamp::UNIX_EPOCH);
-        worker.took(2);
-        worker.ended(5);
-        assert_eq!(worker.listed().jobs, 0);
     }
 }

@@ -85,6 +85,7 @@ fn front(options: &ServeOptions, work: &Work, problems: &mut Vec<Problem>) -> Op
             .backoff
             .map_or_else(Backoff::quartic, |(base, max)| Backoff::exponential(base, max)),
         ends: work.ends,
+        choice: work.choice,
         request_wait: work.request_timeout,
         allow_flush: work.allow_flush,
         io_threads: work.io_threads,

@@ -42,7 +42,7 @@ pub(super) fn reload(
     }
     runner.know(names(&new.entries).into_iter());
     if let (Some(front), Some(options)) = (front, &new.front) {
-        front.reload(options);
+        front.reload(options, engine);
     }
     loaded.entries = new.entries;
     loaded.queues = new.queues;

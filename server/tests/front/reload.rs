@@ -144,3 +144,43 @@ fn paused_schedules_of_the_configuration_do_not_fire_until_it_says_so() {
     assert!(client.fetch("default").contains(r#""jobtype":"k""#));
     server.end();
 }
+
+#[test]
+fn the_configuration_says_which_of_the_workers_that_wait_is_first() {
+    let folder = folder();
+    let config = "[work]\nchoice = \"weighted-least-loaded\"\n";
+    let mut server = Server::with(folder.path(), &Start { config, ..Start::default() });
+    let mut client = server.open();
+    let connect = |wid: &str, weight: u16| {
+        let mut raw = server.raw();
+        raw.line();
+        let hello = format!(r#"HELLO {{"v":2,"wid":"{wid}","weight":{weight}}}"#);
+        assert_eq!(raw.ask(&hello), "+OK");
+        raw
+    };
+    let mut small = [connect("small-one", 1), connect("small-one", 1), connect("small-one", 1)];
+    let mut large = [connect("large-one", 2), connect("large-one", 2), connect("large-one", 2)];
+    for raw in small.iter_mut().chain(&mut large) {
+        raw.send("FETCHB {\"n\":1,\"wait_ms\":60000,\"queues\":[\"default\"]}\r\n");
+        // Read by the same thread, after that.
+        client.ask("INFO");
+    }
+    for number in 0..3 {
+        assert_eq!(client.ask(&format!("PUSH {}", job(number, ""))), "+OK");
+    }
+    let listed = value(&mut client, "WORKER LIST");
+    let of =
+        |place: usize| (&listed[place]["wid"], &listed[place]["jobs"], &listed[place]["weight"]);
+    assert_eq!(of(0), (&json!("large-one"), &json!(2), &json!(2)), "{listed}");
+    assert_eq!(of(1), (&json!("small-one"), &json!(1), &json!(1)), "{listed}");
+    // Changed while they wait: who has waited for the longest is the small one.
+    fs::write(folder.path().join("t.toml"), "[work]\nchoice = \"longest-waiting\"\n").unwrap();
+    server.signal(Signal::HUP);
+    server.expect("the configuration was read again");
+    for number in 3..5 {
+        assert_eq!(client.ask(&format!("PUSH {}", job(number, ""))), "+OK");
+    }
+    let listed = value(&mut client, "WORKER LIST");
+    assert_eq!(listed[1]["jobs"], 3, "{listed}");
+    server.end();
+}

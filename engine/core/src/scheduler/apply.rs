@@ -623,7 +623,12 @@ impl Scheduler {
         self.disarm(slot);
         if from == JobState::Running {
             match is_fetched {
-                true => self.fetched -= 1,
+                true => {
+                    self.fetched -= 1;
+                    if let Some(ends) = &mut self.fetch_ends {
+                        ends.push(self.table.get(slot).id);
+                    }
+                }
                 false => self.running -= 1,
             }
             self.queues.attempt_ended(queue);

@@ -180,6 +180,8 @@ pub struct Scheduler {
     /// into the index.
     hints: Vec<Slot>,
     memory: Memory,
+    /// Fetched attempts that have ended, if somebody wants to know; see [`Scheduler::watch_fetches`].
+    fetch_ends: Option<Vec<JobId>>,
     /// Tells what happens, if somebody wants to know.
     teller: Option<Box<tell::Teller>>,
     /// Scratch space for encoding events.
@@ -225,6 +227,7 @@ impl Scheduler {
             counts: Counts::default(),
             hints: Vec::new(),
             memory: Memory::default(),
+            fetch_ends: None,
             teller: None,
             head: Vec::new(),
             list: Vec::new(),
@@ -413,6 +416,17 @@ impl Scheduler {
     /// alone.
     pub fn share(&mut self, permits: Box<dyn Permits>) {
         self.queues.share(permits);
+    }
+
+    /// From now on [`Scheduler::fetch_ends`] says whose fetched attempts have ended.
+    pub fn watch_fetches(&mut self) {
+        self.fetch_ends = Some(Vec::new());
+    }
+
+    /// Jobs whose fetched attempts have ended since this was last asked, in whatever way, in the order in
+    /// which they did. Nothing unless [`Scheduler::watch_fetches`] was called before.
+    pub fn fetch_ends(&mut self) -> impl Iterator<Item = JobId> {
+        self.fetch_ends.as_mut().map(|ends| ends.drain(..)).into_iter().flatten()
     }
 
     /// Call it when a pass is over, after all its steps: permits that this shard waited for, was given

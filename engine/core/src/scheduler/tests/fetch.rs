@@ -239,3 +239,30 @@ fn a_payload_that_was_rewritten_is_the_jobs_from_then_on() {
         assert_eq!(world.state(id), None);
     }
 }
+
+#[test]
+fn whoever_watches_is_told_whose_fetched_attempts_have_ended_in_whatever_way() {
+    let mut world = served_elsewhere();
+    let ids_of_ends = |world: &mut World| world.core.fetch_ends().collect::<Vec<_>>();
+    let unwatched = world.submit(&keyed(1));
+    let fetched = world.fetch(&["mail"], 1)[0];
+    world.complete(fetched, Outcome::Succeeded);
+    assert_eq!(ids_of_ends(&mut world), [], "nobody had asked: {unwatched}");
+    world.core.watch_fetches();
+    let short = NewJob { timeout_ms: 1000, attempts_max: 1, ..in_queue("mail") };
+    let jobs = [&keyed(2), &keyed(3), &keyed(4), &short].map(|job| world.submit(job));
+    let here = world.submit(&in_queue("here"));
+    let fetched = world.fetch(&["mail"], 10);
+    assert_eq!(ids(&fetched), jobs);
+    let [executed] = world.pass(TICK_NS)[..] else { panic!("one job") };
+    world.complete(executed, Outcome::Succeeded);
+    assert_eq!(ids_of_ends(&mut world), [], "{here} was never fetched");
+    world.complete(fetched[1], Outcome::Succeeded);
+    world.complete(fetched[0], Outcome::Retryable("not now"));
+    world.answer(Input::Cancel { caller: CallerId(0), job: jobs[2] });
+    assert_eq!(ids_of_ends(&mut world), [jobs[1], jobs[0], jobs[2]]);
+    // A second end of the same attempt is none.
+    world.complete(fetched[1], Outcome::Succeeded);
+    world.pass(2 * SECOND);
+    assert_eq!(ids_of_ends(&mut world), [jobs[3]], "its time is over");
+}
