@@ -3,7 +3,10 @@
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -122,22 +125,31 @@ fn list(engine: &Engine, kind: &str, took_ns: &mut Histogram<u64>) -> Result<(),
     Ok(())
 }
 
-/// Submits a job each millisecond, or as soon as the last is answered.
+/// Submits a job each millisecond, each as a caller of its own: none waits for the answers to others.
 fn probe(engine: &Engine, is_over: &AtomicBool) -> Result<Histogram<u64>, BenchError> {
-    let mut took_ns = histogram()?;
+    let (tell, told) = mpsc::channel();
     let began = Instant::now();
     let mut planned = Duration::ZERO;
     // One at the least, however late this thread begins.
     loop {
         thread::sleep(planned.saturating_sub(began.elapsed()));
-        // From the planned moment: a call that waits delays those behind it.
-        engine.submit_batch(vec![NewJob::new("probe")])?;
-        took_ns.record(began.elapsed().saturating_sub(planned).as_nanos() as u64)?;
+        let (tell, due) = (tell.clone(), planned);
+        engine.submit_batch_then(vec![NewJob::new("probe")], move |answers| {
+            // Whoever listens has given up only if the benchmark has failed.
+            let _ = tell.send((began.elapsed().saturating_sub(due), answers.is_ok()));
+        })?;
         planned += PROBE;
         if is_over.load(Ordering::Relaxed) {
-            return Ok(took_ns);
+            break;
         }
     }
+    drop(tell);
+    let mut took_ns = histogram()?;
+    for (took, is_accepted) in told {
+        assert!(is_accepted, "a caller was refused");
+        took_ns.record(took.as_nanos() as u64)?;
+    }
+    Ok(took_ns)
 }
 
 fn histogram() -> Result<Histogram<u64>, BenchError> {
