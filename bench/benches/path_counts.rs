@@ -7,11 +7,13 @@ use std::{env, path::Path};
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use tickwheel_bench::path_counts::{Appends, Lives, ROUND, Requests};
+use tickwheel_bench::path_counts::{Appends, Lives, ROUND, Requests, RuledLives};
 
 /// Instructions that a plain job may take in the core from its submission to its success, however many others wait.
 /// What was measured is in `docs/performance.md`; a tenth is left for another compiler.
 const LIFE_MAX: u64 = 4_081;
+/// The same of a job with a priority, a queue with limits of concurrency and rate, and a key of uniqueness.
+const RULED_LIFE_MAX: u64 = 1_000_000;
 /// Instructions from the bytes of a `PUSH` to a checked job and its reply.
 const PUSH_MAX: u64 = 8_965;
 /// Instructions of an append of 100 bytes by the thread that appends.
@@ -42,6 +44,12 @@ fn life(mut lives: Lives) -> (u32, Lives) {
     (lives.live(), lives)
 }
 
+#[library_benchmark(setup = RuledLives::new, config = at_most(RULED_LIFE_MAX))]
+#[bench::pending_10k(10_000)]
+fn ruled_life(mut lives: RuledLives) -> (u32, RuledLives) {
+    (lives.live(), lives)
+}
+
 #[library_benchmark(setup = Requests::new, config = at_most(PUSH_MAX))]
 #[bench::arguments_128_bytes()]
 fn push(requests: Requests) -> (u32, Requests) {
@@ -54,5 +62,5 @@ fn append(mut log: Appends) -> (u32, Appends) {
     (log.append(), log)
 }
 
-library_benchmark_group!(name = paths, benchmarks = [life, push, append]);
+library_benchmark_group!(name = paths, benchmarks = [life, ruled_life, push, append]);
 main!(library_benchmark_groups = paths);

@@ -9,8 +9,9 @@ use std::{
 
 use tempfile::TempDir;
 use tickwheel_core::{
-    Attempt, CallerId, Config, Due, Input, Journal, Lsn, MonoTime, NewJob, NoRoom, Now, Outputs,
-    Position, Scheduler, ShardId, WallTime,
+    Attempt, CallerId, Config, Conflict, Due, Input, JobOptions, Journal, Key, Lsn, MonoTime,
+    NewJob, NoRoom, Now, Outputs, Position, QueueLimits, Rate, Scheduler, ShardId, Unique, Until,
+    WallTime,
 };
 use tickwheel_wal::{Durability, Log, LogOptions};
 
@@ -95,6 +96,11 @@ impl Lives {
         for _ in 0..ROUND {
             self.submit(&job);
         }
+        self.run_all()
+    }
+
+    /// Lets all that was submitted be started and succeed. Gives how many did.
+    fn run_all(&mut self) -> u32 {
         let before = self.scheduler.counts().succeeded;
         self.pass_time();
         self.step(Input::Time { dispatch_max: ROUND });
@@ -145,6 +151,64 @@ impl Lives {
     fn step(&mut self, input: Input<'_>) {
         self.scheduler.step(self.now, input, &mut self.journal, &mut self.out);
     }
+}
+
+/// A scheduler with jobs that are due in a day, and jobs that have every rule: a priority, a queue with a
+/// limit of concurrency and one of rate, which hold nothing up, and a key of uniqueness.
+#[derive(Debug)]
+pub struct RuledLives {
+    lives: Lives,
+    jobs: Vec<NewJob<'static>>,
+}
+
+impl RuledLives {
+    /// As [`Lives::new`].
+    ///
+    /// # Panics
+    /// If the limits are refused.
+    #[must_use]
+    pub fn new(pending: u32) -> Self {
+        let mut lives = Lives::new(pending);
+        let rate = Rate { jobs: 1_000_000, period_ms: 100, burst: 1_000_000 };
+        let limits =
+            QueueLimits { concurrency: Some(65_536), rate: Some(rate), ..QueueLimits::default() };
+        let caller = CallerId(0);
+        lives.step(Input::LimitQueue { caller, name: "limited", limits: &limits });
+        lives.out.replies.clear();
+        let jobs = (0..ROUND).map(ruled).collect();
+        let mut ruled = Self { lives, jobs };
+        ruled.live();
+        ruled.lives.out = Outputs::default();
+        ruled
+    }
+
+    /// As [`Lives::live`].
+    ///
+    /// # Panics
+    /// If one is refused or not started.
+    #[inline(never)]
+    pub fn live(&mut self) -> u32 {
+        for job in &self.jobs {
+            self.lives.submit(job);
+        }
+        self.lives.run_all()
+    }
+}
+
+fn ruled(number: u32) -> NewJob<'static> {
+    let mut key = [0; 16];
+    // Keys are hashes of names: so are these, as far as a table can tell.
+    let mixed = (u64::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    key[..8].copy_from_slice(&mixed.to_le_bytes());
+    key[8..].copy_from_slice(&mixed.rotate_left(29).to_le_bytes());
+    let unique =
+        Unique { key: Key(key), until: Until::End, span_ns: None, conflict: Conflict::Reject };
+    let mut job = NewJob::new("load");
+    job.payload = (&PAYLOAD[..]).into();
+    job.queue = "limited".into();
+    job.priority = (number % 10) as u8;
+    job.options = Some(Arc::new(JobOptions { unique: Some(unique), ..JobOptions::default() }));
+    job
 }
 
 /// Requests as they come from a socket.

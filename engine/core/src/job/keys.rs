@@ -4,8 +4,9 @@
 
 use hashbrown::HashTable;
 
+use super::by_slot::BySlot;
 use crate::{
-    id::{Key, Slot, mix},
+    id::{Key, Slot},
     pages::{FrozenPages, SharedPages},
 };
 
@@ -17,7 +18,7 @@ const NO_FREE: u32 = u32::MAX;
 pub(crate) struct Keys {
     entries: SharedPages<KeyEntry>,
     by_key: HashTable<u32>,
-    by_slot: HashTable<u32>,
+    by_slot: BySlot,
     /// First free entry below `used`; the chain goes on in the entries' slots.
     free: u32,
     used: u32,
@@ -36,7 +37,7 @@ impl Keys {
         Self {
             entries: SharedPages::new(),
             by_key: HashTable::new(),
-            by_slot: HashTable::new(),
+            by_slot: BySlot::new(),
             free: NO_FREE,
             used: 0,
         }
@@ -51,9 +52,7 @@ impl Keys {
 
     /// The key of the job in `slot`.
     pub(crate) fn of(&self, slot: Slot) -> Option<Key> {
-        let entries = &self.entries;
-        let found = self.by_slot.find(hash(slot), |entry| entries[*entry].slot == slot)?;
-        Some(entries[*found].key)
+        Some(self.entries[self.by_slot.get(slot)?].key)
     }
 
     /// Gives `key`, which no job has, to the job in `slot`, which has none.
@@ -73,16 +72,14 @@ impl Keys {
         self.entries[entry] = KeyEntry { key, slot, is_held: true };
         let entries = &self.entries;
         self.by_key.insert_unique(key.hash(), entry, |other| entries[*other].key.hash());
-        self.by_slot.insert_unique(hash(slot), entry, |other| hash(entries[*other].slot));
+        self.by_slot.insert(slot, entry);
     }
 
     /// Takes the key of the job in `slot`, if it has one.
     pub(crate) fn remove(&mut self, slot: Slot) {
-        let entries = &self.entries;
-        let by_slot = self.by_slot.find_entry(hash(slot), |entry| entries[*entry].slot == slot);
-        let Ok(found) = by_slot else { return };
-        let (entry, _) = found.remove();
-        let by_key = self.by_key.find_entry(entries[entry].key.hash(), |other| *other == entry);
+        let Some(entry) = self.by_slot.remove(slot) else { return };
+        let hash = self.entries[entry].key.hash();
+        let by_key = self.by_key.find_entry(hash, |other| *other == entry);
         if let Ok(found) = by_key {
             found.remove();
         }
@@ -99,10 +96,6 @@ impl Keys {
     pub(crate) fn freeze(&mut self) -> FrozenPages<KeyEntry> {
         self.entries.freeze()
     }
-}
-
-fn hash(slot: Slot) -> u64 {
-    mix(u64::from(slot.0))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a job is: what a caller asks for, what is kept of it, and its states.
 
 mod backoff;
+mod by_slot;
 pub(crate) mod dead;
 mod index;
 pub(crate) mod keys;

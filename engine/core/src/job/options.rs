@@ -9,12 +9,10 @@
 
 use alloc::sync::Arc;
 
-use hashbrown::HashTable;
-
-use super::{Needs, Otherwise, Refusal, Unique, Until, check_name};
+use super::{Needs, Otherwise, Refusal, Unique, Until, by_slot::BySlot, check_name};
 use crate::{
     batch::Membership,
-    id::{GroupId, Slot, mix},
+    id::{GroupId, Slot},
     limits,
     pages::{FrozenPages, SharedPages},
     time::{Now, WallTime},
@@ -152,7 +150,7 @@ pub(crate) struct OptionsEntry {
 #[derive(Debug)]
 pub(crate) struct OptionsTable {
     entries: SharedPages<OptionsEntry>,
-    by_slot: HashTable<u32>,
+    by_slot: BySlot,
     /// First free entry below `used`; the chain goes on in the entries' slots.
     free: u32,
     used: u32,
@@ -166,7 +164,7 @@ impl OptionsTable {
     pub(crate) fn new(wall_tick: u64) -> Self {
         Self {
             entries: SharedPages::new(),
-            by_slot: HashTable::new(),
+            by_slot: BySlot::new(),
             free: NO_FREE,
             used: 0,
             expiries: Wheel::new(wall_tick),
@@ -176,21 +174,16 @@ impl OptionsTable {
 
     /// Jobs with options.
     pub(crate) fn len(&self) -> u32 {
-        self.by_slot.len() as u32
+        self.by_slot.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_slot.is_empty()
-    }
-
-    fn entry(&self, slot: Slot) -> Option<u32> {
-        let entries = &self.entries;
-        self.by_slot.find(hash(slot), |entry| entries[*entry].slot == slot).copied()
+        self.len() == 0
     }
 
     /// The options of the job in `slot`.
     pub(crate) fn of(&self, slot: Slot) -> Option<&Arc<JobOptions>> {
-        self.entries[self.entry(slot)?].options.as_ref()
+        self.entries[self.by_slot.get(slot)?].options.as_ref()
     }
 
     /// When the job in `slot` expires if it has not begun.
@@ -218,26 +211,25 @@ impl OptionsTable {
             }
         };
         self.entries[entry] = OptionsEntry { slot, group: NO_GROUP, options: Some(options) };
-        let entries = &self.entries;
-        self.by_slot.insert_unique(hash(slot), entry, |other| hash(entries[*other].slot));
+        self.by_slot.insert(slot, entry);
     }
 
     /// Puts other options in the place of those of the job in `slot`, which has some; its timer goes on.
     pub(crate) fn set(&mut self, slot: Slot, options: Arc<JobOptions>) {
-        if let Some(entry) = self.entry(slot) {
+        if let Some(entry) = self.by_slot.get(slot) {
             self.entries[entry].options = Some(options);
         }
     }
 
     /// The group of the job in `slot`, if it has not ended and has one.
     pub(crate) fn group_of(&self, slot: Slot) -> Option<GroupId> {
-        let group = self.entries[self.entry(slot)?].group;
+        let group = self.entries[self.by_slot.get(slot)?].group;
         (group != NO_GROUP).then_some(GroupId(group))
     }
 
     /// Notes the group of the job in `slot`, which has options.
     pub(crate) fn set_group(&mut self, slot: Slot, group: Option<GroupId>) {
-        if let Some(entry) = self.entry(slot) {
+        if let Some(entry) = self.by_slot.get(slot) {
             self.entries[entry].group = group.map_or(NO_GROUP, |group| group.0);
         }
     }
@@ -245,10 +237,7 @@ impl OptionsTable {
     /// Takes the options of the job in `slot` away, with its timer.
     pub(crate) fn remove(&mut self, slot: Slot) {
         self.disarm(slot);
-        let entries = &self.entries;
-        let found = self.by_slot.find_entry(hash(slot), |entry| entries[*entry].slot == slot);
-        let Ok(found) = found else { return };
-        let (entry, _) = found.remove();
+        let Some(entry) = self.by_slot.remove(slot) else { return };
         self.entries[entry] =
             OptionsEntry { slot: Slot(self.free), group: NO_GROUP, options: None };
         self.free = entry;
@@ -264,14 +253,14 @@ impl OptionsTable {
     /// Lets the timer of the job in `slot` fire at `at`.
     pub(crate) fn arm_at(&mut self, slot: Slot, at: WallTime) {
         self.disarm(slot);
-        if let Some(entry) = self.entry(slot) {
+        if let Some(entry) = self.by_slot.get(slot) {
             self.expiries.insert(&mut self.links, entry, tick_at_or_after(at.0));
         }
     }
 
     /// The job in `slot` does not expire for now.
     pub(crate) fn disarm(&mut self, slot: Slot) {
-        if let Some(entry) = self.entry(slot)
+        if let Some(entry) = self.by_slot.get(slot)
             && self.links.is_linked(entry)
         {
             self.expiries.remove(&mut self.links, entry);
@@ -296,7 +285,7 @@ impl OptionsTable {
 
     /// Whether the timer of the job in `slot` runs.
     pub(crate) fn is_armed(&self, slot: Slot) -> bool {
-        self.entry(slot).is_some_and(|entry| self.links.is_linked(entry))
+        self.by_slot.get(slot).is_some_and(|entry| self.links.is_linked(entry))
     }
 
     /// Timers that run.
@@ -308,10 +297,6 @@ impl OptionsTable {
     pub(crate) fn freeze(&mut self) -> FrozenPages<OptionsEntry> {
         self.entries.freeze()
     }
-}
-
-fn hash(slot: Slot) -> u64 {
-    mix(u64::from(slot.0))
 }
 
 #[cfg(test)]
