@@ -79,6 +79,8 @@ pub enum JobInfo {
         expires: Option<SystemTime>,
         /// Its group.
         group: Option<String>,
+        /// Its tags.
+        tags: Vec<String>,
     },
     /// It failed for good and is in the dead set; [`Engine::look`](crate::Engine::look) tells more.
     Dead {
@@ -649,6 +651,7 @@ impl From<JobView> for JobInfo {
             schedule: view.schedule.map(Into::into),
             expires: view.expires.map(clock::system_time),
             group: view.group.map(Into::into),
+            tags: view.tags.iter().map(Into::into).collect(),
         }
     }
 }

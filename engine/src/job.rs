@@ -153,6 +153,15 @@ impl NewJob {
         self
     }
 
+    /// A word to find it by: [`JobFilter::tag`](crate::JobFilter::tag). A job has up to 16 tags of 1 to 64 bytes
+    /// each; one that it has already changes nothing. It has them until it is forgotten, also dead.
+    #[must_use]
+    pub fn tag(mut self, tag: impl AsRef<str>) -> Self {
+        let options = self.options_mut();
+        options.tags = std::mem::take(&mut options.tags).with(tag.as_ref());
+        self
+    }
+
     /// Adds it to a batch, which must be open; it goes to the batch's shard.
     #[must_use]
     pub fn batch(mut self, batch: JobId) -> Self {

@@ -78,6 +78,13 @@ impl JobFilter {
         self
     }
 
+    /// Only jobs with this tag; called again, only jobs that have all of these.
+    #[must_use]
+    pub fn tag(mut self, tag: impl AsRef<str>) -> Self {
+        self.inner.tags = self.inner.tags.with(tag.as_ref());
+        self
+    }
+
     /// Only jobs that this schedule added.
     #[must_use]
     pub fn schedule(mut self, schedule: impl Into<Box<str>>) -> Self {
@@ -203,6 +210,8 @@ pub struct JobEntry {
     pub queue: Box<str>,
     /// Its group.
     pub group: Option<Box<str>>,
+    /// Its tags, in the order in which it was given them.
+    pub tags: Vec<Box<str>>,
     /// The schedule that added it.
     pub schedule: Option<Box<str>>,
     /// When it is due; of a job under way or dead, when it was.
@@ -290,6 +299,7 @@ impl JobEntry {
             kind: view.kind,
             queue: view.queue,
             group: view.group,
+            tags: view.tags.iter().map(Box::from).collect(),
             schedule: view.schedule,
             due: system_time(view.due),
             priority: view.priority,

@@ -15,8 +15,8 @@ use std::{
 
 use tickwheel_engine::{
     Alert, Builder, CallError, Changed, CircuitBreaker, DeathCause, Engine, JobChange, JobCursor,
-    JobEntry, JobError, JobFilter, JobId, JobInfo, JobState, NewJob, QueueLimits, Refusal, store,
-    worker::key_of,
+    JobEntry, JobError, JobFilter, JobId, JobInfo, JobState, NewJob, QueueLimits, Refusal,
+    SubmitError, store, worker::key_of,
 };
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -222,6 +222,38 @@ fn lists_go_through_all_shards_and_take_what_their_filter_says() {
     // A cursor of somewhere else leads nowhere.
     let beyond = engine.jobs(&filter, Some("9:0".parse().unwrap()), 10).unwrap();
     assert!(beyond.jobs.is_empty() && beyond.next.is_none());
+}
+
+#[test]
+fn jobs_are_found_and_changed_by_their_tags_also_over_restarts_and_in_other_shards() {
+    let (dir, works) = (tempfile::tempdir().unwrap(), Arc::default());
+    let engine = start(dir.path(), 3, &works);
+    let refused = engine.submit(NewJob::new("send").tag("x".repeat(65)));
+    assert!(matches!(refused, Err(SubmitError::Refused(Refusal::Tag(_)))), "{refused:?}");
+    for n in 0..30 {
+        let job = NewJob::new("send").delay(LONG).key(n.to_string());
+        let job = if n % 2 == 0 { job.tag("even") } else { job };
+        engine.submit(if n % 3 == 0 { job.tag("third").tag("third") } else { job }).unwrap();
+    }
+    let both = JobFilter::new().tag("even").tag("third");
+    let tags = |engine: &Engine| -> Vec<Vec<Box<str>>> {
+        all(engine, &both, 2).into_iter().map(|entry| entry.tags).collect()
+    };
+    let expected = vec![vec![Box::from("even"), Box::from("third")]; 5];
+    assert_eq!(tags(&engine), expected);
+    assert_eq!(all(&engine, &JobFilter::new().tag("even"), 100).len(), 15);
+    engine.shutdown(LONG).unwrap();
+    store::reshard(dir.path(), 2, &mut ()).unwrap();
+    let engine = start(dir.path(), 2, &works);
+    assert_eq!(tags(&engine), expected);
+    let done = engine.bulk(&both, &JobChange::run()).unwrap().wait().unwrap();
+    assert_eq!(done.changed, 5);
+    // They fail for good, and have their tags still.
+    wait_until(&engine, |engine| buried(engine) == 5);
+    assert_eq!(all(&engine, &both.clone().states(&[JobState::Dead]), 2).len(), 5);
+    let id = all(&engine, &JobFilter::new().tag("third").states(&[JobState::Scheduled]), 1)[0].id;
+    let Ok(Some(JobInfo::Pending { tags, .. })) = engine.job(id) else { panic!("it waits") };
+    assert_eq!(tags, ["third"]);
 }
 
 #[test]

@@ -44,6 +44,12 @@ pub const QUEUES_MAX: usize = 256;
 /// Most labels of a worker.
 pub const LABELS_MAX: usize = 64;
 
+/// Tags of one job.
+pub const TAGS_MAX: usize = 16;
+
+/// Longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 64;
+
 /// Queue of a job that names none.
 pub const QUEUE_DEFAULT: &str = "default";
 /// Highest priority of a job; 0 is the lowest.

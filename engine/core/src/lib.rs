@@ -40,7 +40,7 @@ pub use batch::{BatchCounts, BatchEnd, BatchView, Callback, Fired, Membership, N
 pub use id::{JobId, Key, KindId, Lsn, QueueId, ShardId, Slot, Token};
 pub use job::{
     Backoff, Clock, Conflict, Due, Expiry, JobOptions, JobState, Need, Needs, NewJob, Otherwise,
-    Refusal, Unique, Until, When,
+    Refusal, Tags, Unique, Until, When,
 };
 pub use journal::{Journal, NoRoom, Position};
 pub use queue::{

@@ -106,7 +106,7 @@ pub const EXPRESSION_BYTES_MAX: usize = 1024;
 pub const NOTE_BYTES_MAX: usize = 200;
 
 /// Longest fixed part of an event, before its payload.
-pub const EVENT_HEAD_BYTES_MAX: usize = 4096;
+pub const EVENT_HEAD_BYTES_MAX: usize = 5120;
 
 /// Longest event with its payload; a log must take records of this size.
 pub const EVENT_BYTES_MAX: usize = EVENT_HEAD_BYTES_MAX + PAYLOAD_BYTES_MAX;
@@ -120,6 +120,12 @@ pub const LOST_BYTES_MAX: u64 = 96;
 
 /// What the start of an attempt takes in the journal at the most.
 pub const START_BYTES_MAX: u64 = 64 + 40;
+
+/// Tags of one job.
+pub const TAGS_MAX: usize = 16;
+
+/// Longest tag, in bytes of UTF-8.
+pub const TAG_BYTES_MAX: usize = 64;
 
 /// Jobs that one job may wait for.
 pub const NEEDS_MAX: usize = 64;
@@ -146,7 +152,8 @@ pub const CALLBACK_PAYLOAD_BYTES_MAX: usize = 256 << 10;
 pub const BATCH_HEAD_BYTES_MAX: usize = 128 + NAME_BYTES_MAX;
 
 /// Longest optional fields of a job, as they are written.
-pub const JOB_OPTIONS_BYTES_MAX: usize = 100 + 9 * NEEDS_MAX + NAME_BYTES_MAX;
+pub const JOB_OPTIONS_BYTES_MAX: usize =
+    100 + 9 * NEEDS_MAX + NAME_BYTES_MAX + TAGS_MAX * (2 + TAG_BYTES_MAX);
 
 /// Longest fixed part of the event that writes a held job again.
 pub const KEPT_HEAD_BYTES_MAX: usize =

@@ -89,6 +89,8 @@ pub struct Filter<'a> {
     /// Only those whose JSON fits this pattern, in which `*` stands for any characters and `?` for one.
     /// The protocol calls it `regexp`.
     pub glob: Option<Cow<'a, str>>,
+    /// Only those that have all of these tags. An extension.
+    pub tags: Vec<Cow<'a, str>>,
 }
 
 pub(super) fn mutate<'a>(args: &'a str, limits: &Limits) -> Result<Mutation<'a>, RequestError> {
@@ -110,6 +112,8 @@ pub(super) fn mutate<'a>(args: &'a str, limits: &Limits) -> Result<Mutation<'a>,
         jobtype: Option<Text<'a>>,
         #[serde(borrow)]
         regexp: Option<Text<'a>>,
+        #[serde(borrow)]
+        tags: Option<&'a RawValue>,
     }
     let invalid = |field, reason| Err(RequestError::Invalid { command: COMMAND, field, reason });
     let wire: Wire<'a> = object(COMMAND, args)?;
@@ -137,6 +141,11 @@ pub(super) fn mutate<'a>(args: &'a str, limits: &Limits) -> Result<Mutation<'a>,
             let jids: Vec<Text<'a>> = json::array(raw.get(), limits.batch_items_max)
                 .map_err(|error| array_error(COMMAND, "jids", limits.batch_items_max, error))?;
             filter.jids = Some(jids.into_iter().map(|Text(jid)| jid).collect());
+        }
+        if let Some(raw) = wire.tags {
+            let tags: Vec<Text<'a>> = json::array(raw.get(), limits::TAGS_MAX)
+                .map_err(|error| array_error(COMMAND, "tags", limits::TAGS_MAX, error))?;
+            filter.tags = tags.into_iter().map(|Text(tag)| tag).collect();
         }
     }
     Ok(Mutation { verb, target, filter })

@@ -105,11 +105,11 @@ fn failures_are_cut_to_what_is_kept() {
 #[test]
 fn tools_are_understood() {
     check(
-        r#"MUTATE {"cmd":"kill","target":"retries","filter":{"jobtype":"a","jids":["x"],"regexp":"*y*"}}"#,
+        r#"MUTATE {"cmd":"kill","target":"retries","filter":{"jobtype":"a","jids":["x"],"regexp":"*y*","tags":["eu"]}}"#,
         |c| {
             matches!(c, Command::Mutate(m) if m.verb == MutationVerb::Kill && m.target == Target::Retries
             && m.filter.jobtype.as_deref() == Some("a") && m.filter.glob.as_deref() == Some("*y*")
-            && m.filter.jids.as_deref().is_some_and(|jids| jids == ["x"]))
+            && m.filter.jids.as_deref().is_some_and(|jids| jids == ["x"]) && m.filter.tags == ["eu"])
         },
     );
     for filter in ["", r#","filter":null"#, r#","filter":{"jids":null,"jobtype":""}"#] {

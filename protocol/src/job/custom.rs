@@ -4,10 +4,11 @@ use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{JobError, check_len, instant_text};
 use crate::{
-    json::{Count, Flag, Text},
+    json::{self, ArrayError, Count, Flag, Text},
     limits,
 };
 
@@ -29,6 +30,8 @@ pub struct Custom<'a> {
     pub bid: Option<Cow<'a, str>>,
     /// Its group within its queue: 1 to 255 bytes.
     pub group: Option<Cow<'a, str>>,
+    /// Words to find it by: up to 16 of 1 to 64 bytes each.
+    pub tags: Vec<Cow<'a, str>>,
 }
 
 /// When the uniqueness of a job ends, at the latest after its time.
@@ -54,6 +57,8 @@ pub(super) struct Wire<'a> {
     bid: Option<Text<'a>>,
     #[serde(borrow)]
     group: Option<Text<'a>>,
+    #[serde(borrow)]
+    tags: Option<&'a RawValue>,
 }
 
 impl<'a> Wire<'a> {
@@ -88,8 +93,22 @@ impl<'a> Wire<'a> {
             track: self.track.is_some_and(|Flag(track)| track),
             bid,
             group,
+            tags: self.tags.map_or(Ok(Vec::new()), |raw| tags(raw.get()))?,
         })
     }
+}
+
+fn tags(raw: &str) -> Result<Vec<Cow<'_, str>>, JobError> {
+    let field = "custom.tags";
+    let tags = json::array::<Text<'_>>(raw, limits::TAGS_MAX).map_err(|error| match error {
+        ArrayError::TooMany => JobError::Invalid { field, reason: "must be at most 16" },
+        ArrayError::Json(_) => JobError::Invalid { field, reason: "must be an array of texts" },
+    })?;
+    let fits = |Text(tag): &Text<'_>| (1..=limits::TAG_BYTES_MAX).contains(&tag.len());
+    if !tags.iter().all(fits) {
+        return Err(JobError::Invalid { field, reason: "must have 1 to 64 bytes each" });
+    }
+    Ok(tags.into_iter().map(|Text(tag)| tag).collect())
 }
 
 fn span(field: &'static str, seconds: Option<Count>) -> Result<Option<Duration>, JobError> {

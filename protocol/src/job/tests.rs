@@ -36,7 +36,7 @@ fn fields_have_their_defaults_and_values() {
         r#","queue":"a.b-c_d","priority":9,"reserve_for":86400,"at":"2026-03-01T13:00:00.5+01:00","#,
         r#""retry":3,"backtrace":20,"created_at":"2026-03-01T12:00:00Z","custom":{"unique_for":60.0,"#,
         r#""unique_until":"start","expires_at":"2026-03-02T00:00:00Z","expires_in":1.2,"track":1,"#,
-        r#""bid":"b-1","group":"acme","x":[{}]},"failure":{"retry_count":2,"remaining":1,"message":"m","errtype":"e","#,
+        r#""bid":"b-1","group":"acme","tags":["eu","b\u0069ll"],"x":[{}]},"failure":{"retry_count":2,"remaining":1,"message":"m","errtype":"e","#,
         r#""failed_at":"2026-03-01T11:00:00Z","next_at":"","backtrace":["l1","l2"]},"mine":{"a":[1.50]}"#
     ));
     let job = Job::parse(&raw, MAX).unwrap();
@@ -54,12 +54,28 @@ fn fields_have_their_defaults_and_values() {
             track: true,
             bid: Some("b-1".into()),
             group: Some("acme".into()),
+            tags: vec!["eu".into(), "bill".into()],
         }
     );
     let failure = job.failure().unwrap().unwrap();
     assert_eq!((failure.retry_count, failure.remaining, failure.next_at), (2, 1, None));
     assert_eq!(failure.backtrace, ["l1", "l2"]);
     assert_eq!(job.raw, raw);
+}
+
+#[test]
+fn tags_out_of_bounds_are_refused() {
+    let tags = |tags: &str| {
+        Job::parse(&with(&format!(r#","custom":{{"tags":{tags}}}"#)), MAX)
+            .map(|job| job.custom.tags.len())
+    };
+    let many = |count: usize| format!("[{}]", vec![r#""t""#; count].join(","));
+    assert_eq!([tags("null").unwrap(), tags("[]").unwrap(), tags(&many(16)).unwrap()], [0, 0, 16]);
+    let long = format!(r#"["{}"]"#, "x".repeat(65));
+    for bad in [&many(17), &long, r#"[""]"#, r#"["a",7]"#, r#""eu""#, r#"{"eu":1}"#] {
+        let error = tags(bad).unwrap_err().to_string();
+        assert!(error.contains("custom.tags"), "{error}");
+    }
 }
 
 #[test]

@@ -91,6 +91,9 @@ fn terms_of(job: &Job<'_>, backoff: Backoff) -> NewJob {
     if let Some(group) = job.custom.group.as_deref() {
         new = new.group(group);
     }
+    for tag in &job.custom.tags {
+        new = new.tag(tag);
+    }
     if let Some(batch) = job.custom.bid.as_deref().and_then(names::batch_of) {
         new = new.batch(batch);
     }

@@ -40,6 +40,8 @@ pub(crate) enum Command {
 /// The queues of a world.
 pub(crate) const QUEUES: [&str; 3] = ["default", "slow", "nightly"];
 
+/// Tags, and of how many jobs one has it.
+const TAGS: [(usize, &str); 2] = [(2, "second"), (3, "third")];
 /// The groups of each queue.
 pub(crate) const GROUPS: [&str; 3] = ["acme", "bolt", "cove"];
 
@@ -169,14 +171,21 @@ impl Clients {
         }
     }
 
-    /// Lets some jobs have a group, in an order of their own.
+    /// Lets some jobs have a group, in an order of their own, and tags.
     pub(crate) fn group(command: &mut Command, random: &mut Random) {
         let mut give = |job: &mut NewJob<'static>| {
             let drawn = random.within(0..2 * GROUPS.len() as u64) as usize;
-            let Some(group) = GROUPS.get(drawn) else { return };
             let mut options = job.options.take().map(|it| (*it).clone()).unwrap_or_default();
-            options.group = Some((*group).into());
-            job.options = Some(options.into());
+            options.tags = TAGS
+                .iter()
+                .filter(|(of, _)| drawn.is_multiple_of(*of))
+                .fold(options.tags, |tags, (_, tag)| tags.with(tag));
+            let group = GROUPS.get(drawn);
+            options.group = group.map(|group| (*group).into());
+            job.options = (!options.is_default()).then(|| options.into());
+            if group.is_none() {
+                return;
+            }
             // So that they meet.
             job.priority /= 4;
         };

@@ -14,7 +14,7 @@ use super::DecodeEventError;
 use crate::{
     batch::{Callback, Membership, Role},
     id::{JobId, Key},
-    job::{Conflict, Expiry, JobOptions, Needs, Otherwise, Unique, Until},
+    job::{Conflict, Expiry, JobOptions, Needs, Otherwise, Tags, Unique, Until},
     limits,
     time::{Now, WallTime},
 };
@@ -35,9 +35,11 @@ const OTHERWISE_RUN: u16 = 0x20;
 const BATCH: u16 = 0x40;
 /// Its group follows.
 const GROUP: u16 = 0x80;
+/// Its tags follow.
+const TAGS: u16 = 0x100;
 /// All bits that this version knows.
 const KNOWN: u16 =
-    EXPIRES_AT | EXPIRES_AFTER | UNIQUE | REPLACES | NEEDS | OTHERWISE_RUN | BATCH | GROUP;
+    EXPIRES_AT | EXPIRES_AFTER | UNIQUE | REPLACES | NEEDS | OTHERWISE_RUN | BATCH | GROUP | TAGS;
 
 /// [`JobOptions`] as they are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct TermOptions<'a> {
     pub batch: Option<Membership>,
     /// Its group.
     pub group: Option<&'a str>,
+    /// Its tags; see [`Tags`].
+    pub tags: &'a [u8],
 }
 
 /// A key of uniqueness as it is written.
@@ -101,6 +105,7 @@ impl<'a> TermOptions<'a> {
             otherwise_run: options.otherwise == Otherwise::Run && !options.needs.is_empty(),
             batch: options.batch,
             group: options.group.as_deref(),
+            tags: options.tags.bytes(),
         }
     }
 
@@ -127,6 +132,7 @@ impl<'a> TermOptions<'a> {
             || !self.needs.is_empty()
             || self.batch.is_some()
             || self.group.is_some()
+            || !self.tags.is_empty()
     }
 
     /// Whether a group is all that is held of them.
@@ -151,6 +157,7 @@ impl<'a> TermOptions<'a> {
         });
         // That they can be read was checked where they were decoded.
         let needs = Needs::read(self.needs).unwrap_or_default();
+        let tags = Tags::read(self.tags).unwrap_or_default();
         let runs = self.otherwise_run && !needs.is_empty();
         Arc::new(JobOptions {
             expires: at.or(self.expires_after.map(Expiry::After)),
@@ -159,6 +166,7 @@ impl<'a> TermOptions<'a> {
             otherwise: if runs { Otherwise::Run } else { Otherwise::Cancel },
             batch: self.batch,
             group: self.group.map(Arc::from),
+            tags,
         })
     }
 
@@ -192,6 +200,7 @@ impl Encode for TermOptions<'_> {
             (self.otherwise_run, OTHERWISE_RUN),
             (self.batch.is_some(), BATCH),
             (self.group.is_some(), GROUP),
+            (!self.tags.is_empty(), TAGS),
         ];
         let set = bits.iter().filter(|(is_set, _)| *is_set);
         set.fold(0_u16, |mask, (_, bit)| mask | bit).encode(encoder)?;
@@ -215,6 +224,9 @@ impl Encode for TermOptions<'_> {
         }
         if let Some(group) = self.group {
             group.encode(encoder)?;
+        }
+        if !self.tags.is_empty() {
+            self.tags.encode(encoder)?;
         }
         Ok(())
     }
@@ -263,7 +275,21 @@ impl<'de, Context> BorrowDecode<'de, Context> for TermOptions<'de> {
             false => None,
             true => Some(<&str>::borrow_decode(decoder)?),
         };
+        let tags = if has(TAGS) { <&[u8]>::borrow_decode(decoder)? } else { &[] };
+        if Tags::read(tags).is_none() {
+            return Err(DecodeError::Other("a job's tags cannot be read"));
+        }
         let otherwise_run = has(OTHERWISE_RUN);
-        Ok(Self { expires_at, expires_after, unique, replaces, needs, otherwise_run, batch, group })
+        Ok(Self {
+            expires_at,
+            expires_after,
+            unique,
+            replaces,
+            needs,
+            otherwise_run,
+            batch,
+            group,
+            tags,
+        })
     }
 }

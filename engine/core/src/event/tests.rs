@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     batch::{Callback, Membership, Role},
     id::JobId,
-    job::{Need, Needs, Until, When},
+    job::{Need, Needs, Tags, Until, When},
     queue::Rate,
     schedule::Overlap,
 };
@@ -27,8 +27,15 @@ fn most_needs() -> Needs {
     Needs::new(&[Need { job: JobId(u64::MAX), when: When::Done }; limits::NEEDS_MAX])
 }
 
+/// As many and as long tags as a job may have.
+fn most_tags() -> Tags {
+    (0..limits::TAGS_MAX).fold(Tags::default(), |tags, number| {
+        tags.with(&alloc::format!("{number:x}").repeat(limits::TAG_BYTES_MAX))
+    })
+}
+
 /// The longest options there are.
-fn longest(needs: &[u8]) -> TermOptions<'_> {
+fn longest<'a>(needs: &'a [u8], tags: &'a [u8]) -> TermOptions<'a> {
     let free_at = Some(u64::MAX);
     let role = Role::Member;
     TermOptions {
@@ -40,6 +47,7 @@ fn longest(needs: &[u8]) -> TermOptions<'_> {
         otherwise_run: true,
         batch: Some(Membership { batch: JobId(u64::MAX), role }),
         group: Some(LONG_NAME),
+        tags,
     }
 }
 
@@ -271,7 +279,11 @@ fn golden_bytes_of_a_jobs_options() {
     let batch = Some(Membership { batch: JobId(6), role });
     assert_eq!(bytes(TermOptions { batch, ..none }), with(0x45, &[0x40, 6, 3]));
     assert_eq!(bytes(TermOptions { group: Some("g"), ..none }), with(0x45, &[0x80, 1, b'g']));
-    Event::decode(&with(0x45, &[251, 0, 1, 9])).unwrap_err();
+    let tags = Tags::default().with("t").with("ug");
+    let written = [251, 0, 1, 7, 1, 0, b't', 2, 0, b'u', b'g'];
+    assert_eq!(bytes(TermOptions { tags: tags.bytes(), ..none }), with(0x45, &written));
+    Event::decode(&with(0x45, &[251, 0, 1, 3, 2, 0, b't'])).unwrap_err();
+    Event::decode(&with(0x45, &[251, 0, 2, 9])).unwrap_err();
     Event::decode(&with(0x45, &[0x40, 6, 4])).unwrap_err();
     Event::decode(&with(0x45, &[0x10, 8, 6, 0, 0, 0, 0, 0, 0, 0])).unwrap_err();
     Event::decode(&with(0x45, &[0x10, 9, 6, 0, 0, 0, 0, 0, 0, 0, 3])).unwrap_err();
@@ -329,7 +341,7 @@ fn golden_bytes() {
 
 #[test]
 fn events_come_back_as_they_were_written() {
-    let needs = most_needs();
+    let (needs, tags) = (most_needs(), most_tags());
     let terms = Terms {
         priority: 9,
         attempts_max: 10_000,
@@ -338,7 +350,7 @@ fn events_come_back_as_they_were_written() {
         timeout_ms: u32::MAX,
         queue: "q",
         key: Some(Key([7; 16])),
-        options: longest(needs.bytes()),
+        options: longest(needs.bytes(), tags.bytes()),
         keeps_dead: false,
     };
     let long = "k".repeat(limits::NAME_BYTES_MAX);
@@ -365,7 +377,7 @@ fn events_come_back_as_they_were_written() {
 
 #[test]
 fn events_of_a_cut_come_back_and_a_kept_job_fits_its_bound() {
-    let needs = most_needs();
+    let (needs, tags) = (most_needs(), most_tags());
     let terms = Terms {
         priority: 9,
         attempts_max: 10_000,
@@ -374,7 +386,7 @@ fn events_of_a_cut_come_back_and_a_kept_job_fits_its_bound() {
         timeout_ms: u32::MAX,
         queue: "q",
         key: Some(Key([7; 16])),
-        options: longest(needs.bytes()),
+        options: longest(needs.bytes(), tags.bytes()),
         keeps_dead: false,
     };
     let long = "k".repeat(limits::NAME_BYTES_MAX);

@@ -10,6 +10,7 @@ pub(crate) mod options;
 pub(crate) mod record;
 mod state;
 pub(crate) mod table;
+mod tags;
 pub(crate) mod unique;
 
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
@@ -18,6 +19,7 @@ pub use backoff::Backoff;
 pub use needs::{Need, Needs, Otherwise, When};
 pub use options::{Expiry, JobOptions};
 pub use state::JobState;
+pub use tags::Tags;
 pub use unique::{Conflict, Unique, Until};
 
 use crate::{
@@ -313,6 +315,9 @@ pub enum Refusal {
     /// A group stands in the way.
     #[error("group: {0}")]
     Group(&'static str),
+    /// A tag is out of its bounds.
+    #[error("tag: {0}")]
+    Tag(&'static str),
     /// A limit of a queue is out of its range.
     #[error("limits of a queue: {0}")]
     QueueLimits(&'static str),

@@ -9,7 +9,7 @@
 
 use alloc::sync::Arc;
 
-use super::{Needs, Otherwise, Refusal, Unique, Until, by_slot::BySlot, check_name};
+use super::{Needs, Otherwise, Refusal, Tags, Unique, Until, by_slot::BySlot, check_name};
 use crate::{
     batch::Membership,
     id::{GroupId, Slot},
@@ -34,6 +34,8 @@ pub struct JobOptions {
     pub batch: Option<Membership>,
     /// Its group within its queue: 1 to 255 bytes. Groups of a queue take turns. Default none.
     pub group: Option<Arc<str>>,
+    /// Words to find it by: up to 16 of 1 to 64 bytes each. Default none.
+    pub tags: Tags,
 }
 
 /// When a job that has not begun ends as expired.
@@ -55,6 +57,7 @@ impl JobOptions {
     /// Checks each field against its range.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         self.needs.check()?;
+        self.tags.check()?;
         if let Some(group) = &self.group {
             check_name("group's name", group)?;
         }
@@ -90,12 +93,25 @@ impl JobOptions {
 
     /// Bytes that they take in an event at the most.
     pub(crate) fn bytes_max(&self) -> usize {
-        100 + self.needs.bytes().len() + self.group.as_ref().map_or(0, |group| group.len())
+        let group_bytes = self.group.as_ref().map_or(0, |group| group.len());
+        100 + self.needs.bytes().len() + group_bytes + self.tags.bytes().len()
     }
 
     /// Whether a group is all that there is.
     pub(crate) fn is_group_alone(&self) -> bool {
-        self.group.is_some() && self.expires.is_none() && !self.relates()
+        self.group.is_some() && self.tags.is_empty() && self.is_lasting()
+    }
+
+    /// Whether all of it outlives the job's death.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.expires.is_none() && !self.relates()
+    }
+
+    /// What of it outlives the job's death: its group, and with it its shard, and its tags.
+    pub(crate) fn lasting(&self) -> Option<Self> {
+        let lasting =
+            Self { group: self.group.clone(), tags: self.tags.clone(), ..Self::default() };
+        (!lasting.is_default()).then_some(lasting)
     }
 
     /// Whether it has to do with other jobs.

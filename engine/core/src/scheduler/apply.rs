@@ -485,8 +485,8 @@ impl Scheduler {
             let slot = self.take_in_uncounted(record);
             let death = Death { at: WallTime(died), failure, message };
             self.lay_out(slot, kept.job.terms.key, death);
-            if let Some(group) = kept.job.terms.options.group {
-                self.keep_group(slot, group.into());
+            if let Some(options) = kept.job.terms.options.options() {
+                self.keep_options(slot, (*options).clone());
             }
             return self.await_schedule(number, id);
         }

@@ -85,10 +85,10 @@ impl Scheduler {
         let record = *self.table.get(slot);
         self.queues.job_ended(record.queue);
         self.schedule_job_ends(record.schedule, record.id, death.at);
-        let mut group = None;
+        let mut lasting = None;
         if record.has_options() {
             self.relate_ended(Ending { slot, was, state: JobState::Dead });
-            group = self.group_name_at(slot);
+            lasting = self.options.of(slot).and_then(|options| options.lasting());
             self.leave_group(slot);
             self.options.remove(slot);
         }
@@ -100,8 +100,8 @@ impl Scheduler {
             self.keys.remove(slot);
         }
         self.lay_out(slot, key, death);
-        if let Some(group) = group {
-            self.keep_group(slot, group);
+        if let Some(options) = lasting {
+            self.keep_options(slot, options);
         }
     }
 
@@ -109,12 +109,12 @@ impl Scheduler {
     pub(super) fn lay_out(&mut self, slot: Slot, key: Option<Key>, death: Death<'_>) {
         let entry = self.dead.insert(slot, key, death);
         // In a snapshot the options come first.
-        let keeps_group = self.options.of(slot).is_some();
+        let keeps_options = self.options.of(slot).is_some();
         let record = self.table.get_mut(slot);
         record.state = JobState::Dead;
         record.traits = record.traits.fetched(false);
-        // They ended with its life, but for its group.
-        record.attempts_max = record.attempts_max.with_options(keeps_group);
+        // They ended with its life, but for its group and tags.
+        record.attempts_max = record.attempts_max.with_options(keeps_options);
         record.ready_ns = u64::from(entry);
     }
 

@@ -139,7 +139,7 @@ impl Scheduler {
     pub(crate) fn restore_options(&mut self, job: JobId, options: Arc<JobOptions>) -> bool {
         let Some(slot) = self.table.find(job) else { return false };
         let record = *self.table.get(slot);
-        let is_left = !record.is_dead() || options.is_group_alone();
+        let is_left = !record.is_dead() || options.is_lasting();
         let fits = record.has_options() && is_left && self.options.of(slot).is_none();
         if fits {
             if record.state == JobState::Blocked {

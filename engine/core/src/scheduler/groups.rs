@@ -36,10 +36,12 @@ impl Scheduler {
 
     /// The name of a job's group, also of a dead one's.
     pub(super) fn group_name_at(&self, slot: Slot) -> Option<Arc<str>> {
-        if !self.table.get(slot).has_options() {
-            return None;
-        }
-        self.options.of(slot)?.group.clone()
+        self.options_at(slot)?.group.clone()
+    }
+
+    /// The options of a job, also of a dead one.
+    pub(super) fn options_at(&self, slot: Slot) -> Option<&Arc<JobOptions>> {
+        if self.table.get(slot).has_options() { self.options.of(slot) } else { None }
     }
 
     /// Takes a ready job out of the line that it stands in.
@@ -104,9 +106,8 @@ impl Scheduler {
         }
     }
 
-    /// The dead job in `slot` keeps its group, and with it its shard.
-    pub(super) fn keep_group(&mut self, slot: Slot, group: Arc<str>) {
-        let options = JobOptions { group: Some(group), ..JobOptions::default() };
+    /// The dead job in `slot` keeps these options.
+    pub(super) fn keep_options(&mut self, slot: Slot, options: JobOptions) {
         self.options.insert(slot, options.into());
         let record = self.table.get_mut(slot);
         record.attempts_max = record.attempts_max.with_options(true);

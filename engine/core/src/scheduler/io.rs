@@ -7,7 +7,7 @@ use crate::{
     batch::NewBatch,
     event::Event,
     id::{JobId, KindId, Lsn, QueueId, Slot, Token},
-    job::{Clock, JobState, NewJob, Refusal},
+    job::{Clock, JobState, NewJob, Refusal, Tags},
     queue::QueueLimits,
     schedule::{Fires, Pause, Schedule},
     time::{MonoTime, WallTime},
@@ -505,6 +505,8 @@ pub struct JobView {
     pub expires: Option<WallTime>,
     /// Its group.
     pub group: Option<Box<str>>,
+    /// Its tags.
+    pub tags: Tags,
 }
 
 /// A queue as a caller sees it.

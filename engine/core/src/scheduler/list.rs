@@ -21,7 +21,7 @@ use super::{
 use crate::{
     id::{JobId, Key, KindId, Lsn, QueueId, Slot},
     job::{
-        Clock, JobState,
+        Clock, JobState, Tags,
         record::{Record, Role},
     },
     journal::Journal,
@@ -73,6 +73,8 @@ pub struct Filter {
     pub queue: Option<Box<str>>,
     /// Group, in whichever queue.
     pub group: Option<Box<str>>,
+    /// Tags; it has all of them.
+    pub tags: Tags,
     /// The schedule that added it, if it is still there.
     pub schedule: Option<Box<str>>,
     /// Due at this time or later.
@@ -94,6 +96,7 @@ impl Default for Filter {
             kind: None,
             queue: None,
             group: None,
+            tags: Tags::default(),
             schedule: None,
             due_from: None,
             due_before: None,
@@ -218,7 +221,7 @@ impl Scheduler {
                     entry.slot
                 }
             };
-            if !resolved.takes(self.table.get(slot)) || !self.is_of_group(filter, slot) {
+            if !resolved.takes(self.table.get(slot)) || !self.has_options_of(filter, slot) {
                 continue;
             }
             if left == 0 || !visit(slot) {
@@ -229,11 +232,16 @@ impl Scheduler {
         (end < places).then_some(WalkPlace(end))
     }
 
-    fn is_of_group(&self, filter: &Filter, slot: Slot) -> bool {
-        filter
-            .group
-            .as_deref()
-            .is_none_or(|group| self.group_name_at(slot).is_some_and(|of_job| *of_job == *group))
+    /// Whether the job in `slot` has the group and the tags that `filter` asks for.
+    fn has_options_of(&self, filter: &Filter, slot: Slot) -> bool {
+        if filter.group.is_none() && filter.tags.is_empty() {
+            return true;
+        }
+        self.options_at(slot).is_some_and(|options| {
+            let group = filter.group.as_deref();
+            group.is_none_or(|group| options.group.as_deref() == Some(group))
+                && filter.tags.iter().all(|tag| options.tags.contains(tag))
+        })
     }
 
     /// `None` if no job can fit: a name is not known, or the counts say so.

@@ -493,6 +493,7 @@ impl Scheduler {
             schedule: self.schedule_name(record),
             expires: self.options.expires_at(slot),
             group: self.group_name_at(slot).map(|group| (*group).into()),
+            tags: self.options_at(slot).map(|options| options.tags.clone()).unwrap_or_default(),
         }
     }
 

@@ -18,6 +18,7 @@ mod relations;
 mod schedules;
 mod shared_limits;
 mod snapshot;
+mod tags;
 mod tell;
 
 use super::*;

@@ -49,6 +49,9 @@ pub(super) fn mutate(
     if let Some(jobtype) = &filter.jobtype {
         held = held.kind(&**jobtype);
     }
+    for tag in &filter.tags {
+        held = held.tag(tag);
+    }
     let chosen: Option<Vec<Handle>> = filter
         .jids
         .as_ref()

@@ -2,6 +2,7 @@
 
 use tickwheel_core::{
     Attempt, Clock, Due as Asked, Expiry, JobId, JobState, JobView, Key, NewJob, Now, Outcome,
+    Tags,
     event::{Event, Failure, JobAdded, KeptState, Terms},
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct OwnTerms {
     pub(crate) timeout_ms: u32,
     pub(crate) queue: String,
     pub(super) group: Option<String>,
+    tags: Vec<u8>,
     /// When it expires unless it has begun.
     pub(super) expires_at: Option<u64>,
     pub(super) keeps_dead: bool,
@@ -46,10 +48,17 @@ impl OwnTerms {
             timeout_ms: terms.timeout_ms,
             queue: terms.queue.to_owned(),
             group: terms.options.group.map(str::to_owned),
+            tags: terms.options.tags.to_vec(),
             expires_at: terms.options.expires_at,
             keeps_dead: terms.keeps_dead,
         }
     }
+}
+
+/// Tags as an event has them: of each its length in two bytes, and its text.
+fn written(tags: &Tags) -> Vec<u8> {
+    let of_tag = |tag: &str| [&(tag.len() as u16).to_le_bytes(), tag.as_bytes()].concat();
+    tags.iter().flat_map(of_tag).collect()
 }
 
 /// A job that has not ended.
@@ -120,6 +129,7 @@ impl Job {
             timeout_ms: asked.timeout_ms,
             queue: asked.queue.to_string(),
             group: asked.options.as_ref().and_then(|it| it.group.as_deref().map(str::to_owned)),
+            tags: asked.options.as_ref().map_or(Vec::new(), |it| written(&it.tags)),
             expires_at: self.first_terms.expires_at,
             keeps_dead: asked.keeps_dead,
         };
@@ -151,6 +161,7 @@ impl Job {
         ensure(self.terms.group.as_deref() == view.group.as_deref(), || {
             "another group".to_owned()
         })?;
+        ensure(self.terms.tags == written(&view.tags), || "other tags".to_owned())?;
         let expires_at = view.expires.map(|at| at.0);
         ensure(self.terms.expires_at == expires_at, || "another expiry".to_owned())?;
         ensure(self.schedule.as_deref() == view.schedule.as_deref(), || {

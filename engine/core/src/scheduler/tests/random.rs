@@ -89,7 +89,11 @@ pub(super) fn run(
             let expires = expires_s.map(|seconds| Expiry::After(seconds * SECOND));
             // Some have a group, with other optional fields or without.
             let group = (number >= 7).then(|| groups::name(number % 3).into());
-            let options = JobOptions { expires, group, ..JobOptions::default() };
+            let tags = match number % 4 {
+                1 => crate::Tags::default().with("even").with("odd"),
+                _ => crate::Tags::default(),
+            };
+            let options = JobOptions { expires, group, tags, ..JobOptions::default() };
             let options = (!options.is_default()).then(|| options.into());
             let new = NewJob { due, attempts_max, timeout_ms, payload, options, ..job() };
             let new = NewJob { key, keeps_dead, ..new };
