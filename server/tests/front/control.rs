@@ -210,5 +210,7 @@ fn workers_are_listed_with_what_they_have_and_told_to_be_quiet_and_to_end() {
     assert_eq!(client.ask("WORKER TERMINATE *"), "+OK");
     assert_eq!(worker.ask(beat), r#"{"state":"terminate"}"#);
     assert_eq!(value(&mut client, "INFO")["server"]["workers"], 1);
+    // The end would wait for what it has.
+    assert_eq!(worker.ask(&format!(r#"ACK {{"jid":"{}"}}"#, jid(2))), "+OK");
     server.end();
 }

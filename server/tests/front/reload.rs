@@ -148,8 +148,12 @@ fn paused_schedules_of_the_configuration_do_not_fire_until_it_says_so() {
 #[test]
 fn the_configuration_says_which_of_the_workers_that_wait_is_first() {
     let folder = folder();
-    let config = "[work]\nchoice = \"weighted-least-loaded\"\n";
-    let mut server = Server::with(folder.path(), &Start { config, ..Start::default() });
+    // The end does not wait for what they have.
+    let config = |choice: &str| {
+        format!("[engine]\nshutdown_grace = \"0s\"\n[work]\nchoice = \"{choice}\"\n")
+    };
+    let first = config("weighted-least-loaded");
+    let mut server = Server::with(folder.path(), &Start { config: &first, ..Start::default() });
     let mut client = server.open();
     let connect = |wid: &str, weight: u16| {
         let mut raw = server.raw();
@@ -174,7 +178,7 @@ fn the_configuration_says_which_of_the_workers_that_wait_is_first() {
     assert_eq!(of(0), (&json!("large-one"), &json!(2), &json!(2)), "{listed}");
     assert_eq!(of(1), (&json!("small-one"), &json!(1), &json!(1)), "{listed}");
     // Changed while they wait: who has waited for the longest is the small one.
-    fs::write(folder.path().join("t.toml"), "[work]\nchoice = \"longest-waiting\"\n").unwrap();
+    fs::write(folder.path().join("t.toml"), config("longest-waiting")).unwrap();
     server.signal(Signal::HUP);
     server.expect("the configuration was read again");
     for number in 3..5 {
