@@ -13,7 +13,7 @@ use tickwheel_bench::path_counts::{Appends, Lives, ROUND, Requests, RuledLives};
 /// What was measured is in `docs/performance.md`; a tenth is left for another compiler.
 const LIFE_MAX: u64 = 4_081;
 /// The same of a job with a priority, a queue with limits of concurrency and rate, and a key of uniqueness.
-const RULED_LIFE_MAX: u64 = 1_000_000;
+const RULED_LIFE_MAX: u64 = 6_850;
 /// Instructions from the bytes of a `PUSH` to a checked job and its reply.
 const PUSH_MAX: u64 = 8_965;
 /// Instructions of an append of 100 bytes by the thread that appends.

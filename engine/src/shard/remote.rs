@@ -19,7 +19,7 @@ use crate::{
     clock,
     worker::{
         Fetched, Finish, Handle, OnFetched, OnOrders, Order, OrderReply, Payload, Promise, Seen,
-        Waiter, WorkerLoad,
+        Waiter, WorkerChoice, WorkerLoad,
     },
 };
 
@@ -287,7 +287,14 @@ impl Shard {
     /// Serves those of `waiting` for whom there are jobs, who is first by the engine's choice first; true if
     /// there was one.
     fn serve_by_choice(&mut self, now: Now, waiting: &VecDeque<Waiting>) -> bool {
+        // Most passes find that nothing has come for any of them.
+        if self.core.counts().ready == 0 {
+            return false;
+        }
         let choice = self.fetches.chosen.get();
+        if choice == WorkerChoice::LongestWaiting {
+            return waiting.iter().filter(|entry| self.serve(now, entry)).count() > 0;
+        }
         let rank = |entry: &Waiting| choice.rank(entry.waiter.fetch.worker.as_ref());
         let mut ranks = std::mem::take(&mut self.fetches.ranks);
         ranks.extend((0..).zip(waiting).map(|(place, entry)| Reverse((rank(entry), place))));
@@ -299,7 +306,7 @@ impl Shard {
             if present > ranked {
                 // Its worker was given a job since.
                 ranks.push(Reverse((present, place)));
-            } else if self.core.is_fetchable(now, &entry.queues) {
+            } else {
                 served |= self.serve(now, entry);
             }
         }
@@ -307,8 +314,13 @@ impl Shard {
         served
     }
 
-    /// Starts attempts for a waiter, unless another shard answers it or it was withdrawn: then false.
+    /// Starts attempts for a waiter; false if there is no job for it, another shard answers it, or it was
+    /// withdrawn.
     fn serve(&mut self, now: Now, entry: &Waiting) -> bool {
+        // In this order: to ask takes leave for an attempt where limits are shared.
+        if entry.waiter.ticket.is_taken() || !self.core.is_fetchable(now, &entry.queues) {
+            return false;
+        }
         // From here on no other shard answers it, and it cannot be withdrawn.
         if !entry.waiter.ticket.take() {
             return false;

@@ -38,6 +38,17 @@ pub enum CronCommand<'a> {
         /// How many: 1 to 1000. Default 1.
         count: u32,
     },
+    /// It adds jobs for its fire times within a window that is past.
+    Backfill {
+        /// Its name.
+        name: &'a str,
+        /// The first instant of the window.
+        from: Timestamp,
+        /// The last one.
+        until: Timestamp,
+        /// The fire times are only told.
+        is_preview: bool,
+    },
 }
 
 /// A schedule as a client puts it.
@@ -129,10 +140,11 @@ pub(super) fn cron<'a>(args: &'a str, limits: &Limits) -> Result<CronCommand<'a>
         "RESUME" => word("CRON RESUME", "name", args).map(CronCommand::Resume),
         "RUN" => word("CRON RUN", "name", args).map(CronCommand::Run),
         "NEXT" => next(args),
+        "BACKFILL" => backfill(args),
         _ => Err(RequestError::Usage {
             command: "CRON",
             usage: "PUT with a JSON object, LIST, NEXT with a name and a number, \
-                    or GET, DEL, PAUSE, RESUME or RUN with a name",
+                    BACKFILL with a name and two instants, or GET, DEL, PAUSE, RESUME or RUN with a name",
         }),
     }
 }
@@ -146,6 +158,32 @@ fn next(args: &str) -> Result<CronCommand<'_>, RequestError> {
     let reason = "must be a number from 1 to 1000";
     let invalid = RequestError::Invalid { command: COMMAND, field: "n", reason };
     Ok(CronCommand::Next { name, count: count.ok_or(invalid)? })
+}
+
+fn backfill(args: &str) -> Result<CronCommand<'_>, RequestError> {
+    const COMMAND: &str = "CRON BACKFILL";
+    let (schedule, args) = split(args);
+    let name = word(COMMAND, "name", schedule)?;
+    let (from, args) = split(args);
+    let (until, last) = split(args);
+    let instant = |field, text: &str| match instant_text(text) {
+        Ok(Some(at)) => Ok(at),
+        _ => Err(RequestError::Invalid { command: COMMAND, field, reason: INSTANT }),
+    };
+    let (from, until) = (instant("from", from)?, instant("until", until)?);
+    if until < from {
+        let reason = "must not lie before the window begins";
+        return Err(RequestError::Invalid { command: COMMAND, field: "until", reason });
+    }
+    let is_preview = match last {
+        "" => false,
+        "PREVIEW" => true,
+        _ => {
+            let usage = "a name, two instants and, to add nothing, PREVIEW";
+            return Err(RequestError::Usage { command: COMMAND, usage });
+        }
+    };
+    Ok(CronCommand::Backfill { name, from, until, is_preview })
 }
 
 #[derive(Deserialize)]

@@ -155,6 +155,20 @@ fn tools_are_understood() {
             && p.job.job().jobtype == "a" && p.raw.starts_with('{'))
         },
     );
+    check("CRON BACKFILL n 2026-11-01T00:00:00Z 2026-11-02T01:00:00+01:00 PREVIEW", |c| {
+        matches!(c, Command::Cron(CronCommand::Backfill { name: "n", from, until, is_preview: true })
+            if until.duration_since(*from) == jiff::SignedDuration::from_hours(24))
+    });
+    let window = "2026-11-01T00:00:00Z 2026-11-02T00:00:00Z";
+    refused("CRON BACKFILL", "name");
+    refused("CRON BACKFILL n", "from");
+    refused("CRON BACKFILL n 2026-11-01T00:00:00Z", "until");
+    refused("CRON BACKFILL n yesterday 2026-11-01T00:00:00Z", "from");
+    refused(
+        "CRON BACKFILL n 2026-11-01T00:00:01Z 2026-11-01T00:00:00Z",
+        "before the window begins",
+    );
+    refused(&format!("CRON BACKFILL n {window} NOW"), "PREVIEW");
     check(
         r#"CRON PUT {"name":"n","every_ms":5,"job":{"jobtype":"a","args":[]}}"#,
         |c| matches!(c, Command::Cron(CronCommand::Put(p)) if p.timing == Timing::EveryMs(5) && p.missed == Missed::One),

@@ -94,6 +94,37 @@ fn schedules_fire_pause_and_outlive_the_server() {
 }
 
 #[test]
+fn fire_times_that_are_past_are_told_and_made_up_for() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let mut client = server.open();
+    let put = |name: &str, more: &str| {
+        let job = r#""job":{"jobtype":"a","args":[],"queue":"q"}"#;
+        let timing = r#""cron":"30 2 * * *","zone":"Europe/Paris","paused":true"#;
+        format!(r#"CRON PUT {{"name":"{name}",{timing},{more}{job}}}"#)
+    };
+    assert_eq!(client.ask(&put("nightly", "")), "+OK");
+    let of = |name: &str| format!("CRON BACKFILL {name} 2020-01-01T00:00:00Z 2020-01-02T23:00:00Z");
+    let times = json!(["2020-01-01T02:30:00+01:00", "2020-01-02T02:30:00+01:00"]);
+    assert_eq!(value(&mut client, &format!("{} PREVIEW", of("nightly"))), times);
+    assert_eq!(client.ask(r#"FETCHB {"n":9,"wait_ms":100,"queues":["q"]}"#), "[]");
+    let done = json!({"added": 2, "stopped_at": null, "reason": null});
+    assert_eq!(value(&mut client, &of("nightly")), done);
+    let jobs = value(&mut client, r#"FETCHB {"n":9,"wait_ms":60000,"queues":["q"]}"#);
+    assert_eq!(jobs.as_array().unwrap().len(), 2, "{jobs}");
+    assert_eq!(value(&mut client, "CRON GET nightly")["fired"], 2);
+    // A limit of runs stops it: what was added stays.
+    assert_eq!(client.ask(&put("once", r#""runs":1,"#)), "+OK");
+    let done = value(&mut client, &of("once"));
+    assert_eq!((&done["added"], &done["stopped_at"]), (&json!(1), &times[1]), "{done}");
+    assert!(done["reason"].is_string(), "{done}");
+    assert_eq!(client.ask(&put("alone", r#""overlap":"skip","#)), "+OK");
+    assert!(client.ask(&of("alone")).starts_with("-ERR"), "its runs must not overlap");
+    assert_eq!(client.ask(&of("nobody")), "-ERR No such schedule nobody");
+    server.kill();
+}
+
+#[test]
 fn schedules_that_make_no_sense_are_refused_and_change_nothing() {
     let folder = folder();
     let config = "[[schedule]]\nname = \"own\"\nevery = \"1h\"\ncommand = [\"true\"]\n";

@@ -485,8 +485,9 @@ impl Scheduler {
             let slot = self.take_in_uncounted(record);
             let death = Death { at: WallTime(died), failure, message };
             self.lay_out(slot, kept.job.terms.key, death);
-            if let Some(options) = kept.job.terms.options.options() {
-                self.keep_options(slot, (*options).clone());
+            let options = kept.job.terms.options.options();
+            if let Some(options) = options.and_then(|options| options.lasting()) {
+                self.keep_options(slot, options);
             }
             return self.await_schedule(number, id);
         }

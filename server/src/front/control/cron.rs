@@ -3,7 +3,11 @@
 //! is fetched. Names of clients have a prefix in the engine, so that no start of the server takes their
 //! schedules for ones that its configuration has lost.
 
-use std::{fmt::Display, time::Duration};
+use std::{
+    fmt::Display,
+    ops::RangeInclusive,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -65,6 +69,16 @@ pub(super) fn carry_out(
             Ok(times) => json(out, &times),
             Err(error) => reply::error(out, "ERR", error),
         },
+        CronCommand::Backfill { name, from, until, is_preview } => {
+            let window = system_time(from)..=system_time(until);
+            let told = match is_preview {
+                true => preview(engine, name, &window).map(|times| json(out, &times)),
+                false => backfill(engine, name, window).map(|done| json(out, &done)),
+            };
+            if let Err(error) = told {
+                reply::error(out, "ERR", error);
+            }
+        }
     }
 }
 
@@ -168,13 +182,43 @@ fn change<E: Display>(
 fn next(engine: &Engine, name: &str, count: u32) -> Result<Vec<String>, String> {
     let (full, info) = find(engine, name)?;
     let times = engine.upcoming(&full, count as usize).map_err(text)?;
-    let zone = definition(&info).and_then(|put| put.zone).unwrap_or_else(|| ZONE_DEFAULT.into());
+    Ok(in_zone(&info, times.unwrap_or_default()))
+}
+
+/// The fire times that a backfill would add jobs for.
+fn preview(
+    engine: &Engine,
+    name: &str,
+    window: &RangeInclusive<SystemTime>,
+) -> Result<Vec<String>, String> {
+    let (full, info) = find(engine, name)?;
+    let times = engine.backfill_preview(&full, window).map_err(text)?;
+    Ok(in_zone(&info, times.ok_or_else(|| not_found(name))?))
+}
+
+fn backfill(
+    engine: &Engine,
+    name: &str,
+    window: RangeInclusive<SystemTime>,
+) -> Result<ShownBackfill, String> {
+    let (full, info) = find(engine, name)?;
+    let done = engine.backfill(&full, window).map_err(text)?.ok_or_else(|| not_found(name))?;
+    let (stopped_at, reason) = match done.stopped {
+        None => (None, None),
+        Some((at, refusal)) => (in_zone(&info, vec![at]).pop(), Some(refusal.to_string())),
+    };
+    Ok(ShownBackfill { added: done.added, stopped_at, reason })
+}
+
+/// Instants as they are written in the zone of a schedule.
+fn in_zone(info: &ScheduleInfo, times: Vec<SystemTime>) -> Vec<String> {
+    let zone = definition(info).and_then(|put| put.zone).unwrap_or_else(|| ZONE_DEFAULT.into());
     let shown = |at| {
         let text = format_time(unix_ns(at)?, &zone).ok()?;
         // RFC 3339 has no name of a zone.
         text.split('[').next().map(str::to_owned)
     };
-    Ok(times.unwrap_or_default().into_iter().filter_map(shown).collect())
+    times.into_iter().filter_map(shown).collect()
 }
 
 /// A schedule whose jobs are for workers, by the name that clients know, with its name in the engine.
@@ -222,6 +266,15 @@ struct Shown<'i> {
     paused: Option<ShownPause<'i>>,
     pending: u64,
     fired: u64,
+}
+
+/// What a backfill came to.
+#[derive(Serialize)]
+struct ShownBackfill {
+    added: u64,
+    /// The first fire time without a job, and why it has none.
+    stopped_at: Option<String>,
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
